@@ -1,0 +1,1 @@
+"""Model bundles: card, weights, networks, ensemble, uncertainty, domain."""

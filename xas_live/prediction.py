@@ -1,0 +1,155 @@
+"""Prediction: what the models say of one sweep, and how far to believe it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from xas_live.spectrum import Array, Provenance
+
+
+@dataclass(frozen=True)
+class Value:
+    """One predicted quantity with its interval.
+
+    Attributes
+    ----------
+    value : the prediction.
+    std : standard deviation: the half width of the interval divided by the Gaussian quantile of its level.
+    lower, upper : ends of the interval.
+    level : nominal coverage of the interval, as 0.9.
+    unit : "" for a pure number, else e.g. "Å".
+    """
+
+    value: float
+    std: float
+    lower: float
+    upper: float
+    level: float = 0.9
+    unit: str = ""
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.value:.2f} [{self.lower:.2f}, {self.upper:.2f}]{unit}"
+
+
+@dataclass(frozen=True)
+class Size:
+    """Diameter of the particle that the coordination numbers speak of.
+
+    Attributes
+    ----------
+    diameter_nm, lower, upper : nm; None where the coordination numbers no longer tell sizes apart.
+    label : in words, as "1.8 nm" or "bulk-like".
+    """
+
+    diameter_nm: float | None
+    lower: float | None
+    upper: float | None
+    label: str
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """The spectrum as the network saw it.
+
+    Attributes
+    ----------
+    grid : (g,) eV relative to the model's energy origin.
+    flat : (g,) normalised, flattened sample.
+    foil : (g,) normalised, flattened foil of the anchor, or None when unanchored.
+    network_input : (g,) what went into the network.
+    """
+
+    grid: Array
+    flat: Array
+    foil: Array | None
+    network_input: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What one model says of one sweep.
+
+    `values` is empty exactly when `refused` gives a reason. `flags` are short words, each explained in
+    docs/flags.md. `seconds` are the times the steps took. `configuration` is all else that the prediction
+    depends on besides the sweep and the model (anchor, alignment, windows, level): JSON-ready, and the same
+    for the same analysis.
+    """
+
+    model: str
+    model_sha256: str
+    element: str | None = None
+    edge: str | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+    anchored: bool = False
+    aligned: str = "none"
+    values: Mapping[str, Value] = field(default_factory=dict)
+    classes: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, Array] = field(default_factory=dict)
+    fractions: Mapping[str, Value] = field(default_factory=dict)
+    in_domain: bool = False
+    domain_p: float = math.nan
+    domain_score: float = math.nan
+    flags: tuple[str, ...] = ()
+    refused: str | None = None
+    size: Size | None = None
+    e0: float = math.nan
+    edge_step: float = math.nan
+    shift: float = math.nan
+    partial: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    reduced: Reduced | None = None
+    calibrated_on: str = "simulation"
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The replay contract's record, ready for `json.dumps`; NaN becomes None."""
+        return {
+            "source": self.provenance.source,
+            "scan": self.provenance.scan,
+            "element": self.element,
+            "edge": self.edge,
+            "model": self.model,
+            "model_sha256": self.model_sha256,
+            "anchored": self.anchored,
+            "aligned": self.aligned,
+            "values": _values(self.values),
+            "classes": {k: finite(v) for k, v in self.classes.items()},
+            "curves": {k: [finite(x) for x in v] for k, v in self.curves.items()},
+            "fractions": _values(self.fractions),
+            "in_domain": self.in_domain,
+            "domain_p": finite(self.domain_p),
+            "flags": list(self.flags),
+            "refused": self.refused,
+            "size": {
+                "diameter_nm": finite(self.size.diameter_nm) if self.size else None,
+                "lower": finite(self.size.lower) if self.size else None,
+                "upper": finite(self.size.upper) if self.size else None,
+                "label": self.size.label if self.size else None,
+            },
+            "e0": finite(self.e0),
+            "edge_step": finite(self.edge_step),
+            "seconds": {k: finite(v) for k, v in self.seconds.items()},
+        }
+
+
+def finite(x: float | None) -> float | None:
+    """The number as JSON can hold it: None for NaN and infinities."""
+    return None if x is None or not math.isfinite(x) else float(x)
+
+
+def _values(values: Mapping[str, Value]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "value": finite(v.value),
+            "std": finite(v.std),
+            "lower": finite(v.lower),
+            "upper": finite(v.upper),
+            "level": v.level,
+            "unit": v.unit,
+        }
+        for name, v in values.items()
+    }

@@ -1,0 +1,1 @@
+"""A simulated absorption beamline: ophyd devices and samples that change."""

@@ -1,0 +1,1 @@
+"""Where documents come from besides a live RunEngine: data files and stored runs."""

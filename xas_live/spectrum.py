@@ -1,0 +1,167 @@
+"""Spectrum: one sweep of the energy axis, the value that flows through xas_live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Mode = Literal["transmission", "fluorescence", "mu"]
+Channel = Literal["i0", "it", "ir", "iff"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a spectrum comes from.
+
+    Attributes
+    ----------
+    source : file path, catalog address, or "live".
+    scan : the label people know it by: file name, Athena label, or scan id.
+    run_uid, scan_id, stream : of the Bluesky run and the stream that it was assembled from.
+    sweep : index of the sweep in its run, from 0.
+    time : Unix time of its last point (s).
+    metadata : other entries of the run's start document worth keeping (sample name, truth of a simulation).
+    """
+
+    source: str = ""
+    scan: str = ""
+    run_uid: str | None = None
+    scan_id: int | None = None
+    stream: str = "primary"
+    sweep: int = 0
+    time: float | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """One sweep of the energy axis, as measured.
+
+    Attributes
+    ----------
+    energy : (n,) eV. In a sound sweep ascending; bad input may be stored and is named by the quality checks.
+    mu : (n,) absorption coefficient, any scale. NaN where the counts give none.
+    reference : (n,) absorption of the reference foil, or None.
+    counts : raw channels, each (n,): any of i0, it, ir, iff (dark-subtracted). Empty for ready-made mu.
+    element, edge : absorber, as "Pt" and "L3"; None when unknown.
+    mode : how mu was measured.
+    complete : False while the sweep is still running, or when it was aborted.
+    temperature : of the sample (K), or None.
+    provenance : where it comes from.
+    """
+
+    energy: Array
+    mu: Array
+    reference: Array | None = None
+    counts: Mapping[str, Array] = field(default_factory=dict)
+    element: str | None = None
+    edge: str | None = None
+    mode: Mode = "mu"
+    complete: bool = True
+    temperature: float | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def __post_init__(self) -> None:
+        for name in ("energy", "mu", "reference"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _column(name, value))
+        object.__setattr__(self, "counts", {k: _column(k, v) for k, v in self.counts.items()})
+        lengths = {"energy": len(self.energy), "mu": len(self.mu)}
+        if self.reference is not None:
+            lengths["reference"] = len(self.reference)
+        lengths |= {name: len(value) for name, value in self.counts.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"channels of one sweep must have one length, not {lengths}")
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+    @classmethod
+    def from_counts(
+        cls,
+        energy: ArrayLike,
+        counts: Mapping[str, ArrayLike],
+        *,
+        mode: Mode | None = None,
+        mu: ArrayLike | None = None,
+        reference: ArrayLike | None = None,
+        dark: Mapping[str, float] | None = None,
+        element: str | None = None,
+        edge: str | None = None,
+        complete: bool = True,
+        temperature: float | None = None,
+        provenance: Provenance | None = None,
+    ) -> Spectrum:
+        """Build a spectrum from detector counts.
+
+        mu is ln(i0/it) in transmission and iff/i0 in fluorescence; the reference is ln(it/ir). Counts that
+        give no logarithm or quotient (zero, negative) become NaN, which the quality checks then name.
+
+        Parameters
+        ----------
+        energy : (n,) eV.
+        counts : channels by name, from i0, it, ir, iff, each (n,).
+        mode : default: ready mu if given, else transmission if `it` is there, else fluorescence.
+        mu, reference : (n,) ready-made, used instead of counts.
+        dark : offset of each channel, subtracted first (same unit as the channel).
+
+        Raises
+        ------
+        ValueError : when the channels that the mode needs are missing, or lengths differ.
+        """
+        known = ("i0", "it", "ir", "iff")
+        unknown = sorted(set(counts) - set(known))
+        if unknown:
+            raise ValueError(f"unknown channels {unknown}: use {', '.join(known)}")
+        dark = dark or {}
+        channels = {k: _column(k, v) - float(dark.get(k, 0.0)) for k, v in counts.items()}
+        if mode is None:
+            mode = "mu" if mu is not None else "transmission" if "it" in channels else "fluorescence"
+        if mode == "mu":
+            if mu is None:
+                raise ValueError("mode 'mu' needs a ready-made mu; for counts use transmission or fluorescence")
+            absorption = _column("mu", mu)
+        else:
+            top, bottom = ("i0", "it") if mode == "transmission" else ("iff", "i0")
+            missing = [name for name in (top, bottom) if name not in channels]
+            if missing:
+                raise ValueError(f"mode {mode!r} needs channels {top} and {bottom}; {missing} not given")
+            ratio = _quotient(channels[top], channels[bottom])
+            absorption = _logarithm(ratio) if mode == "transmission" else ratio
+        if reference is None and "it" in channels and "ir" in channels:
+            reference = _logarithm(_quotient(channels["it"], channels["ir"]))
+        return cls(
+            energy=_column("energy", energy),
+            mu=absorption,
+            reference=None if reference is None else _column("reference", reference),
+            counts=channels,
+            element=element,
+            edge=edge,
+            mode=mode,
+            complete=complete,
+            temperature=temperature,
+            provenance=provenance or Provenance(),
+        )
+
+
+def _column(name: str, value: ArrayLike) -> Array:
+    column = np.asarray(value, dtype=np.float64)
+    if column.ndim != 1:
+        raise ValueError(f"{name} must be one column of numbers, not of shape {column.shape}")
+    return column
+
+
+def _quotient(top: Array, bottom: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(bottom != 0, top / bottom, np.nan)
+
+
+def _logarithm(ratio: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(ratio > 0, np.log(ratio), np.nan)

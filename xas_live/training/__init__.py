@@ -1,0 +1,1 @@
+"""From site spectra to trained, calibrated bundles."""
