@@ -1,0 +1,105 @@
+"""What stands in the simulated beam: nanoparticles whose coordination numbers are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xas_live.simulator.library import site_library
+from xas_live.spectrum import Array
+
+DEMO_PARTICLES = ("cuboctahedron_3_1", "cuboctahedron_5_2", "cuboctahedron_7_3", "cuboctahedron_9_4")
+"""The particles that grow in the demo, of 13, 55, 147 and 309 atoms: they take no part in training."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A mixture of particles of one metal.
+
+    Attributes
+    ----------
+    particles : particle's name in the library -> fraction of the atoms that are in such particles; sums to 1.
+    library : of which site spectra, as "pt_l3".
+    sigma2 : disorder in excess of the foil's (Å²).
+    contraction : by how much distances are shorter than in the bulk, as 0.003.
+    """
+
+    particles: Mapping[str, float]
+    library: str = "pt_l3"
+    sigma2: float = 0.001
+    contraction: float = 0.003
+
+    def __post_init__(self) -> None:
+        total = sum(self.particles.values())
+        if not math.isclose(total, 1.0, abs_tol=1e-6) or min(self.particles.values()) < 0:
+            raise ValueError(f"fractions of particles must not be negative and sum to 1, not to {total:g}")
+        if self.sigma2 < 0:
+            raise ValueError(f"sigma2 is in excess of the foil's, so not negative as {self.sigma2:g} is")
+
+    @property
+    def name(self) -> str:
+        """The particles in words: "cuboctahedron_3_1", or "64% cuboctahedron_3_1 + 36% cuboctahedron_5_2"."""
+        if len(self.particles) == 1:
+            return next(iter(self.particles))
+        return " + ".join(f"{fraction:.0%} {name}" for name, fraction in self.particles.items())
+
+    def weights(self) -> Array:
+        """(sites,) fraction of the atoms on each site of the library."""
+        library = site_library(self.library)
+        weights = np.zeros(len(library.sites.cn))
+        for name, fraction in self.particles.items():
+            particle = library.particle(name)
+            np.add.at(weights, particle.sites, fraction * particle.share)
+        return weights
+
+    def truth(self) -> dict[str, Any]:
+        """What is known of the sample, ready for a start document.
+
+        Returns
+        -------
+        CN1 to CN4, `particle` (its name), `n_atoms` (averaged over atoms), `diameter_nm`, `R1` (Å) and
+        `sigma2` (Å², in excess of the foil's).
+        """
+        library = site_library(self.library)
+        n_atoms = sum(part * library.particle(name).n_atoms for name, part in self.particles.items())
+        bond = library.bulk_r1 * (1.0 - self.contraction)
+        return {
+            **{f"CN{i}": float(cn) for i, cn in enumerate(self.weights() @ library.sites.cn, start=1)},
+            "particle": self.name,
+            "n_atoms": float(n_atoms),
+            "diameter_nm": sphere_diameter(n_atoms, bond),
+            "R1": bond,
+            "sigma2": self.sigma2,
+        }
+
+
+def sphere_diameter(n_atoms: float, bond: float) -> float:
+    """Diameter (nm) of the sphere that so many atoms of an fcc metal fill; `bond` is their distance (Å)."""
+    volume = n_atoms * bond**3 / math.sqrt(2.0)
+    return 0.1 * (6.0 * volume / math.pi) ** (1.0 / 3.0)
+
+
+def growth(n_scans: int = 12, library: str = "pt_l3", **properties: float) -> list[Sample]:
+    """Samples of growing size, one a scan: DEMO_PARTICLES from first to last, mixed in between.
+
+    Parameters
+    ----------
+    n_scans : at least 2.
+    library : of which site spectra.
+    properties : `sigma2` and `contraction` of every sample.
+    """
+    if n_scans < 2:
+        raise ValueError(f"to grow, a sample needs at least 2 scans, not {n_scans}")
+    samples = []
+    for place in np.linspace(0.0, len(DEMO_PARTICLES) - 1, n_scans):
+        first = min(int(place), len(DEMO_PARTICLES) - 2)
+        later = round(float(place) - first, 6)
+        parts = {DEMO_PARTICLES[first]: 1.0 - later, DEMO_PARTICLES[first + 1]: later}
+        samples.append(
+            Sample({name: part for name, part in parts.items() if part > 0}, library, **properties)
+        )
+    return samples
