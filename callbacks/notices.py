@@ -1,0 +1,89 @@
+"""Words to the user: what happens, and what went wrong, each said once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+
+logger = logging.getLogger("xas_live")
+# Lines go to the console below: without this, warnings would appear twice where logging is not set up.
+logger.addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True)
+class ErrorRecord:
+    """One error that analysis or a publisher met.
+
+    Attributes
+    ----------
+    time : Unix time (s).
+    where : what failed, as "PredictionWriter.predicted".
+    message : kind and text of the exception.
+    """
+
+    time: float
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+class Notices:
+    """Shows lines on the console and in the log "xas_live", and keeps the errors.
+
+    Parameters
+    ----------
+    console : where lines are shown; default: standard output.
+    keep : number of errors kept; older ones are only counted.
+
+    Attributes
+    ----------
+    error_count : errors so far, also those no longer kept.
+    """
+
+    def __init__(self, console: Console | None = None, keep: int = 200) -> None:
+        self._console = console or Console(soft_wrap=True)
+        self._lock = threading.Lock()
+        self._errors: deque[ErrorRecord] = deque(maxlen=keep)
+        self._shown: deque[tuple[str, str]] = deque(maxlen=keep)
+        self.error_count = 0
+
+    @property
+    def errors(self) -> list[ErrorRecord]:
+        """The errors kept, oldest first."""
+        with self._lock:
+            return list(self._errors)
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        logger.info(text)
+        self._print(f"[bold cyan]xas_live[/] {escape(text)}")
+
+    def error(self, where: str, error: BaseException) -> None:
+        """Keep an error; show it unless the same was shown before."""
+        record = ErrorRecord(time.time(), where, f"{type(error).__name__}: {error}")
+        key = (record.where, record.message)
+        with self._lock:
+            self.error_count += 1
+            self._errors.append(record)
+            new = key not in self._shown
+            if new:
+                self._shown.append(key)
+        if new:
+            logger.warning("%s", record, exc_info=error)
+            self._print(
+                f"[bold yellow]xas_live[/] {escape(str(record))} [dim](the plan goes on; see .errors)[/]"
+            )
+
+    def _print(self, markup: str) -> None:
+        # A console that is gone (closed pipe, ended notebook) must not end the analysis.
+        with suppress(OSError, ValueError):
+            self._console.print(markup, highlight=False)

@@ -1,0 +1,51 @@
+"""What LiveAnalysis tells the rest of the world: one protocol, and a base class that does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from xas_live.prediction import Prediction
+from xas_live.spectrum import Spectrum
+
+
+class Publisher(Protocol):
+    """Something that shows, stores or acts on predictions.
+
+    Every method is called from LiveAnalysis's worker thread, in the order of the documents. What it raises is
+    counted and shown, and neither stops the plan nor the other publishers.
+    """
+
+    def run_started(self, start: Mapping[str, Any]) -> None:
+        """Take the raw start document of a run."""
+
+    def measuring(self, spectrum: Spectrum) -> None:
+        """Take a growing, incomplete sweep; coalesced to at most five a second."""
+
+    def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
+        """Take a completed sweep and what the model says of it."""
+
+    def run_stopped(self, stop: Mapping[str, Any]) -> None:
+        """Take the raw stop document of a run, after all its predictions."""
+
+    def close(self) -> None:
+        """End: nothing is published after this."""
+
+
+class BasePublisher:
+    """A publisher that does nothing: override what you need."""
+
+    def run_started(self, start: Mapping[str, Any]) -> None:  # noqa: D102
+        pass
+
+    def measuring(self, spectrum: Spectrum) -> None:  # noqa: D102
+        pass
+
+    def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:  # noqa: D102
+        pass
+
+    def run_stopped(self, stop: Mapping[str, Any]) -> None:  # noqa: D102
+        pass
+
+    def close(self) -> None:  # noqa: D102
+        pass

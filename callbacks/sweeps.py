@@ -1,0 +1,134 @@
+"""Cut a stream of points into sweeps of the energy axis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xas_live.spectrum import Array
+
+TOLERANCE_EV = 2.0
+"""How far the energy may run back before it counts as a turn (eV): more than encoder noise and backlash."""
+
+MIN_POINTS = 5
+"""A piece between two turns with fewer points is noise at a turning point, not a sweep."""
+
+_KEV_LOOKS_LIKE = 200.0  # an axis wholly below this many "eV" is in keV without saying so
+
+
+def sweep_end(energy: Array, tolerance: float = TOLERANCE_EV) -> int | None:
+    """Where the first sweep in a series of energies ends.
+
+    The answer depends only on the points up to the one that shows the turn, so it is the same however the
+    points were paged.
+
+    Parameters
+    ----------
+    energy : (n,) in the order measured, eV; NaN never makes a turn.
+    tolerance : smallest way back that is a turn (eV).
+
+    Returns
+    -------
+    Number of points in the first sweep, or None while no turn has shown.
+    """
+    known = np.flatnonzero(np.isfinite(energy))
+    if len(known) < 2:
+        return None
+    e = energy[known]
+    high, low = np.maximum.accumulate(e), np.minimum.accumulate(e)
+    moved = high - low > tolerance
+    start = int(np.argmax(moved))
+    if not moved[start]:
+        return None
+    if e[start] != high[start]:  # going down: the same thing upside down
+        e, high, low = -e, -low, -high
+    back = high - e > tolerance
+    turn = int(np.argmax(back))
+    if not back[turn]:
+        return None
+    top = high[turn]
+    at_top = np.flatnonzero(e[:turn] == top)
+    first, last = int(at_top[0]), int(at_top[-1])
+    if e[turn - 1] - e[turn] > 0.5 * (top - low[turn - 1]):  # it jumped back: all before belongs together
+        end = turn
+    else:  # it turned smoothly, and shares the points at rest with the next
+        end = (first + last) // 2 + 1
+    if end < MIN_POINTS:  # no sweep, so the turning point belongs to the one that starts there
+        end = max(1, end - 1)
+    return int(known[end - 1]) + 1
+
+
+class SweepCutter:
+    """The points of the sweep being measured, and the cuts between sweeps.
+
+    Parameters
+    ----------
+    columns : number of columns of a row; column 0 is the energy (eV), the last one the sequence number.
+    tolerance : smallest way back that is a turn (eV).
+
+    Attributes
+    ----------
+    fragments : pieces too short to be a sweep (under 5 points, or no way made), kept out so far.
+    """
+
+    def __init__(self, columns: int, tolerance: float = TOLERANCE_EV) -> None:
+        self.tolerance = tolerance
+        self.fragments = 0
+        self._rows = np.empty((512, columns))
+        self._n = 0
+        self._check_at = 0
+
+    @property
+    def open(self) -> Array:
+        """(n, columns) The rows of the sweep being measured, as they came. A view: copy what you keep."""
+        return self._rows[: self._n]
+
+    def append(self, rows: Array) -> list[Array]:
+        """Add rows, (k, columns), and return the sweeps that they complete, in the order measured."""
+        self._rewind(rows)
+        needed = self._n + len(rows)
+        if needed > len(self._rows):
+            grown = np.empty((max(needed, 2 * len(self._rows)), self._rows.shape[1]))
+            grown[: self._n] = self.open
+            self._rows = grown
+        self._rows[self._n : needed] = rows
+        self._n = needed
+        # Looking for a turn reads the whole open sweep: look more rarely when that is very long.
+        return self._cut() if self._n >= self._check_at else []
+
+    def finish(self) -> tuple[list[Array], Array | None]:
+        """End: sweeps that were complete but not yet cut, and the one that was open, if it is one."""
+        sweeps = self._cut()
+        last = self._judge(self._take(self._n))
+        return sweeps, last[0] if last else None
+
+    def _rewind(self, rows: Array) -> None:
+        """Forget points that a resumed plan measures again: their sequence numbers come twice."""
+        if len(rows) and self._n and rows[0, -1] <= self._rows[self._n - 1, -1]:
+            self._n = int(np.searchsorted(self.open[:, -1], rows[0, -1]))
+
+    def _cut(self) -> list[Array]:
+        sweeps: list[Array] = []
+        while (end := sweep_end(self.open[:, 0], self._way_back(self.open))) is not None:
+            sweeps += self._judge(self._take(end))
+        self._check_at = self._n + 1 + self._n // 5000
+        return sweeps
+
+    def _take(self, end: int) -> Array:
+        sweep = self._rows[:end].copy()
+        self._rows[: self._n - end] = self._rows[end : self._n].copy()
+        self._n -= end
+        return sweep
+
+    def _judge(self, sweep: Array) -> list[Array]:
+        if not len(sweep):
+            return []
+        energy = sweep[np.isfinite(sweep[:, 0]), 0]
+        if len(energy) >= MIN_POINTS and np.ptp(energy) > self._way_back(sweep):
+            return [sweep]
+        self.fragments += 1
+        return []
+
+    def _way_back(self, rows: Array) -> float:
+        """The tolerance in the unit of the rows: an axis in keV that does not say so is cut all the same."""
+        largest = np.max(np.abs(rows[:, 0]), initial=0.0, where=np.isfinite(rows[:, 0]))
+        return self.tolerance / 1000 if largest < _KEV_LOOKS_LIKE else self.tolerance

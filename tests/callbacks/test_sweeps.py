@@ -1,0 +1,115 @@
+"""Cutting a series of energies at its turning points."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from xas_live.callbacks.sweeps import SweepCutter, sweep_end
+
+UP = np.arange(8900.0, 9100.0, 2.0)
+
+
+def cut(energy: np.ndarray, sizes: tuple[int, ...] = ()) -> list[list[float]]:
+    """Energies of all sweeps, fed in pages of these sizes, then one by one."""
+    cutter = SweepCutter(2)
+    rows = np.column_stack([energy, np.arange(1.0, len(energy) + 1)])
+    sweeps, at = [], 0
+    for size in [*sizes, *[1] * len(rows)]:
+        sweeps += cutter.append(rows[at : at + size])
+        at += size
+    finished, last = cutter.finish()
+    sweeps += finished + ([last] if last is not None else [])
+    return [sweep[:, 0].tolist() for sweep in sweeps]
+
+
+def test_one_sweep_stays_whole():
+    assert sweep_end(UP) is None
+    assert cut(UP) == [UP.tolist()]
+
+
+def test_up_and_down():
+    assert cut(np.r_[UP, UP[-2::-1]]) == [UP.tolist(), UP[-2::-1].tolist()]
+
+
+def test_a_turning_point_measured_twice_goes_to_both():
+    assert cut(np.r_[UP, UP[::-1], UP]) == [UP.tolist(), UP[::-1].tolist(), UP.tolist()]
+
+
+def test_repeats_that_jump_back():
+    assert cut(np.tile(UP, 4)) == [UP.tolist()] * 4
+
+
+def test_repeated_points_stay_in_their_sweep():
+    thrice = np.repeat(UP, 3)
+    assert cut(np.tile(thrice, 2)) == [thrice.tolist()] * 2
+
+
+def test_coming_from_elsewhere_is_no_sweep():
+    assert cut(np.r_[9500.0, UP]) == [UP.tolist()]
+
+
+def test_missing_energies_turn_nothing():
+    energy = UP.copy()
+    energy[[0, 40, -1]] = np.nan
+    [sweep] = cut(energy)
+    assert np.isnan(sweep).sum() == 3
+
+
+def test_an_axis_in_kev_is_cut_as_well():
+    assert len(cut(np.tile(UP / 1000, 3))) == 3
+
+
+def test_short_pieces_are_counted_not_kept():
+    cutter = SweepCutter(2)
+    energy = np.r_[UP, 8990.0, 8995.0, 8990.0, UP]
+    cutter.append(np.column_stack([energy, np.arange(len(energy))]))
+    cutter.finish()
+    assert cutter.fragments >= 1
+    assert cut(energy) == [UP.tolist(), UP.tolist()]
+
+
+def test_standing_still_is_no_sweep():
+    assert cut(np.full(50, 9000.0)) == []
+
+
+def test_points_measured_again_replace_the_first_try():
+    cutter = SweepCutter(2)
+    rows = np.column_stack([UP, np.arange(len(UP))])
+    cutter.append(rows[:60])
+    cutter.append(rows[50:])
+    _, last = cutter.finish()
+    assert last is not None
+    assert last[:, 0].tolist() == UP.tolist()
+
+
+@given(
+    turns=st.lists(st.booleans(), min_size=1, max_size=5),
+    noise=st.floats(0.0, 0.9),
+    step=st.sampled_from([0.05, 0.5, 3.0]),
+    seed=st.integers(0, 100),
+    sizes=st.lists(st.integers(1, 300), max_size=8).map(tuple),
+)
+@settings(deadline=None, max_examples=60)
+def test_encoder_noise_and_paging_change_nothing(turns, noise, step, seed, sizes):
+    base = np.arange(0.0, 300 * step, step)
+    if np.ptp(base) < 10 * (1 + noise):
+        base = base * 5
+    path, at_top = [], False
+    for jump in turns:  # each sweep goes up, or comes back down when the last one ended at the top
+        path.append(base[::-1] if at_top and not jump else base)
+        at_top = not (at_top and not jump)
+    energy = 9000.0 + np.concatenate(path)
+    energy += np.random.default_rng(seed).uniform(-noise, noise, len(energy))
+    whole = cut(energy, (len(energy),))
+    assert len(whole) == len(turns)
+    assert sum(map(len, whole)) == len(energy)
+    assert cut(energy, sizes) == whole
+    for sweep in whole:
+        assert abs(len(sweep) - 300) <= 2 + 2 * noise / (base[1] - base[0])
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_hardly_any_points(n):
+    assert cut(UP[:n]) == []
