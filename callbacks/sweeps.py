@@ -48,10 +48,9 @@ def sweep_end(energy: Array, tolerance: float = TOLERANCE_EV) -> int | None:
     top = high[turn]
     at_top = np.flatnonzero(e[:turn] == top)
     first, last = int(at_top[0]), int(at_top[-1])
-    if e[turn - 1] - e[turn] > 0.5 * (top - low[turn - 1]):  # it jumped back: all before belongs together
-        end = turn
-    else:  # it turned smoothly, and shares the points at rest with the next
-        end = (first + last) // 2 + 1
+    jumped = e[turn - 1] - e[turn] > 0.5 * (top - low[turn - 1])
+    # All before a jump back belongs together; a sweep that turns smoothly shares its points at rest.
+    end = turn if jumped else (first + last) // 2 + 1
     if end < MIN_POINTS:  # no sweep, so the turning point belongs to the one that starts there
         end = max(1, end - 1)
     return int(known[end - 1]) + 1

@@ -1,4 +1,4 @@
-"""What the callback tests share: a made-up edge, documents of it, ophyd devices that measure it, an analyzer."""
+"""What the callback tests share: a made-up edge, its documents, devices that measure it, an analyzer."""
 
 from __future__ import annotations
 

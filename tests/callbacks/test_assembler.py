@@ -71,10 +71,8 @@ def test_paging_changes_nothing(sweeps, back, page, aborted, lost):
     for spectrum in single[:-1]:
         assert spectrum.complete
         np.testing.assert_array_equal(spectrum.energy, GRID)
-    if sweeps == 1:
-        cut_short = aborted
-    else:  # the sweeps before tell how far it should have gone
-        cut_short = lost > (1 if aborted else 6)
+    # The sweeps before tell how far the last should have gone; a single one only how the run ended.
+    cut_short = aborted if sweeps == 1 else lost > (1 if aborted else 6)
     if not 1 <= lost <= 6 or sweeps == 1:  # near the limits either is fine
         assert single[-1].complete is not cut_short
 

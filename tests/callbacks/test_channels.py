@@ -21,19 +21,25 @@ def start(*dimension):
 @pytest.mark.parametrize(
     ("names", "found"),
     [
-        (("energy", "energy_setpoint", "i0", "it", "ir"), dict(energy="energy", i0="i0", it="it", ir="ir")),
-        (("mono_energy", "I0", "I1", "I2"), dict(energy="mono_energy", i0="I0", it="I1", ir="I2")),
-        (("hhm_energy", "itrans", "i0", "irefer"), dict(it="itrans", ir="irefer")),
-        (("dcm_energy_readback", "dcm_energy_setpoint", "ion_i0", "ion_it"), dict(i0="ion_i0")),
-        (("dcm_energy", "dcm_energy_user_setpoint", "mu"), dict(energy="dcm_energy", mu="mu", mode="mu")),
-        (("energy", "i0", "pips"), dict(iff="pips", mode="fluorescence")),
-        (("energy", "i0", "fluor"), dict(iff="fluor")),
-        (("energy", "i0", "if"), dict(iff="if")),
-        (("energy", "xmu", "mu_ref"), dict(mu="xmu", reference="mu_ref")),
-        (("energy", "i0", "it", "iff"), dict(mode="transmission", iff="iff")),
-        (("ring_energy", "energy", "i0", "it"), dict(energy="energy")),
-        (("energy", "i0", "i0_gain", "it", "it_gain", "it_dark"), dict(i0="i0", it="it")),
-        (("energy", "i0_counts", "it_counts"), dict(i0="i0_counts", it="it_counts")),
+        (
+            ("energy", "energy_setpoint", "i0", "it", "ir"),
+            {"energy": "energy", "i0": "i0", "it": "it", "ir": "ir"},
+        ),
+        (("mono_energy", "I0", "I1", "I2"), {"energy": "mono_energy", "i0": "I0", "it": "I1", "ir": "I2"}),
+        (("hhm_energy", "itrans", "i0", "irefer"), {"it": "itrans", "ir": "irefer"}),
+        (("dcm_energy_readback", "dcm_energy_setpoint", "ion_i0", "ion_it"), {"i0": "ion_i0"}),
+        (
+            ("dcm_energy", "dcm_energy_user_setpoint", "mu"),
+            {"energy": "dcm_energy", "mu": "mu", "mode": "mu"},
+        ),
+        (("energy", "i0", "pips"), {"iff": "pips", "mode": "fluorescence"}),
+        (("energy", "i0", "fluor"), {"iff": "fluor"}),
+        (("energy", "i0", "if"), {"iff": "if"}),
+        (("energy", "xmu", "mu_ref"), {"mu": "xmu", "reference": "mu_ref"}),
+        (("energy", "i0", "it", "iff"), {"mode": "transmission", "iff": "iff"}),
+        (("ring_energy", "energy", "i0", "it"), {"energy": "energy"}),
+        (("energy", "i0", "i0_gain", "it", "it_gain", "it_dark"), {"i0": "i0", "it": "it"}),
+        (("energy", "i0_counts", "it_counts"), {"i0": "i0_counts", "it": "it_counts"}),
     ],
 )
 def test_usual_names(names, found):
