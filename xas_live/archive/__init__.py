@@ -1,1 +1,7 @@
 """Keeping runs: an embedded Tiled server, its client, and writers that never make a plan wait."""
+
+from xas_live.archive.catalog import Archive, open_archive
+from xas_live.archive.errors import ArchiveError
+from xas_live.archive.writer import RunWriter, WriterStatus
+
+__all__ = ["Archive", "ArchiveError", "RunWriter", "WriterStatus", "open_archive"]

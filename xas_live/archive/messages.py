@@ -1,0 +1,55 @@
+"""What a session and its delivery process tell each other."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to deliver, and where to.
+
+    Attributes
+    ----------
+    root, session : spool folder of the catalog, and the session's own folder in it.
+    address : of the archive, as `Address.to_json` gives it.
+    catalog : key of a sub-catalog, or None for the root.
+    replace_shorter : a complete run in the archive with fewer events than its twin here is replaced.
+    parent : process id of the session.
+    """
+
+    root: str
+    session: str
+    address: dict[str, str | None]
+    catalog: str | None
+    replace_shorter: bool
+    parent: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a run file.
+
+    Attributes
+    ----------
+    kind : "progress" and "done" (delivered up to `offset`), "failed", "offline" and "online" (the server).
+    file : name of the run file; "" where the report is not about one.
+    adopted : the file was left by another session.
+    offset, documents : bytes and documents delivered so far.
+    error : in words.
+    """
+
+    kind: Literal["progress", "done", "failed", "offline", "online"]
+    file: str = ""
+    adopted: bool = False
+    offset: int = 0
+    documents: int = 0
+    error: str = ""
+
+    def send(self) -> None:
+        """Tell the session; if it has gone, nobody listens."""
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(asdict(self)), flush=True)

@@ -1,0 +1,126 @@
+"""The embedded Tiled server: `python -m xas_live.archive.server FOLDER --parent PID`.
+
+One process per folder, since DuckDB admits one. It listens on the loopback only, writes its address and
+key to the folder when it serves, and ends with the process that started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import secrets
+import socket
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from bluesky_tiled_plugins.exporters import json_seq_exporter
+from tiled.catalog import from_uri as catalog_from_uri
+from tiled.config import Authentication, StreamingCacheConfig
+from tiled.media_type_registration import default_serialization_registry
+from tiled.server.app import build_app
+from tiled.server.logging_config import LOGGING_CONFIG
+
+from xas_live.archive.address import ServerState
+from xas_live.archive.process import when_parent_ends
+
+LOOPBACK = "127.0.0.1"
+_GRACE_SECONDS = 3
+
+
+def build_archive_app(folder: Path, api_key: str, readable: tuple[str, ...] = ()) -> Any:
+    """The Tiled application over a folder: SQLite catalog, DuckDB tables, arrays in files.
+
+    Parameters
+    ----------
+    folder : made if missing, with all that is in it.
+    api_key : the one key that opens it.
+    readable : folders of detector files.
+    """
+    data = folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    catalog_file = folder / "catalog.db"
+    catalog = catalog_from_uri(
+        f"sqlite:///{catalog_file}",
+        # Costs seconds and another process, so only for a new catalog.
+        init_if_not_exists=not catalog_file.exists(),
+        specs=[{"name": "CatalogOfBlueskyRuns", "version": "3.0"}],
+        writable_storage=[data, f"duckdb:///{folder / 'storage.duckdb'}"],
+        readable_storage=list(readable),
+        cache_config=StreamingCacheConfig(uri="memory").model_dump(),
+    )
+    serializers = copy.copy(default_serialization_registry)
+    serializers.register("BlueskyRun", "application/json-seq", json_seq_exporter)
+    return build_app(
+        catalog,
+        serialization_registry=serializers,
+        authentication=Authentication(single_user_api_key=api_key),
+    )
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """Writes the state file once requests are served."""
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, folder: Path) -> None:
+        super().__init__(config)
+        self._state = state
+        self._folder = folder
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._state.save(self._folder)
+
+
+def serve(folder: Path, readable: tuple[str, ...], parent: int) -> None:
+    """Serve a folder until the process `parent` ends or a signal comes."""
+    os.umask(0o077)
+    before = ServerState.load(folder)
+    # The same key and, if free, the same port: clients of a server that died find its successor.
+    api_key = before.api_key if before else secrets.token_hex(32)
+    listener = _listen(before.port if before else 0)
+    port = listener.getsockname()[1]
+    state = ServerState(f"http://{LOOPBACK}:{port}/api/v1", api_key, os.getpid(), readable)
+    logging = copy.deepcopy(LOGGING_CONFIG)
+    for formatter in logging["formatters"].values():
+        formatter["use_colors"] = False
+    for logger in logging["loggers"].values():
+        logger["level"] = "WARNING"
+    config = uvicorn.Config(
+        build_archive_app(folder, api_key, readable),
+        log_config=logging,
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    server = _AnnouncingServer(config, state, folder)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    when_parent_ends(parent, stop)
+    server.run(sockets=[listener])
+
+
+def _listen(preferred: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, preferred))
+    except OSError:
+        listener.bind((LOOPBACK, 0))
+    return listener
+
+
+def main() -> None:
+    """Read the command line and serve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--readable", action="append", default=[])
+    arguments = parser.parse_args()
+    serve(arguments.folder, tuple(arguments.readable), arguments.parent)
+
+
+if __name__ == "__main__":
+    main()
