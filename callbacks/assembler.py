@@ -195,9 +195,10 @@ class SpectrumAssembler:
             return
         roles = ", ".join(f"{role} = {name}" for role, name in mapping.channels.items())
         unit = "keV" if factor != 1.0 else "eV"
+        example = replace(mapping, mode=None, stream=None)
         self._say_once(
-            f"Reading spectra from stream {mapping.stream!r} ({mapping.mode}): energy = {mapping.energy} "
-            f"({unit}), {roles}. If this is not right, give mapping={mapping} with the fields you want."
+            f"Stream {mapping.stream!r}, {mapping.mode}: energy = {mapping.energy} ({unit}), {roles}. "
+            f"Not right? Change and give mapping={example}"
         )
 
     def _explain(self, run: _Run) -> None:

@@ -172,6 +172,8 @@ class LiveAnalysis:
         """
         if threading.current_thread() is self._worker:
             raise RuntimeError("wait() was called from a publisher: the worker thread cannot wait for itself")
+        if not self._worker.is_alive():
+            return True
         reached = _Mark()
         self._queue.put(reached)
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -1,0 +1,329 @@
+"""LiveAnalysis beside a real RunEngine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter as Tally
+
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from bluesky import plan_stubs as bps
+from bluesky import plans as bp
+from bluesky import preprocessors as bpp
+from bluesky.utils import RunEngineInterrupted
+from edges import GRID, Counter, Edges, Energy, documents
+from xas_live.callbacks.live import LiveAnalysis
+from xas_live.callbacks.publisher import BasePublisher
+
+
+class Diary(BasePublisher):
+    """Writes down what it is told, and in which thread."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, object]] = []
+        self.threads: set[str] = set()
+
+    def _note(self, name, what):
+        self.calls.append((name, what))
+        self.threads.add(threading.current_thread().name)
+
+    def run_started(self, start):
+        self._note("run_started", start)
+
+    def measuring(self, spectrum):
+        self._note("measuring", spectrum)
+
+    def predicted(self, spectrum, prediction):
+        self._note("predicted", prediction)
+
+    def run_stopped(self, stop):
+        self._note("run_stopped", stop)
+
+    def close(self):
+        self._note("close", None)
+
+    def names(self):
+        return [name for name, _ in self.calls if name != "measuring"]
+
+
+class Broken(BasePublisher):
+    """Fails at everything."""
+
+    def run_started(self, start):
+        raise OSError("disk full")
+
+    predicted = measuring = lambda self, *_: 1 / 0
+
+    def close(self):
+        raise OSError("disk full")
+
+
+@pytest.fixture
+def beamline():
+    energy = Energy(name="energy")
+    return energy, [Counter(name=name, energy=energy) for name in ("i0", "it", "ir")]
+
+
+def sweeps(beamline, count, **md):
+    """A plan: one run with so many sweeps upwards."""
+    energy, detectors = beamline
+    return bp.list_scan(detectors, energy, GRID.tolist() * count, md={"element": "Pt", "edge": "L3"} | md)
+
+
+def tally(RE):
+    counts: Tally[str] = Tally()
+    token = RE.subscribe(lambda name, _: counts.update([name]))
+    return counts, token
+
+
+def test_a_scan_is_predicted(beamline):
+    RE = RunEngine({})
+    diary = Diary()
+    with LiveAnalysis(Edges(), [diary]) as live:
+        RE.subscribe(live)
+        [uid] = RE(sweeps(beamline, 3, sample_name="foil"))
+        assert live.wait(20)
+        assert [p.provenance.sweep for p in live.predictions] == [0, 1, 2]
+        assert live.latest is live.predictions[-1]
+        assert live.latest.provenance.run_uid == uid
+        assert live.latest.values["CN1"].value == len(GRID)
+        table = live.table
+        assert table["CN1"].tolist() == [len(GRID)] * 3
+        assert {"scan", "sweep", "time", "CN1_lower", "CN1_upper", "size", "refused", "lag"} <= set(table)
+        assert (table["lag"] < 5).all()
+        status = live.status()
+        assert (status.sweeps, status.refused, status.waiting, status.errors) == (3, 0, 0, 0)
+        assert "3 sweeps" in repr(live)
+        assert "CN1" in repr(live)
+        assert diary.threads == {"xas_live"}
+    assert diary.names() == ["run_started", *["predicted"] * 3, "run_stopped", "close"]
+
+
+def test_predictions_appear_while_the_plan_runs(beamline):
+    RE = RunEngine({})
+    seen: list[int] = []
+    with LiveAnalysis(Edges()) as live:
+        RE.subscribe(live)
+        energy, detectors = beamline
+
+        @bpp.run_decorator()
+        def plan():
+            for _ in range(4):
+                for value in GRID:
+                    yield from bps.mv(energy, value)
+                    yield from bps.trigger_and_read([energy, *detectors])
+                yield from bps.sleep(0.3)
+                seen.append(live.status().sweeps)
+
+        RE(plan())
+        assert live.wait(20)
+        assert seen == [0, 1, 2, 3]
+        assert live.status().sweeps == 4
+
+
+@pytest.mark.parametrize("analyzer", [Edges(fail_on=1), Edges(fail_batches=True)])
+def test_failures_leave_the_plan_alone(beamline, analyzer, capsys):
+    RE = RunEngine({})
+    alone, token = tally(RE)
+    RE(sweeps(beamline, 3))
+    RE.unsubscribe(token)
+    stops: list[dict] = []
+    watched, _ = tally(RE)
+    diary = Diary()
+    with LiveAnalysis(analyzer, [Broken(), diary]) as live:
+        RE.subscribe(live)
+        RE.subscribe(lambda _, doc: stops.append(doc), "stop")
+        RE(sweeps(beamline, 3))
+        assert live.wait(20)
+        assert watched == alone
+        assert stops[0]["exit_status"] == "success"
+        refused = [p.provenance.sweep for p in live.predictions if p.refused]
+        assert refused == ([1] if analyzer.fail_on is not None else [])
+        assert len(live.predictions) == 3
+        assert diary.names() == ["run_started", *["predicted"] * 3, "run_stopped"]
+        where = {error.where for error in live.errors}
+        assert {"Broken.run_started", "Broken.predicted"} <= where
+    shown = capsys.readouterr().out
+    assert shown.count("disk full") == 2  # at run_started and at close: each once
+    assert shown.count("Broken.predicted") == 1
+    assert live.status().errors >= 5
+
+
+def test_a_sweep_that_fails_is_kept_as_refused(capsys):
+    with LiveAnalysis(Edges(fail_on=0)) as live:
+        for name, doc in documents(np.tile(GRID, 3)):
+            live(name, doc)
+        assert live.wait(20)
+        assert [bool(p.refused) for p in live.predictions] == [True, False, False]
+        assert "no weights" in live.predictions[0].refused
+        assert live.status().refused == 1
+    assert "no weights" in capsys.readouterr().out
+
+
+def test_a_backlog_is_one_batch():
+    analyzer = Edges(delay=0.3)
+    with LiveAnalysis(analyzer) as live:
+        for _ in range(6):
+            for name, doc in documents(GRID, page=[len(GRID)]):
+                live(name, doc)
+        assert live.wait(20)
+        assert sum(analyzer.calls) == 6
+        assert len(analyzer.calls) <= 3
+        assert live.status().sweeps == 6
+
+
+def test_wait_gives_up_and_close_drains():
+    diary = Diary()
+    live = LiveAnalysis(Edges(delay=0.5), [diary])
+    for name, doc in documents(np.tile(GRID, 4), page=[len(GRID)] * 4):
+        live(name, doc)
+    assert not live.wait(0.05)
+    assert live.close()
+    assert live.close()
+    assert live.wait(1)
+    assert live.status().sweeps == 4
+    assert diary.names()[-1] == "close"
+    for name, doc in documents(GRID):
+        live(name, doc)
+    assert live.status().waiting == 0
+    assert "closed" in repr(live)
+
+
+def test_a_publisher_cannot_wait_for_itself():
+    class Waits(BasePublisher):
+        def predicted(self, spectrum, prediction):
+            live.wait()
+
+    with LiveAnalysis(Edges(), [Waits()]) as live:
+        for name, doc in documents(GRID):
+            live(name, doc)
+        assert live.wait(20)
+        assert "cannot wait for itself" in live.errors[0].message
+
+
+def test_the_analyzer_can_be_swapped():
+    first, second = Edges(), Edges()
+    with LiveAnalysis(first) as live:
+        for name, doc in documents(GRID):
+            live(name, doc)
+        assert live.wait(20)
+        live.analyzer = second
+        for name, doc in documents(GRID):
+            live(name, doc)
+        assert live.wait(20)
+    assert (sum(first.calls), sum(second.calls)) == (1, 1)
+
+
+def test_the_growing_sweep_is_shown_at_most_five_times_a_second():
+    diary = Diary()
+    with LiveAnalysis(Edges(), [diary]) as live:
+        run = list(documents(GRID))
+        began = time.monotonic()
+        for name, doc in run[:-1]:
+            live(name, doc)
+            time.sleep(0.015)
+        took = time.monotonic() - began
+        time.sleep(0.4)
+        shown = [spectrum for name, spectrum in diary.calls if name == "measuring"]
+        assert 2 <= len(shown) <= 5 * (took + 0.4) + 2
+        assert not shown[-1].complete
+        assert len(shown[-1]) == len(GRID)  # the last state arrives though nothing follows
+        live(*run[-1])
+
+
+def test_bad_documents_are_counted_and_the_next_run_is_fine(capsys):
+    with LiveAnalysis(Edges()) as live:
+        live("event", {"descriptor": "x"})
+        live("start", {})
+        for name, doc in documents(GRID):
+            live(name, doc)
+        assert live.wait(20)
+        assert len(live.errors) == 2
+        assert live.status().sweeps == 1
+
+
+def test_two_runs_at_once(beamline):
+    RE = RunEngine({})
+    energy, detectors = beamline
+
+    def plan():
+        for key in ("a", "b"):
+            yield from bpp.set_run_key_wrapper(bps.open_run({"sample_name": key}), key)
+        for value in GRID:
+            for key in ("a", "b"):
+                yield from bps.mv(energy, value)
+                yield from bpp.set_run_key_wrapper(bps.trigger_and_read([energy, *detectors]), key)
+        for key in ("a", "b"):
+            yield from bpp.set_run_key_wrapper(bps.close_run(), key)
+
+    with LiveAnalysis(Edges()) as live:
+        RE.subscribe(live)
+        RE(plan())
+        assert live.wait(20)
+        assert [p.provenance.metadata["sample_name"] for p in live.predictions] == ["a", "b"]
+        assert [p.values["CN1"].value for p in live.predictions] == [len(GRID)] * 2
+
+
+def test_an_aborted_plan_gives_a_partial_sweep(beamline):
+    RE = RunEngine({})
+    energy, detectors = beamline
+
+    def plan():
+        yield from bps.open_run()
+        for k, value in enumerate(GRID):
+            if k == 30:
+                raise ValueError("shutter closed")
+            yield from bps.mv(energy, value)
+            yield from bps.trigger_and_read([energy, *detectors])
+
+    with LiveAnalysis(Edges()) as live:
+        RE.subscribe(live)
+        with pytest.raises(ValueError, match="shutter closed"):
+            RE(plan())
+        assert live.wait(20)
+        [prediction] = live.predictions
+        assert prediction.values["CN1"].value == 30
+
+
+def test_a_paused_and_resumed_plan_gives_whole_sweeps(beamline):
+    RE = RunEngine({})
+    energy, detectors = beamline
+    paused = []
+
+    def plan():
+        """No checkpoint inside a sweep: on resume, it is measured again from its first point."""
+        yield from bps.open_run()
+        yield from bps.checkpoint()
+        for k, value in enumerate(GRID):
+            yield from bps.abs_set(energy, value, wait=True)
+            yield from bps.create()
+            for device in (energy, *detectors):
+                yield from bps.read(device)
+            yield from bps.save()
+            if k == 20 and not paused:
+                paused.append(True)
+                yield from bps.pause()
+        yield from bps.close_run()
+
+    with LiveAnalysis(Edges()) as live:
+        RE.subscribe(live)
+        with pytest.raises(RunEngineInterrupted):
+            RE(plan())
+        RE.resume()
+        assert live.wait(20)
+        assert [p.values["CN1"].value for p in live.predictions] == [len(GRID)]
+
+
+def test_time_in_the_run_engines_thread(record_property):
+    """Not a limit, a measurement: what one document costs the plan."""
+    run = list(documents(np.tile(GRID, 50)))
+    with LiveAnalysis(Edges()) as live:
+        began = time.perf_counter()
+        for name, doc in run:
+            live(name, doc)
+        each = (time.perf_counter() - began) / len(run)
+        assert live.wait(60)
+    record_property("microseconds_per_document", each * 1e6)
+    print(f"{each * 1e6:.1f} microseconds per document in the caller's thread")
