@@ -1,0 +1,165 @@
+"""Replay: files and stored runs through the same path as a live scan, many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from xas_live.callbacks.assembler import SpectrumAssembler
+from xas_live.callbacks.channels import ChannelMapping
+from xas_live.prediction import Prediction
+from xas_live.sources.documents import Document, documents
+from xas_live.sources.files import read_file
+from xas_live.sources.scan import Scan, Unreadable, UnreadableError
+from xas_live.spectrum import Provenance, Spectrum
+
+if TYPE_CHECKING:
+    from xas_live.callbacks.live import Analyzes
+    from xas_live.callbacks.publisher import Publisher
+
+BATCH = 64
+"""Spectra analysed together: enough for speed, few enough for a progress bar that moves."""
+
+_NO_SWEEP = "its energies make no sweep: at least 5 points are needed, over more than 2 eV"
+
+
+class Recorded(Protocol):
+    """A run recorded earlier, which gives its documents again."""
+
+    source: str
+    scan: str
+
+    def documents(self) -> Iterator[Document]:
+        """Its documents in order; raises UnreadableError when they cannot be had."""
+
+
+Source = str | Path | Scan | Unreadable | Recorded
+
+
+@dataclass
+class _Run:
+    """A run between its assembly and its publication."""
+
+    refusal: Unreadable | None = None
+    documents: list[Document] = field(default_factory=list)
+    spectra: list[Spectrum] = field(default_factory=list)
+
+
+def replay(
+    sources: Iterable[Source],
+    analyzer: Analyzes,
+    *,
+    mapping: ChannelMapping | None = None,
+    raw: Callable[[str, Mapping[str, Any]], None] | None = None,
+    publishers: Sequence[Publisher] = (),
+    model: tuple[str, str] = ("", ""),
+    batch: int = BATCH,
+) -> Iterator[Prediction]:
+    """Analyse files and recorded runs; predictions come in the order of the sources, one or more for each.
+
+    What cannot be read comes back as a refused prediction with the reason; it never stops the others.
+
+    Parameters
+    ----------
+    sources : paths of data files, what `read_file` gives, or recorded runs.
+    analyzer : what predicts.
+    mapping : fields of recorded runs to read; default: guessed as in a live run.
+    raw : takes the documents of files too, as a `RunWriter` does.
+    publishers : told about every run and prediction, as in a live run; not closed.
+    model : name and hash that refusals of unreadable files carry.
+    batch : number of spectra analysed together.
+
+    Examples
+    --------
+    >>> for prediction in replay(["foil.xdi", "series.prj"], AnalyzerPool("pt-l3")):
+    ...     print(prediction.provenance.scan, prediction.values["CN1"])
+    """
+    runs: list[_Run] = []
+    waiting = 0
+    for entry in _entries(sources):
+        run = _assemble(entry, mapping)
+        runs.append(run)
+        waiting += max(1, len(run.spectra))
+        if waiting >= batch:
+            yield from _publish(runs, analyzer, raw, publishers, model)
+            runs, waiting = [], 0
+    yield from _publish(runs, analyzer, raw, publishers, model)
+
+
+def spectra_of(scan: Scan) -> list[Spectrum]:
+    """The sweeps of one scan of a file, assembled from its documents as a live run's are."""
+    return _assemble(scan, None).spectra
+
+
+def _entries(sources: Iterable[Source]) -> Iterator[Scan | Unreadable | Recorded]:
+    for source in sources:
+        if isinstance(source, str | Path):
+            yield from read_file(source)
+        else:
+            yield source
+
+
+def _assemble(entry: Scan | Unreadable | Recorded, mapping: ChannelMapping | None) -> _Run:
+    if isinstance(entry, Unreadable):
+        return _Run(refusal=entry)
+    said: list[str] = []
+    if isinstance(entry, Scan):
+        own = {name: name for name in entry.channels}
+        mapping = ChannelMapping(**own, mode=entry.mode, element=entry.element, edge=entry.edge)
+    assembler = SpectrumAssembler(mapping, source=entry.source, say=said.append)
+    run = _Run()
+    try:
+        for name, doc in documents(entry) if isinstance(entry, Scan) else entry.documents():
+            run.documents.append((name, doc))
+            run.spectra += [_labelled(spectrum, entry) for spectrum in assembler(name, doc)]
+    except UnreadableError as error:
+        return _Run(refusal=Unreadable(entry.source, entry.scan, str(error)))
+    if not run.spectra:
+        run.refusal = Unreadable(entry.source, entry.scan, said[-1] if said else _NO_SWEEP)
+    return run
+
+
+def _labelled(spectrum: Spectrum, entry: Scan | Recorded) -> Spectrum:
+    """The spectrum with the label and notes that its file gives it."""
+    notes = entry.notes if isinstance(entry, Scan) else {}
+    metadata = {**spectrum.provenance.metadata, **notes}
+    return replace(spectrum, provenance=replace(spectrum.provenance, scan=entry.scan, metadata=metadata))
+
+
+def _publish(
+    runs: Sequence[_Run],
+    analyzer: Analyzes,
+    raw: Callable[[str, Mapping[str, Any]], None] | None,
+    publishers: Sequence[Publisher],
+    model: tuple[str, str],
+) -> Iterator[Prediction]:
+    spectra = [spectrum for run in runs for spectrum in run.spectra]
+    predictions = iter(analyzer.analyze(spectra)) if spectra else iter(())
+    for run in runs:
+        for name, doc in run.documents:
+            if raw is not None:
+                raw(name, doc)
+        start = next((doc for name, doc in run.documents if name == "start"), None)
+        stop = next((doc for name, doc in run.documents if name == "stop"), None)
+        for publisher in publishers if start else ():
+            publisher.run_started(start or {})
+        for spectrum in run.spectra:
+            prediction = next(predictions)
+            for publisher in publishers:
+                publisher.predicted(spectrum, prediction)
+            yield prediction
+        if run.refusal is not None and not run.spectra:
+            yield _refused(run.refusal, model)
+        for publisher in publishers if stop else ():
+            publisher.run_stopped(stop or {})
+
+
+def _refused(entry: Unreadable, model: tuple[str, str]) -> Prediction:
+    return Prediction(
+        model=model[0],
+        model_sha256=model[1],
+        provenance=Provenance(source=entry.source, scan=entry.scan),
+        refused=entry.reason,
+    )

@@ -1,0 +1,140 @@
+"""Runs from a Tiled catalog, as documents again: tables are read whole, and given on as event pages."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xas_live.sources.documents import Document
+from xas_live.sources.scan import Unreadable, UnreadableError
+
+_PAGE = 10_000  # events a page: a run of any length goes by in bounded memory
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRun:
+    """One run in a catalog.
+
+    Attributes
+    ----------
+    source : address of the catalog.
+    scan : the label of the file it came from, else its scan id.
+    run : its Tiled client.
+    """
+
+    source: str
+    scan: str
+    run: Any
+
+    def documents(self) -> Iterator[Document]:
+        """Start, then each stream's descriptor and event pages, then stop if there is one.
+
+        Raises
+        ------
+        UnreadableError : when the server does not give the data.
+        """
+        import httpx
+
+        try:
+            yield "start", dict(self.run.metadata["start"])
+            for name in self.run:
+                yield from self._stream(self.run[name])
+            stop = self.run.metadata.get("stop")
+            # A run that never got its stop document ended somehow: what was measured is complete as it is.
+            yield "stop", dict(stop) if stop else self._aborted()
+        except (httpx.HTTPError, OSError, KeyError, ValueError) as error:
+            raise UnreadableError(f"cannot be read from the catalog: {error}") from error
+
+    def _aborted(self) -> dict[str, Any]:
+        start = self.run.metadata["start"]
+        return {
+            "uid": str(uuid.uuid5(uuid.NAMESPACE_OID, start["uid"])),
+            "time": start["time"],
+            "run_start": start["uid"],
+            "exit_status": "abort",
+            "reason": "the run has no stop document",
+            "num_events": {},
+        }
+
+    def _stream(self, stream: Any) -> Iterator[Document]:
+        descriptors = getattr(stream, "descriptors", None) or []
+        if not descriptors:
+            return
+        descriptor = dict(descriptors[0])
+        columns = _columns(stream, descriptor["data_keys"])
+        keys = {name: dict(key) for name, key in descriptor["data_keys"].items() if name in columns}
+        for key in keys.values():
+            key.pop("external", None)  # the data are in the pages
+        yield "descriptor", {**descriptor, "data_keys": keys}
+        length = min((len(column) for column in columns.values()), default=0)
+        for first in range(0, length, _PAGE):
+            part = slice(first, min(first + _PAGE, length))
+            times = np.asarray(columns["time"][part], dtype=np.float64).tolist()
+            yield (
+                "event_page",
+                {
+                    "descriptor": descriptor["uid"],
+                    "uid": [f"{descriptor['uid']}/{first + i + 1}" for i in range(len(times))],
+                    "time": times,
+                    "seq_num": list(range(first + 1, first + len(times) + 1)),
+                    "data": {name: columns[name][part].tolist() for name in keys},
+                    "timestamps": dict.fromkeys(keys, times),
+                    "filled": {},
+                },
+            )
+
+
+def stored_runs(uri: str, uids: Sequence[str], api_key: str | None = None) -> list[StoredRun | Unreadable]:
+    """Find runs in a catalog; those that are not there come back with the reason.
+
+    Parameters
+    ----------
+    uri : of a Tiled catalog of Bluesky runs; it may carry `?api_key=...`.
+    uids : whole, or their first characters; a scan id finds the latest run with it.
+    api_key : default: the URI's, else the variable TILED_API_KEY.
+
+    Raises
+    ------
+    ConnectionError : when the server does not answer, or refuses the key.
+    """
+    import httpx
+    from tiled.client import from_uri
+
+    shown = uri.partition("?")[0]
+    try:
+        catalog = from_uri(uri, api_key=api_key)
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        raise ConnectionError(f"no catalog at {shown}: {error}") from error
+    found: list[StoredRun | Unreadable] = []
+    for uid in uids:
+        try:
+            run = catalog[int(uid)] if uid.isdecimal() and len(uid) < 6 else catalog[uid]
+        except (KeyError, ValueError, httpx.HTTPError) as error:
+            found.append(Unreadable(shown, uid, f"no such run in {shown}: {error}"))
+            continue
+        found.append(StoredRun(shown, _label(run.metadata["start"]), run))
+    return found
+
+
+def _label(start: Mapping[str, Any]) -> str:
+    return str(start.get("scan") or start.get("scan_id") or start["uid"][:8])
+
+
+def _columns(stream: Any, keys: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Every field of a stream that has one number or one row an event, and `time`."""
+    columns: dict[str, np.ndarray[Any, Any]] = {}
+    parts = set(stream.base)
+    if "internal" in parts:
+        table = stream.base["internal"].read()
+        columns = {name: table[name].to_numpy() for name in [*keys, "time"] if name in table}
+    for name in parts - {"internal"}:
+        if name in keys and len(keys[name].get("shape", ())) <= 1:
+            columns[name] = np.asarray(stream.base[name].read())
+    if columns and "time" not in columns:
+        length = min(len(column) for column in columns.values())
+        columns["time"] = np.zeros(length)
+    return columns
