@@ -76,6 +76,14 @@ def absorber_from_energies(
     return best[0][1], best[0][2]
 
 
+def edge_energy(element: str | None, edge: str | None) -> float | None:
+    """Tabulated energy of an edge (eV); None when the absorber is not known."""
+    if element is None or edge is None:
+        return None
+    level = xraydb.xray_edges(element).get(edge)
+    return None if level is None else float(level.energy)
+
+
 def _steepest(energy: Array, mu: Array) -> float | None:
     """Energy of the steepest rise over a few eV (eV), None where there is no way to tell."""
     good = np.isfinite(energy) & np.isfinite(mu)

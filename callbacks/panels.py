@@ -1,0 +1,344 @@
+"""The panels of the live figure: each keeps its artists and only moves them."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from xas_live.prediction import Prediction, Reduced, Value
+from xas_live.spectrum import Array
+
+# Okabe and Ito's palette: told apart by colour-blind eyes too. Colour has one meaning throughout.
+BLUE, GREEN, ORANGE, VERMILION = "#0072B2", "#009E73", "#E69F00", "#D55E00"
+INK, GREY, PALE = "#222222", "#767676", "#C9CED3"
+
+XAxis = Literal["scan", "time"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One prediction in the history: where it stands and what is known to be true.
+
+    Attributes
+    ----------
+    prediction : the prediction.
+    label : for the axis, as "12" or "12.3" (scan and sweep).
+    time : Unix time of the sweep's last point (s), NaN if unknown.
+    """
+
+    prediction: Prediction
+    label: str
+    time: float
+
+    def value(self, name: str) -> Value | None:
+        """The value called `name`; "size" is the diameter (nm)."""
+        if name != "size":
+            return self.prediction.values.get(name)
+        size = self.prediction.size
+        if size is None or size.diameter_nm is None or size.lower is None or size.upper is None:
+            return None
+        return Value(size.diameter_nm, math.nan, size.lower, size.upper, unit="nm")
+
+    def truth(self, name: str) -> float:
+        """What a simulation says the value is; NaN when nobody knows."""
+        truth = self.prediction.provenance.metadata.get("truth")
+        known = truth.get("diameter_nm" if name == "size" else name) if isinstance(truth, dict) else None
+        return float(known) if isinstance(known, (int, float)) else math.nan
+
+
+def positions(points: Sequence[Point], x: XAxis) -> Array:
+    """(n,) where the points stand: counted from 1, or as matplotlib dates."""
+    if x == "scan":
+        return np.arange(1.0, len(points) + 1)
+    return np.array(
+        [math.nan if math.isnan(p.time) else date2num(datetime.fromtimestamp(p.time)) for p in points]
+    )
+
+
+class SeriesPanel:
+    """One quantity with its intervals against scan or time, and its latest value in large figures.
+
+    Parameters
+    ----------
+    ax : where to draw.
+    name : of the value: "CN1", or "size".
+    label : of the panel.
+    x : what the points are laid out against.
+    last : whether the x axis is labelled here.
+    """
+
+    def __init__(self, ax: Axes, name: str, label: str, x: XAxis, *, last: bool) -> None:
+        self.ax = ax
+        self.name = name
+        self.x: XAxis = x
+        self._points: Sequence[Point] = ()
+        self._intervals = LineCollection([], capstyle="round", zorder=2)
+        ax.add_collection(self._intervals, autolim=False)
+        self._path = _line(ax, color=BLUE, lw=1.0, alpha=0.5, zorder=2.5)
+        self._truth = _line(ax, color=INK, lw=1.3, ls=(0, (4, 2.5)), zorder=3)
+        dots: dict[str, Any] = {"marker": "o", "ls": "", "zorder": 4}
+        self._inside = _line(ax, color=BLUE, mec="white", **dots)
+        self._outside = _line(ax, mfc="white", mec=VERMILION, mew=1.6, **dots)
+        foot: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ls": "", "clip_on": False}
+        self._refused = _line(ax, marker="x", color=GREY, mew=1.6, zorder=3, **foot)
+        self._bulk = _line(ax, marker="^", color=BLUE, mec="white", ms=9, zorder=4, **foot)
+        self._value = ax.text(1.025, 0.52, "", transform=ax.transAxes, size=19, weight="bold", color=BLUE)
+        self._interval = ax.text(1.027, 0.44, "", transform=ax.transAxes, size=10, color=GREY, va="top")
+        ax.set_ylabel(label, rotation=0, ha="right", va="center", size=13, weight="bold", color=INK)
+        ax.yaxis.set_label_coords(-0.075, 0.5)
+        ax.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=2))
+        _quiet(ax)
+        ax.tick_params(labelbottom=last)
+        ax.grid(axis="y", color=PALE, lw=0.6, alpha=0.7)
+        ax.set_axisbelow(True)
+        if x == "scan":
+            ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+            ax.xaxis.set_major_formatter(FuncFormatter(self._scan_label))
+        else:
+            locator = AutoDateLocator(maxticks=6)
+            ax.xaxis.set_major_locator(locator)
+            ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        if last:
+            ax.set_xlabel(x, size=12, color=INK)
+
+    def update(self, points: Sequence[Point]) -> None:
+        """Show these points."""
+        self._points = points
+        at = positions(points, self.x)
+        values = [point.value(self.name) for point in points]
+        middle, lower, upper = (
+            np.array([math.nan if v is None else getattr(v, part) for v in values])
+            for part in ("value", "lower", "upper")
+        )
+        truth = np.array([point.truth(self.name) for point in points])
+        inside = np.array([point.prediction.in_domain for point in points], dtype=bool)
+        refused = np.array([point.prediction.refused is not None for point in points], dtype=bool)
+        sized = [self.name == "size" and point.prediction.size is not None for point in points]
+        bulk = np.array(sized, dtype=bool) & np.isnan(middle)
+        width = self._width_of_one(len(points))
+        known = np.isfinite(middle) & np.isfinite(at)
+        self._intervals.set_segments(
+            [[(x, a), (x, b)] for x, a, b in zip(at[known], lower[known], upper[known], strict=True)]
+        )
+        self._intervals.set_linewidth(min(7.0, max(1.2, 0.75 * width)))
+        self._intervals.set_color([BLUE if ok else VERMILION for ok in inside[known]])
+        self._intervals.set_alpha(0.28)
+        size = min(7.5, max(2.6, 0.8 * width))
+        edge = 0.8 if size > 4 else 0.0
+        for artist, shown in ((self._inside, known & inside), (self._outside, known & ~inside)):
+            artist.set_data(at[shown], middle[shown])
+            artist.set_markersize(size)
+        self._inside.set_markeredgewidth(edge)
+        self._path.set_data(at, middle)
+        self._truth.set_data(at, truth)
+        self._truth.set_marker("_" if np.isfinite(truth).sum() == 1 else "")
+        self._truth.set_markersize(14)
+        self._refused.set_data(at[refused], np.full(refused.sum(), 0.06))
+        self._refused.set_markersize(max(3.5, size - 1.0))
+        self._bulk.set_data(at[bulk], np.full(bulk.sum(), 0.9))
+        self._limits(at, lower, upper, truth)
+        self._latest(values[-1] if values else None)
+
+    def _width_of_one(self, count: int) -> float:
+        """Room that one point has along the axis (typographical points)."""
+        inches = self.ax.get_window_extent().width / self.ax.get_figure(root=True).dpi  # type: ignore[union-attr]
+        return 72.0 * inches / max(count, 5)
+
+    def _limits(self, at: Array, lower: Array, upper: Array, truth: Array) -> None:
+        shown = np.concatenate([lower, upper, truth])
+        shown = shown[np.isfinite(shown)]
+        self.ax.tick_params(labelleft=len(shown) > 0)
+        if len(shown):
+            low, high = float(shown.min()), float(shown.max())
+            room = max(1.5 if self.name != "size" else 0.6, high - low)
+            middle = 0.5 * (low + high)
+            self.ax.set_ylim(middle - 0.62 * room, middle + 0.62 * room)
+        at = at[np.isfinite(at)]
+        if self.x == "scan":
+            self.ax.set_xlim(0.4, max(len(at), 5) + 0.6)
+        elif len(at):
+            margin = max(0.02 * (at.max() - at.min()), 1.0 / (24 * 60))
+            self.ax.set_xlim(at.min() - margin, at.max() + margin)
+
+    def _latest(self, value: Value | None) -> None:
+        last = self._points[-1].prediction if self._points else None
+        if last is None or last.refused is not None:
+            self._value.set_text("–" if last else "")
+            self._interval.set_text("")
+            self._value.set_color(GREY)
+            return
+        self._value.set_color(BLUE if last.in_domain else VERMILION)
+        if value is not None:
+            self._value.set_text(f"{value.value:.1f}")
+            unit = f" {value.unit}" if self.name == "size" else ""
+            self._interval.set_text(f"{value.lower:.1f} – {value.upper:.1f}{unit}")
+        else:
+            self._value.set_text("–")
+            self._interval.set_text(last.size.label if self.name == "size" and last.size else "")
+
+    def _scan_label(self, x: float, _: int | None = None) -> str:
+        index = round(x) - 1
+        return self._points[index].label if 0 <= index < len(self._points) else ""
+
+
+class SpectrumPanel:
+    """The latest normalised spectrum over the foil, their difference, and the growing sweep as a preview."""
+
+    TRACES = 6
+
+    def __init__(self, ax: Axes) -> None:
+        self.ax = ax
+        _quiet(ax)
+        for level in (0, 1):
+            ax.axhline(level, color=PALE, lw=0.7, zorder=0)
+        self._foil = _line(ax, color=GREY, lw=4.5, alpha=0.45, solid_capstyle="round", label="foil")
+        self._traces = [_line(ax, color=BLUE, lw=1.0, alpha=0.08 + 0.04 * k) for k in range(self.TRACES)]
+        self._latest = _line(ax, color=BLUE, lw=2.2)
+        self._growing = _line(ax, color=ORANGE, lw=2.0, ls=(0, (2.2, 1.2)), label="measuring (preview)")
+        self._head = _line(ax, marker="o", color=ORANGE, mec="white", ms=10, zorder=5)
+        ax.set_xlabel("energy from the edge (eV)", size=12, color=INK)
+        ax.set_ylabel("normalised absorption", size=12, color=INK)
+        ax.set_xlim(-50, 100)
+        ax.set_ylim(-0.08, 1.3)
+        self._inset = ax.inset_axes((0.50, 0.13, 0.46, 0.34))
+        _quiet(self._inset)
+        self._inset.axhline(0, color=PALE, lw=0.7, zorder=0)
+        self._inset.set_title("minus the foil", size=11, color=GREY, loc="left", pad=3)
+        self._inset.tick_params(labelsize=9)
+        self._inset.yaxis.set_major_locator(MaxNLocator(3))
+        self._old_differences = [
+            _line(self._inset, color=BLUE, lw=0.9, alpha=0.10 + 0.05 * k) for k in range(self.TRACES)
+        ]
+        self._difference = _line(self._inset, color=BLUE, lw=1.8)
+        self._inset.set_visible(False)
+
+    def update(
+        self, points: Sequence[Point], growing: tuple[Array, Array] | None = None, note: str = ""
+    ) -> None:
+        """Show the last spectra of the history, and the growing one as (energy from the edge, preview)."""
+        shown = [p for p in points if p.prediction.reduced is not None][-self.TRACES - 1 :]
+        reduced = [p.prediction.reduced for p in shown if p.prediction.reduced is not None]
+        heights = [1.3]
+        for line in (*self._traces, *self._old_differences):
+            line.set_data([], [])
+        if reduced:
+            latest = reduced[-1]
+            self._latest.set_data(latest.grid, latest.flat)
+            self._latest.set_label(f"scan {shown[-1].label}")
+            self.ax.set_xlim(min(-50.0, float(latest.grid[0])), max(100.0, float(latest.grid[-1])))
+            heights.append(1.1 * float(np.nanmax(latest.flat)))
+            for line, old in zip(reversed(self._traces), reversed(reduced[:-1]), strict=False):
+                line.set_data(old.grid, old.flat)
+            self._differ(reduced)
+        x, y = growing if growing is not None else (np.empty(0), np.empty(0))
+        self._growing.set_data(x, y)
+        self._head.set_data(x[-1:], y[-1:])
+        if len(y):
+            heights.append(1.1 * min(1.6, float(np.nanmax(y))))
+        self.ax.set_ylim(-0.08, max(heights))
+        self.ax.set_title(note, loc="left", size=12, color=ORANGE, weight="bold")
+        drawn = (self._foil, self._latest, self._growing)
+        handles = [line for line in drawn if np.size(line.get_xdata())]
+        if handles:
+            self.ax.legend(handles=handles, loc="upper right", frameon=False, fontsize=11, labelcolor=INK)
+
+    def _differ(self, reduced: Sequence[Reduced]) -> None:
+        """Sample minus foil, of the latest and the ones before; hidden where there is no foil."""
+        curves = [(r.grid, r.flat - r.foil) for r in reduced if r.foil is not None]
+        foil = reduced[-1].foil
+        self._inset.set_visible(foil is not None)
+        if foil is None:
+            self._foil.set_data([], [])
+            return
+        self._foil.set_data(reduced[-1].grid, foil)
+        self._difference.set_data(*curves[-1])
+        for line, curve in zip(reversed(self._old_differences), reversed(curves[:-1]), strict=False):
+            line.set_data(*curve)
+        largest = max(float(np.nanmax(np.abs(y), initial=0.0)) for _, y in curves)
+        self._inset.set_ylim(-1.1 * max(largest, 0.01), 1.1 * max(largest, 0.01))
+        self._inset.set_xlim(curves[-1][0][0], curves[-1][0][-1])
+
+
+_SIGN: dict[str, Any] = {"weight": "bold", "color": "white", "ha": "center", "va": "center_baseline"}
+
+
+class LightsPanel:
+    """Two lights, with words: is the spectrum like what the model knows, and are the data sound."""
+
+    def __init__(self, ax: Axes) -> None:
+        self.ax = ax
+        ax.set_axis_off()
+        ax.set_xlim(0, 1)
+        ax.set_ylim(0, 1)
+        rows = (0.86, 0.36)
+        self._lamps = [_line(ax, [0.035], [y], marker="o", ms=30, mew=2, clip_on=False) for y in rows]
+        self._signs = [ax.text(0.035, y - 0.01, "", size=17, **_SIGN) for y in rows]
+        self._titles = [
+            ax.text(0.1, y + 0.07, "", size=14, weight="bold", color=INK, va="center") for y in rows
+        ]
+        self._words = [ax.text(0.1, y - 0.02, "", size=11, color=GREY, va="top") for y in rows]
+        self.update(None)
+
+    def update(self, prediction: Prediction | None) -> None:
+        """Show the verdict on the latest sweep."""
+        domain, quality = verdicts(prediction)
+        for k, (colour, sign, title, words) in enumerate((domain, quality)):
+            self._lamps[k].set_color(colour)
+            self._lamps[k].set_markeredgecolor("white")
+            self._signs[k].set_text(sign)
+            self._titles[k].set_text(title)
+            self._words[k].set_text(self._wrapped(words))
+
+    def _wrapped(self, words: str) -> str:
+        inches = self.ax.get_window_extent().width / self.ax.get_figure(root=True).dpi  # type: ignore[union-attr]
+        columns = max(24, int(0.88 * inches * 72 / 5.6))
+        return "\n".join(textwrap.wrap(words, columns, max_lines=3, placeholder=" …"))
+
+
+def _line(ax: Axes, x: Sequence[float] = (), y: Sequence[float] = (), **style: Any) -> Line2D:
+    [line] = ax.plot(x, y, **style)
+    return line
+
+
+def _quiet(ax: Axes) -> None:
+    """Axes that step back behind the data."""
+    ax.tick_params(labelsize=10, color=PALE, labelcolor=GREY)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color(PALE)
+
+
+Verdict = tuple[str, str, str, str]
+
+
+def verdicts(prediction: Prediction | None) -> tuple[Verdict, Verdict]:
+    """Colour, sign, title and words of the domain light and of the quality light."""
+    if prediction is None:
+        return (PALE, "", "Domain", "waiting for the first sweep"), (PALE, "", "Quality", "")
+    if prediction.refused is not None:
+        return (
+            (PALE, "", "Domain", "not judged"),
+            (VERMILION, "×", "Refused", prediction.refused),
+        )
+    p = "" if math.isnan(prediction.domain_p) else f" (p\xa0=\xa0{prediction.domain_p:.2g})"
+    if prediction.in_domain:
+        domain = (GREEN, "✓", "In domain", f"like the spectra the model was trained on{p}")
+    else:
+        words = f"unlike the spectra the model was trained on{p}: do not use the numbers"
+        domain = (VERMILION, "!", "Out of domain", words)
+    if prediction.flags:
+        words = ", ".join(flag.replace("_", " ") for flag in prediction.flags)
+        return domain, (ORANGE, "!", "Flagged", words)
+    return domain, (GREEN, "✓", "Good data", "no flags")

@@ -1,0 +1,187 @@
+"""The live figure, drawn for real."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from edges import E0, GRID, documents, predict
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_webagg_core import TimerAsyncio
+from matplotlib.figure import Figure
+from PIL import Image
+from xas_live.callbacks.assembler import SpectrumAssembler
+from xas_live.callbacks.panels import verdicts
+from xas_live.callbacks.plot import LiveStructurePlot, previewed
+
+from xas_live.prediction import Prediction, Size, Value
+
+
+@pytest.fixture(autouse=True)
+def _agg():
+    with mpl.rc_context():
+        mpl.use("Agg")
+        yield
+
+
+def swept(scan: int = 1, **start):
+    assembler = SpectrumAssembler()
+    run = documents(GRID, scan_id=scan, **({"element": "Pt", "edge": "L3"} | start))
+    [spectrum] = [s for name, doc in run for s in assembler(name, doc)]
+    return spectrum
+
+
+def feed(plot: LiveStructurePlot, count: int, **start) -> None:
+    for scan in range(count):
+        spectrum = swept(scan, **start)
+        plot.predicted(spectrum, predict(spectrum))
+
+
+def texts(figure: Figure) -> str:
+    found = figure.findobj(mpl.text.Text)
+    return " | ".join(text.get_text() for text in found if text.get_text())
+
+
+@pytest.mark.parametrize("count", [0, 1, 12, 200])
+@pytest.mark.parametrize("x", ["scan", "time"])
+def test_any_number_of_scans(tmp_path, count, x):
+    plot = LiveStructurePlot(x=x)
+    feed(plot, count, truth={"CN1": 50.0, "diameter_nm": 1.9})
+    image = Image.open(plot.save(tmp_path / "figure.png", dpi=50))
+    assert image.width > 600
+    assert len(set(image.convert("RGB").tobytes())) > 20
+    assert ("truth" in texts(plot.figure)) is (count > 0)
+
+
+def test_it_says_what_matters():
+    plot = LiveStructurePlot()
+    feed(plot, 2, sample_name="Pt on carbon")
+    plot.refresh()
+    shown = texts(plot.figure)
+    for words in (
+        "Pt L3   2.0 nm",
+        "Pt on carbon",
+        "In domain",
+        "no flags",
+        "90 % interval",
+        "scan 1",
+        "unanchored",
+    ):
+        assert words in shown
+    spectrum = swept(7)
+    refused = Prediction("pt-l3", "", "Pt", "L3", spectrum.provenance, refused="no edge: mu falls")
+    plot.predicted(spectrum, refused)
+    plot.refresh()
+    assert "no edge: mu falls" in texts(plot.figure)
+
+
+def test_the_lights_in_words():
+    known = {"CN1": Value(9.0, 0.1, 8.8, 9.2)}
+    out = Prediction("m", "", values=known, in_domain=False, domain_p=0.001, flags=("e0_far_from_foil",))
+    domain, quality = verdicts(out)
+    assert domain[2] == "Out of domain"
+    assert "do not use" in domain[3]
+    assert quality[3] == "e0 far from foil"
+    assert verdicts(None)[0][3].startswith("waiting")
+
+
+def test_bulk_like_has_no_number():
+    plot = LiveStructurePlot()
+    spectrum = swept()
+    bulk = Size(None, None, None, "bulk-like")
+    plot.predicted(spectrum, Prediction("m", "", "Pt", "L3", spectrum.provenance, in_domain=True, size=bulk))
+    plot.refresh()
+    assert "Pt L3   bulk-like" in texts(plot.figure)
+
+
+def test_another_absorber_begins_a_new_history():
+    plot = LiveStructurePlot()
+    feed(plot, 3)
+    feed(plot, 1, element="Pd", edge="K")
+    plot.refresh()
+    assert "Pd K" in texts(plot.figure)
+    assert "unknown" not in texts(plot.figure)
+    assert len(plot._points) == 1
+
+
+def test_preview_before_and_after_the_first_sweep():
+    spectrum = swept()
+    x, first = previewed(spectrum, None)
+    np.testing.assert_allclose(x, GRID - E0, atol=1.0)
+    assert first[0] == pytest.approx(0.0, abs=0.02)
+    assert first[-1] == pytest.approx(1.0, abs=0.02)
+    assert previewed(swept(element="?", edge="?"), None) is not None  # the energies tell
+    prediction = predict(spectrum)
+    object.__setattr__(prediction, "edge_step", 1.0)
+    _, again = previewed(spectrum, (spectrum, prediction))
+    np.testing.assert_allclose(again, prediction.reduced.flat, atol=0.02)
+
+
+def test_embedded_in_your_own_axes():
+    figure = Figure()
+    axes = figure.subplots(2)
+    axes[1].set_title("mine")
+    plot = LiveStructurePlot(ax={"CN1": axes[0]})
+    feed(plot, 2)
+    plot.refresh()
+    assert len(figure.axes) == 2
+    assert axes[0].get_ylabel() == "CN1"
+    assert axes[1].get_title() == "mine"
+
+
+def test_embedded_in_a_subfigure(tmp_path):
+    figure = Figure(figsize=(16, 6))
+    left, right = figure.subfigures(1, 2)
+    plot = LiveStructurePlot(fig=left)
+    feed(plot, 2)
+    plot.save(tmp_path / "figure.png", dpi=40)
+    assert len(left.axes) >= 7
+    assert right.axes == []
+
+
+def test_wrong_settings_say_what_is_right():
+    axes = Figure().subplots()
+    with pytest.raises(ValueError, match="'scan' or 'time'"):
+        LiveStructurePlot(x="energy")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no panels CN9: choose from spectrum, lights, CN1"):
+        LiveStructurePlot(ax={"CN9": axes})
+    with pytest.raises(ValueError, match="not both"):
+        LiveStructurePlot(ax={"CN1": axes}, fig=Figure())
+    with pytest.raises(ValueError, match="names no panel"):
+        LiveStructurePlot(ax={})
+
+
+class LoopCanvas(FigureCanvasAgg):
+    """A canvas whose timers fire in asyncio's loop, as those of a window do in its own."""
+
+    _timer_cls = TimerAsyncio
+
+
+def test_with_an_event_loop_it_draws_there_and_stops_when_closed():
+    drawn: list[str] = []
+
+    async def session():
+        figure = Figure()
+        canvas = LoopCanvas(figure)
+        canvas.mpl_connect("draw_event", lambda _: drawn.append(threading.current_thread().name))
+        plot = LiveStructurePlot(fig=figure)
+        worker = threading.Thread(target=feed, args=(plot, 30))
+        worker.start()
+        await asyncio.sleep(1.0)
+        worker.join()
+        busy = len(drawn)
+        await asyncio.sleep(0.5)
+        idle = len(drawn)
+        mpl.backend_bases.CloseEvent("close_event", canvas)._process()
+        feed(plot, 1)
+        await asyncio.sleep(0.5)
+        return busy, idle, len(drawn)
+
+    busy, idle, closed = asyncio.run(session())
+    assert 1 <= busy <= 6
+    assert idle <= busy + 1
+    assert closed == idle
+    assert set(drawn) == {"MainThread"}
