@@ -1,0 +1,498 @@
+"""Analyzer: spectra in, predictions out. The one way through, live, in replay, from files and in tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from xas_live.anchor import AnchorError, FoilAnchor, common_windows, newest_anchor
+from xas_live.models.bundle import Bundle, ModelError
+from xas_live.models.domain import domain_p_value
+from xas_live.models.networks import mlp
+from xas_live.models.registry import available_models, find_model, load_model
+from xas_live.models.uncertainty import conformal_quantile, conformal_scale, gaussian_quantile
+from xas_live.prediction import Prediction, Reduced, Value
+from xas_live.reduction.align import AlignmentError, reference_shift
+from xas_live.reduction.e0 import find_e0
+from xas_live.reduction.normalize import NormalizationOperator, OperatorCache, Windows
+from xas_live.reduction.quality import Checked, Unusable, check, check_edge, point_noise
+from xas_live.spectrum import Array, Spectrum
+from xas_live.structure import particle_size
+
+SHIFT_STEP = 0.005  # eV; shifts are rounded to it, so that sweeps of one series share operators
+E0_TOLERANCE = 1.0  # eV between sample's and foil's e0, beyond which an unaligned scale is flagged
+TEMPERATURE_TOLERANCE = 100.0  # K between sample and foil
+
+Alignment = Literal["auto", "reference", "none", "e0"]
+
+
+class AnalysisConfig(BaseModel):
+    """What the user may choose about the analysis.
+
+    Attributes
+    ----------
+    align : how the sample's energy scale is laid on the foil's. "reference": by the sweep's own reference
+        channel; "none": both were calibrated alike; "e0": by the sample's edge, which hides its own shift
+        (flagged); a number: the sample lies so many eV above the foil. "auto" takes the reference channel
+        where there is one, else "none".
+    level : nominal coverage of the intervals, 0.5 to 0.99.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    align: Alignment | float = "auto"
+    level: float = Field(default=0.9, ge=0.5, le=0.99)
+
+
+class Analyzes(Protocol):
+    """Whatever turns spectra into predictions: an `Analyzer`, or a pool of them."""
+
+    def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
+        """One prediction a spectrum, in order."""
+        ...
+
+
+@dataclass(eq=False)
+class _Job:
+    """One spectrum on its way: what each step found, for the next."""
+
+    index: int
+    spectrum: Spectrum
+    flags: list[str] = field(default_factory=list)
+    checked: Checked | None = None
+    anchor: FoilAnchor | None = None
+    aligned: str = "none"
+    shift: float = 0.0
+    e0: float = float("nan")
+    edge_step: float = float("nan")
+    windows: Windows = field(default_factory=Windows)
+    foil: Array | None = None
+    flat: Array | None = None
+    refused: str | None = None
+
+
+class Analyzer:
+    """Reduces, infers and judges with one model and one anchor. Safe to share between threads.
+
+    The prediction of a completed sweep is a pure function of the sweep, the model, the anchor and the
+    configuration.
+
+    Parameters
+    ----------
+    bundle : the model.
+    anchor : a fitted foil; "reference" takes each sweep's own reference channel as its foil; None leaves the
+        prediction `unanchored`.
+    config : the user's choices.
+    device : "auto" (a GPU where torch finds one), or torch's name of a device.
+
+    Raises
+    ------
+    ValueError : when the anchor is of another element or edge than the model, or the level is beyond what the
+        model's calibration set allows.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        anchor: FoilAnchor | Literal["reference"] | None = None,
+        config: AnalysisConfig | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.bundle = bundle
+        self.anchor = anchor
+        self.config = config or AnalysisConfig()
+        if isinstance(anchor, FoilAnchor) and not bundle.card.speaks_of(anchor.element, anchor.edge):
+            raise ValueError(
+                f"a {anchor.element} {anchor.edge} anchor does not fit {bundle.name}, a model of "
+                f"{bundle.card.element} {bundle.card.edge}"
+            )
+        self.device = _pick_device(device)
+        self._tensors = {k: v.to(self.device) for k, v in bundle.tensors.items()}
+        self._network = {k: v.to(self.device) for k, v in bundle.network.items()}
+        self._quantile = conformal_quantile(self._tensors["calibration_scores"], self.config.level)
+        self._theory = np.interp(bundle.grid, bundle.array("theory_energy"), bundle.array("theory_bulk"))
+        self._theory_edge = _steepest_rise(bundle.array("theory_energy"), bundle.array("theory_bulk"))
+        self._operators = OperatorCache()
+        self._foils: dict[tuple[str, Windows], Array] = {}
+        self._lock = Lock()
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """All that predictions depend on besides sweep and model, ready for JSON."""
+        anchor = self.anchor.sha256 if isinstance(self.anchor, FoilAnchor) else self.anchor
+        return {"anchor": anchor, **self.config.model_dump()}
+
+    def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
+        """Predictions of a batch of spectra, in their order.
+
+        A spectrum that cannot be analysed comes back refused, with the reason; nothing is raised for it.
+        """
+        seconds: dict[str, float] = {}
+        jobs = [_Job(i, s) for i, s in enumerate(spectra)]
+        with _timed(seconds, "prepare"):
+            for job in jobs:
+                with _refusing(job):
+                    self._prepare(job)
+        with _timed(seconds, "reduce"):
+            groups: dict[Any, list[_Job]] = {}
+            for job in jobs:
+                if job.refused is None:
+                    assert job.checked is not None
+                    groups.setdefault(self._operator_key(job), []).append(job)
+            for key, group in groups.items():
+                self._reduce(key, group)
+        good = [job for job in jobs if job.refused is None]
+        predictions: dict[int, Prediction] = {}
+        with _timed(seconds, "infer"):
+            predictions = self._infer(good) if good else {}
+        share = {name: took / max(len(jobs), 1) for name, took in seconds.items()}
+        share["total"] = sum(share.values())
+        return [
+            replace(predictions.get(job.index) or self._refused(job), seconds=dict(share)) for job in jobs
+        ]
+
+    def _prepare(self, job: _Job) -> None:
+        """Check the sweep; settle its anchor, energy shift and windows."""
+        spectrum, card = job.spectrum, self.bundle.card
+        if spectrum.element is not None and not any(a.element == spectrum.element for a in card.absorbers):
+            raise Unusable(
+                f"the sample is {spectrum.element}, the model {self.bundle.name} of {card.element}"
+            )
+        if spectrum.edge is not None and not any(a.edge == spectrum.edge for a in card.absorbers):
+            raise Unusable(f"the edge is {spectrum.edge}, the model {self.bundle.name} of {card.edge}")
+        job.checked = good = check(spectrum)
+        job.flags += good.flags
+        if not spectrum.complete:
+            job.flags.append("incomplete")
+        job.e0 = find_e0(good.energy, good.mu)
+        edge = card.absorbers[0].energy
+        if abs(job.e0 - edge) > 40.0:
+            check_edge(1.0, job.e0, edge, 0.0, good.energy[0], good.energy[-1], good.energy[-1])
+        job.anchor = self._anchor_of(job, good)
+        if job.anchor is None:
+            job.flags.append("unanchored")
+            job.aligned = "e0"
+        else:
+            self._align(job, good, job.anchor)
+            self._compare_temperature(job, job.anchor)
+
+        center = job.e0 if job.anchor is None else job.anchor.e0 + job.shift
+        axes = [good.energy]
+        if job.anchor is not None:
+            axes.append(job.anchor.energy + job.shift)
+        points = self._points(job)
+        check_edge(1.0, job.e0, edge, 0.0, good.energy[0], good.energy[-1], float(points[-1]))
+        if good.energy[0] > points[0]:
+            raise Unusable(
+                f"the sweep starts at {good.energy[0]:.0f} eV; the model needs it from {points[0]:.0f}"
+            )
+        job.windows = common_windows(card.input.fit_windows, axes, center)
+
+    def _anchor_of(self, job: _Job, good: Checked) -> FoilAnchor | None:
+        if self.anchor != "reference":
+            return self.anchor
+        if good.reference is None:
+            job.flags.append("no_reference")
+            return None
+        foil = Spectrum(
+            energy=good.energy,
+            mu=good.reference,
+            element=job.spectrum.element,
+            edge=job.spectrum.edge,
+            provenance=job.spectrum.provenance,
+        )
+        try:
+            return FoilAnchor.fit(foil, self.bundle)
+        except AnchorError:
+            job.flags.append("bad_reference")
+            return None
+
+    def _align(self, job: _Job, good: Checked, anchor: FoilAnchor) -> None:
+        """Shift of the scan against the foil, by the way that the configuration asks for."""
+        align = self.config.align
+        if self.anchor == "reference" and align in ("auto", "reference"):
+            job.aligned = "reference"  # foil and sample share one energy axis
+            return
+        if align == "reference" or (align == "auto" and good.reference is not None):
+            try:
+                if good.reference is None:
+                    raise AlignmentError("the sweep has no reference channel")
+                found = reference_shift(good.energy, good.reference, anchor.energy, anchor.mu, anchor.e0)
+                job.shift, job.aligned = found.energy, "reference"
+            except AlignmentError:
+                job.flags.append("bad_reference" if good.reference is not None else "no_reference")
+                job.aligned = "none"
+        elif align == "e0":
+            job.shift, job.aligned = job.e0 - anchor.e0, "e0"
+            job.flags.append("aligned_by_e0")
+        elif not isinstance(align, str):
+            job.shift, job.aligned = float(align), f"{float(align):g} eV"
+        job.shift = SHIFT_STEP * round(job.shift / SHIFT_STEP)
+        if job.aligned != "reference" and abs(job.e0 - job.shift - anchor.e0) > E0_TOLERANCE:
+            job.flags.append("e0_differs_from_foil")
+
+    def _compare_temperature(self, job: _Job, anchor: FoilAnchor) -> None:
+        sample, foil = job.spectrum.temperature, anchor.temperature
+        if sample is None or foil is None:
+            job.flags.append("temperature_unknown")
+        elif abs(sample - foil) > TEMPERATURE_TOLERANCE:
+            job.flags.append("temperature_differs")
+
+    def _points(self, job: _Job) -> Array:
+        """(g,) measured energies of the grid, eV."""
+        if job.anchor is None:
+            return job.e0 + self.bundle.grid - self._theory_edge
+        return job.anchor.energies(self.bundle.grid, job.shift)
+
+    def _operator_key(self, job: _Job) -> Any:
+        assert job.checked is not None
+        anchor = None if job.anchor is None else job.anchor.sha256
+        center = round(job.e0, 3) if job.anchor is None else job.shift
+        return job.checked.energy.tobytes(), anchor, center, job.windows
+
+    def _reduce(self, key: Any, group: list[_Job]) -> None:
+        """Normalised spectra on the grid, for sweeps that share axis, anchor, shift and windows."""
+        first = group[0]
+        assert first.checked is not None
+        energy, points = first.checked.energy, self._points(first)
+        center = first.e0 if first.anchor is None else first.anchor.e0 + first.shift
+        try:
+            operator = self._operators.get(
+                key, lambda: NormalizationOperator(energy, center, first.windows, points)
+            )
+            foil = None if first.anchor is None else self._foil_flat(first.anchor, first.windows)
+        except ValueError as error:
+            for job in group:
+                job.refused = str(error)
+            return
+        mu = torch.from_numpy(np.stack([job.checked.mu for job in group if job.checked is not None]))
+        flat, steps = operator.flat(mu.to(self.device))
+        card = self.bundle.card
+        for job, row, step in zip(group, flat.cpu().numpy(), steps.tolist(), strict=True):
+            assert job.checked is not None
+            job.edge_step, job.flat, job.foil = step, row, foil
+            with _refusing(job):
+                job.flags += check_edge(
+                    step,
+                    job.e0,
+                    card.absorbers[0].energy,
+                    point_noise(job.checked.mu),
+                    energy[0],
+                    energy[-1],
+                    float(points[-1]),
+                )
+
+    def _foil_flat(self, anchor: FoilAnchor, windows: Windows) -> Array:
+        if anchor is not self.anchor:  # a sweep's own reference: seen once
+            return anchor.flat(self.bundle.grid, windows)
+        key = (anchor.sha256, windows)
+        with self._lock:
+            if key not in self._foils:
+                self._foils[key] = anchor.flat(self.bundle.grid, windows)
+            return self._foils[key]
+
+    def _network_input(self, job: _Job) -> Array:
+        assert job.flat is not None
+        if job.anchor is None or job.foil is None:
+            return job.flat
+        return self._theory + job.anchor.gain * (job.flat - job.foil)
+
+    def _infer(self, jobs: list[_Job]) -> dict[int, Prediction]:
+        """Ensemble mean with conformal intervals, domain, size."""
+        t = self._tensors
+        inputs = np.stack([self._network_input(job) for job in jobs])
+        x = torch.from_numpy(inputs).float().to(self.device)
+        with torch.inference_mode():
+            scaled = (x - t["input_mean"]) / t["input_scale"]
+            out = mlp(self._network, scaled, self.bundle.card.network.activation)
+            out = out * t["target_scale"] + t["target_mean"]
+            mean = out.mean(0)
+            half = self._quantile * conformal_scale(out.std(0, correction=0), t["scale_floor"])
+            p_value, score = domain_p_value(t, x)
+        means, halves = mean.double().cpu().numpy(), half.double().cpu().numpy()
+        ps, scores = p_value.tolist(), score.tolist()
+        return {
+            job.index: self._prediction(job, inputs[i], means[i], halves[i], ps[i], scores[i])
+            for i, job in enumerate(jobs)
+        }
+
+    def _prediction(
+        self, job: _Job, network_input: Array, mean: Array, half: Array, p: float, score: float
+    ) -> Prediction:
+        card, level = self.bundle.card, self.config.level
+        values = {}
+        flags = list(job.flags)
+        for target, value, width in zip(card.targets, mean, half, strict=True):
+            values[target.name] = Value(
+                value=float(value),
+                std=float(width) / gaussian_quantile(level),
+                lower=float(value - width),
+                upper=float(value + width),
+                level=level,
+                unit=target.unit,
+            )
+            if not target.minimum <= value <= target.maximum + 0.02 * abs(target.maximum):
+                flags.append(f"{target.name}_beyond_training")
+        in_domain = p >= card.domain_threshold
+        if not in_domain:
+            flags.append("out_of_domain")
+        return self._base(
+            job,
+            flags,
+            values=values,
+            in_domain=in_domain,
+            domain_p=p,
+            domain_score=score,
+            size=particle_size(values, self.bundle),
+            reduced=Reduced(
+                grid=self.bundle.grid,
+                flat=job.flat if job.flat is not None else network_input,
+                foil=job.foil,
+                network_input=network_input,
+            ),
+        )
+
+    def _refused(self, job: _Job) -> Prediction:
+        return self._base(job, job.flags, refused=job.refused or "no reason known")
+
+    def _base(self, job: _Job, flags: list[str], **rest: Any) -> Prediction:
+        spectrum, card = job.spectrum, self.bundle.card
+        return Prediction(
+            model=self.bundle.name,
+            model_sha256=self.bundle.sha256,
+            element=spectrum.element or (None if job.refused else card.element),
+            edge=spectrum.edge or (None if job.refused else card.edge),
+            provenance=spectrum.provenance,
+            anchored=job.anchor is not None,
+            aligned=job.aligned,
+            flags=tuple(dict.fromkeys(flags)),
+            e0=job.e0,
+            edge_step=job.edge_step,
+            shift=job.shift,
+            partial=not spectrum.complete,
+            configuration=self.configuration,
+            **rest,
+        )
+
+
+class AnalyzerPool:
+    """Analyzers for whatever comes: the model by element and edge, the anchor as asked for.
+
+    Parameters
+    ----------
+    model : name or folder of the one model to use; None picks the shipped one of each spectrum's absorber.
+    anchor : a fitted foil; "reference"; None; or "auto": the sweep's own reference channel where there is
+        one, else the user's newest saved anchor of the absorber, else none.
+    config, device : as for `Analyzer`.
+
+    Raises
+    ------
+    ModelError : when the model cannot be had.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        anchor: FoilAnchor | Literal["reference", "auto"] | None = "auto",
+        config: AnalysisConfig | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.anchor = anchor
+        self.config = config or AnalysisConfig()
+        self.device = device
+        self._fixed = None if model is None else load_model(model)
+        self._analyzers: dict[tuple[str, str], Analyzer] = {}
+        self._lock = Lock()
+
+    def bundle_for(self, spectrum: Spectrum) -> Bundle | None:
+        """The model for this spectrum, or None when no model speaks of its absorber."""
+        if self._fixed is not None:
+            return self._fixed
+        name = find_model(spectrum.element, spectrum.edge)
+        return None if name is None else load_model(name)
+
+    def anchor_for(self, spectrum: Spectrum) -> FoilAnchor | Literal["reference"] | None:
+        """The anchor for this spectrum: a foil, "reference" for its own channel, or None."""
+        if self.anchor != "auto":
+            return self.anchor
+        if spectrum.reference is not None:
+            return "reference"
+        bundle = self.bundle_for(spectrum)
+        return None if bundle is None else newest_anchor(bundle.card.element, bundle.card.edge)
+
+    def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
+        """One prediction a spectrum, in order; spectra of one absorber are analysed as one batch."""
+        groups: dict[int, tuple[Analyzer, list[int]]] = {}
+        results: dict[int, Prediction] = {}
+        for i, spectrum in enumerate(spectra):
+            try:
+                analyzer = self._analyzer_for(spectrum)
+            except (ModelError, AnchorError, ValueError) as error:
+                results[i] = _no_model(spectrum, str(error))
+                continue
+            groups.setdefault(id(analyzer), (analyzer, []))[1].append(i)
+        for analyzer, members in groups.values():
+            found = analyzer.analyze([spectra[i] for i in members])
+            results.update(zip(members, found, strict=True))
+        return [results[i] for i in range(len(spectra))]
+
+    def _analyzer_for(self, spectrum: Spectrum) -> Analyzer:
+        bundle = self.bundle_for(spectrum)
+        if bundle is None:
+            absorber = f"{spectrum.element or 'unknown element'} {spectrum.edge or ''}".strip()
+            raise ModelError(f"no model for {absorber}: shipped are {', '.join(available_models())}")
+        anchor = self.anchor_for(spectrum)
+        key = (bundle.sha256, anchor.sha256 if isinstance(anchor, FoilAnchor) else str(anchor))
+        with self._lock:
+            if key not in self._analyzers:
+                self._analyzers[key] = Analyzer(bundle, anchor, self.config, self.device)
+            return self._analyzers[key]
+
+
+def _no_model(spectrum: Spectrum, reason: str) -> Prediction:
+    return Prediction(
+        model="",
+        model_sha256="",
+        element=spectrum.element,
+        edge=spectrum.edge,
+        provenance=spectrum.provenance,
+        refused=reason,
+        partial=not spectrum.complete,
+    )
+
+
+def _pick_device(device: str) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def _steepest_rise(energy: Array, mu: Array) -> float:
+    """Energy of the theory's edge: its steepest point within 15 eV of zero."""
+    near = np.abs(energy) < 15.0
+    return float(energy[near][np.gradient(mu[near], energy[near]).argmax()])
+
+
+@contextmanager
+def _refusing(job: _Job) -> Iterator[None]:
+    """Turn what cannot be analysed into the job's refusal."""
+    try:
+        yield
+    except (Unusable, AnchorError, ValueError) as error:
+        job.refused = str(error)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start

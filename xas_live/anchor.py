@@ -1,0 +1,268 @@
+"""FoilAnchor: what ties theory to this beamline, by its own foil.
+
+FEFF is a few per cent off in energy scale and shape. The anchor finds the shift, stretch and gain that lay
+the beamline's foil on the bulk's theoretical spectrum. A sample then enters the network as
+
+    theory_bulk(x) + gain [flat_sample(E(x)) - flat_foil(E(x))],    E(x) = e0 + shift + stretch x,
+
+with sample and foil normalised over identical windows: what theory gets wrong for the foil cancels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from xas_live.folders import user_folder
+from xas_live.models.bundle import Bundle
+from xas_live.reduction.e0 import find_e0
+from xas_live.reduction.normalize import NormalizationOperator, Windows
+from xas_live.reduction.quality import Unusable, check, check_edge, point_noise
+from xas_live.spectrum import Array, Spectrum
+
+SHIFT_RANGE = (-12.0, 12.0)  # eV
+STRETCH_RANGE = (0.90, 1.10)
+GAIN_RANGE = (0.7, 1.3)
+MIN_CORRELATION = 0.80  # of foil and theory above the edge
+MAX_RESIDUAL = 0.08  # root mean square, in edge steps
+VERSION = 1
+
+
+class AnchorError(ValueError):
+    """A foil that cannot anchor the model, or an anchor that cannot be read, with the reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoilAnchor:
+    """A foil laid on the theory of its bulk.
+
+    Attributes
+    ----------
+    element, edge : of the foil.
+    energy, mu : (n,) the foil as measured, eV and any scale.
+    e0 : its edge energy by larch's rule, eV.
+    shift, stretch, gain : E(x) = e0 + shift + stretch x (eV); theory = gain x flat.
+    residual : root mean square of theory - gain x flat over the grid, in edge steps.
+    correlation : Pearson's, above the edge.
+    noise : of a point of the foil, in edge steps.
+    temperature : of the foil (K), or None.
+    source : where the foil comes from.
+    """
+
+    element: str
+    edge: str
+    energy: Array
+    mu: Array
+    e0: float
+    shift: float
+    stretch: float
+    gain: float
+    residual: float
+    correlation: float
+    noise: float
+    temperature: float | None = None
+    source: str = ""
+
+    @classmethod
+    def fit(cls, foil: Spectrum, bundle: Bundle) -> FoilAnchor:
+        """Find shift, stretch and gain: globally on a mesh within bounds, then refined.
+
+        Parameters
+        ----------
+        foil : a spectrum of the bulk metal, at least from 20 eV before to 95 eV past the edge.
+        bundle : the model whose theory is anchored.
+
+        Raises
+        ------
+        AnchorError : with the reason, when the foil is unusable, of another element, does not look like the
+            theory, or a parameter ends at its bound.
+        """
+        absorber = bundle.card.absorbers[0]
+        if foil.element not in (None, absorber.element) or foil.edge not in (None, absorber.edge):
+            raise AnchorError(
+                f"a {foil.element} {foil.edge} foil cannot anchor {bundle.name}, a model of "
+                f"{absorber.element} {absorber.edge}"
+            )
+        theory_x, theory = bundle.array("theory_energy"), bundle.array("theory_bulk")
+        x = bundle.grid
+        target = np.interp(x, theory_x, theory)
+        try:
+            good = check(foil)
+            e0 = find_e0(good.energy, good.mu)
+            windows = common_windows(bundle.card.input.fit_windows, [good.energy], e0)
+            operator = NormalizationOperator(good.energy, e0, windows)
+            flat, step = operator.flat(torch.from_numpy(good.mu)[None])
+            noise = point_noise(good.mu)
+            check_edge(
+                float(step[0]), e0, absorber.energy, noise, good.energy[0], good.energy[-1], e0 + float(x[-1])
+            )
+        except (Unusable, ValueError) as error:
+            raise AnchorError(f"the foil is not usable: {error}") from error
+        shift, stretch, gain = _fit_warp(good.energy - e0, flat[0].numpy(), x, target)
+        _refuse_bounds(shift, stretch, gain, float(good.energy[-1] - e0), float(x[-1]))
+
+        fitted = gain * np.interp(shift + stretch * x, good.energy - e0, flat[0].numpy())
+        residual = float(np.sqrt(np.mean((fitted - target) ** 2)))
+        above = x > 0
+        correlation = float(np.corrcoef(fitted[above], target[above])[0, 1])
+        if correlation < MIN_CORRELATION or residual > MAX_RESIDUAL:
+            raise AnchorError(
+                f"the foil does not look like {absorber.element} metal: correlation with theory "
+                f"{correlation:.2f} (at least {MIN_CORRELATION}), residual {residual:.3f} (at most "
+                f"{MAX_RESIDUAL}); is it the right foil, unoxidised and not too thick?"
+            )
+        return cls(
+            element=absorber.element,
+            edge=absorber.edge,
+            energy=good.energy,
+            mu=good.mu,
+            e0=e0,
+            shift=shift,
+            stretch=stretch,
+            gain=gain,
+            residual=residual,
+            correlation=correlation,
+            noise=noise / float(step[0]),
+            temperature=foil.temperature,
+            source=foil.provenance.source or foil.provenance.scan,
+        )
+
+    def energies(self, grid: Array, shift: float = 0.0) -> Array:
+        """Measured energies (eV) of the model's grid, for a scan that lies `shift` eV above the foil."""
+        return self.e0 + shift + self.shift + self.stretch * grid
+
+    def flat(self, grid: Array, windows: Windows) -> Array:
+        """(g,) the foil, normalised over `windows`, at the energies of the grid."""
+        operator = NormalizationOperator(self.energy, self.e0, windows, self.energies(grid))
+        return np.asarray(operator.flat(torch.from_numpy(self.mu)[None])[0][0].numpy())
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash over everything that predictions depend on."""
+        digest = hashlib.sha256()
+        digest.update(json.dumps(self._numbers(), sort_keys=True).encode())
+        digest.update(self.energy.tobytes())
+        digest.update(self.mu.tobytes())
+        return digest.hexdigest()
+
+    def _numbers(self) -> dict[str, Any]:
+        names = (
+            "element", "edge", "e0", "shift", "stretch", "gain", "residual", "correlation", "noise",
+            "temperature", "source",
+        )  # fmt: skip
+        return {"version": VERSION} | {name: getattr(self, name) for name in names}
+
+    def save(self, folder: Path | None = None) -> Path:
+        """Write anchor.json and foil.safetensors.
+
+        Parameters
+        ----------
+        folder : default a new folder among the user's anchors, where `newest_anchor` finds it.
+
+        Returns
+        -------
+        The folder.
+        """
+        if folder is None:
+            folder = user_folder("anchors") / f"{self.element}-{self.edge}-{self.sha256[:12]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({"energy": self.energy, "mu": self.mu}, folder / "foil.safetensors")
+        # Written last: its time is the anchor's age, and without it the folder is no anchor yet.
+        (folder / "anchor.json").write_text(json.dumps(self._numbers(), indent=2) + "\n", encoding="utf-8")
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path) -> FoilAnchor:
+        """Read an anchor that `save` wrote.
+
+        Raises
+        ------
+        AnchorError : when the folder holds none, or a newer version's.
+        """
+        try:
+            numbers = json.loads((folder / "anchor.json").read_text(encoding="utf-8"))
+            arrays = load_file(folder / "foil.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise AnchorError(f"no anchor can be read from {folder}: {error}") from error
+        version = numbers.pop("version", None)
+        if version != VERSION:
+            raise AnchorError(
+                f"the anchor in {folder} is of version {version}; this xas_live reads {VERSION}"
+            )
+        try:
+            return cls(**numbers, energy=arrays["energy"], mu=arrays["mu"])
+        except (TypeError, KeyError) as error:
+            raise AnchorError(f"the anchor in {folder} is incomplete: {error}") from error
+
+
+def newest_anchor(element: str, edge: str) -> FoilAnchor | None:
+    """The anchor of this absorber that was saved last among the user's, or None."""
+    found = user_folder("anchors").glob(f"{element}-{edge}-*/anchor.json")
+    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+    return None if newest is None else FoilAnchor.load(newest.parent)
+
+
+def common_windows(wanted: Windows, axes: list[Array], e0: float) -> Windows:
+    """Normalisation windows that all the axes cover, so that sample and foil are treated alike.
+
+    The wanted windows, cut where a scan is shorter, to 5 eV; a cut window keeps its proportions.
+
+    Parameters
+    ----------
+    wanted : eV relative to e0, all four given.
+    axes : energy axes (eV) on which the windows must lie.
+    e0 : eV, in the axes' energy.
+    """
+    if wanted.pre1 is None or wanted.pre2 is None or wanted.norm1 is None or wanted.norm2 is None:
+        raise ValueError("a model's windows must be given in full")
+    start = max(float(axis[0]) for axis in axes) - e0
+    end = min(float(axis[-1]) for axis in axes) - e0
+    pre1 = max(wanted.pre1, 5.0 * np.ceil(start / 5.0))
+    norm2 = min(wanted.norm2, 5.0 * np.floor(end / 5.0))
+    return Windows(
+        pre1=float(pre1),
+        pre2=float(min(wanted.pre2, max(pre1 * wanted.pre2 / wanted.pre1, pre1 * 0.5))),
+        norm1=float(min(wanted.norm1, norm2 / 2.0)),
+        norm2=float(norm2),
+    )
+
+
+def _fit_warp(energy: Array, flat: Array, x: Array, target: Array) -> tuple[float, float, float]:
+    """Shift, stretch, gain of least squares: a mesh over the bounds, refined four times around its best."""
+    shifts, stretches = np.linspace(*SHIFT_RANGE, 49), np.linspace(*STRETCH_RANGE, 21)
+    best = (0.0, 1.0, 1.0)
+    for _ in range(6):
+        s, a = np.meshgrid(shifts, stretches, indexing="ij")
+        y = np.interp(s[..., None] + a[..., None] * x, energy, flat)
+        gain = (y @ target) / (y**2).sum(axis=-1)
+        cost = ((gain[..., None] * y - target) ** 2).sum(axis=-1)
+        i, j = np.unravel_index(int(cost.argmin()), cost.shape)
+        best = (float(shifts[i]), float(stretches[j]), float(gain[i, j]))
+        ds, da = shifts[1] - shifts[0], stretches[1] - stretches[0]
+        shifts = np.clip(best[0] + np.linspace(-1.5, 1.5, 9) * ds, *SHIFT_RANGE)
+        stretches = np.clip(best[1] + np.linspace(-1.5, 1.5, 9) * da, *STRETCH_RANGE)
+    return best
+
+
+def _refuse_bounds(shift: float, stretch: float, gain: float, end: float, grid_end: float) -> None:
+    found = (("shift", shift, SHIFT_RANGE), ("stretch", stretch, STRETCH_RANGE), ("gain", gain, GAIN_RANGE))
+    for name, value, (low, high) in found:
+        margin = 0.01 * (high - low)
+        if not low + margin < value < high - margin:
+            raise AnchorError(
+                f"the foil does not fit: its {name} of {value:.3f} lies at the bound of {low} to {high}; is "
+                "the energy calibrated, and the foil the right element?"
+            )
+    if shift + stretch * grid_end > end:
+        raise AnchorError(
+            f"the foil ends {end:.0f} eV past its edge; the model needs {shift + stretch * grid_end:.0f} eV"
+        )

@@ -1,0 +1,151 @@
+"""The card of a model: what it was trained on, what it takes and gives, how good it was measured to be."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from xas_live.reduction.normalize import Windows
+from xas_live.spectrum import Array
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Absorber(_Strict):
+    """An element and edge that the model speaks of; `energy` is the tabulated edge energy (eV)."""
+
+    element: str
+    edge: str
+    energy: float
+
+
+class GridSegment(_Strict):
+    """Points from `start` to just under `stop`, `step` apart (eV)."""
+
+    start: float
+    stop: float
+    step: Annotated[float, Field(gt=0)]
+
+
+class InputSpec(_Strict):
+    """What the network takes.
+
+    Attributes
+    ----------
+    kind : flat or norm of mu(E), or chi(k).
+    grid : segments of the energy axis (eV from `origin`), ascending.
+    origin : what zero of the grid means.
+    windows : normalisation windows, in eV relative to e0 (pre1, pre2, norm1, norm2).
+    needs_anchor : whether a measured foil is needed to tie theory to the beamline.
+    """
+
+    kind: Literal["flat", "norm", "chi"] = "flat"
+    grid: tuple[GridSegment, ...]
+    origin: str
+    windows: tuple[float, float, float, float]
+    needs_anchor: bool = True
+
+    @property
+    def points(self) -> Array:
+        """(g,) eV, ascending."""
+        return np.concatenate([np.arange(s.start, s.stop - 1e-9, s.step) for s in self.grid])
+
+    @property
+    def fit_windows(self) -> Windows:
+        """The windows, as the reduction takes them."""
+        return Windows(*self.windows)
+
+
+class Target(_Strict):
+    """A quantity that the network gives, with the range of its training labels."""
+
+    name: str
+    unit: str = ""
+    minimum: float
+    maximum: float
+    description: str
+
+
+class NetworkSpec(_Strict):
+    """Shape of one ensemble member, and how many there are."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: tuple[int, ...]
+    activation: Literal["tanh", "relu"] = "tanh"
+    members: Annotated[int, Field(ge=1)]
+    source: str = ""
+
+
+class Accuracy(_Strict):
+    """Figures measured on whole particles none of whose site environments the network had seen.
+
+    Attributes
+    ----------
+    mae, bias : mean absolute and mean error, by target.
+    coverage : share of particles inside their interval of `level`, by target; the quantile that made the
+        interval came from the other folds' particles.
+    half_width : mean half width of that interval, by target.
+    particles, folds : how many there were.
+    conditions : the nuisances of the simulated measurement, in words.
+    """
+
+    mae: dict[str, float]
+    bias: dict[str, float]
+    coverage: dict[str, float]
+    half_width: dict[str, float]
+    level: float
+    particles: int
+    folds: int
+    conditions: str
+
+
+class Card(_Strict):
+    """Everything a user, or the software on the user's behalf, must know before trusting the model.
+
+    Raises pydantic's ValidationError, naming the field, when a card does not hold together.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    version: str
+    summary: str
+    absorbers: Annotated[tuple[Absorber, ...], Field(min_length=1)]
+    input: InputSpec
+    output: Literal["scalars", "classes", "curve"] = "scalars"
+    targets: Annotated[tuple[Target, ...], Field(min_length=1)]
+    network: NetworkSpec
+    training: dict[str, Any]
+    calibration: dict[str, Any]
+    domain_threshold: Annotated[float, Field(gt=0, lt=1)]
+    accuracy: Accuracy | None = None
+    limits: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    licence: str = "BSD-3-Clause"
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Card:
+        points = self.input.points
+        if len(points) < 2 or np.any(np.diff(points) <= 0):
+            raise ValueError("input.grid must ascend over at least two points")
+        names = [t.name for t in self.targets]
+        if len(set(names)) != len(names):
+            raise ValueError(f"targets must have different names, not {names}")
+        return self
+
+    @property
+    def element(self) -> str:
+        """Of the first absorber."""
+        return self.absorbers[0].element
+
+    @property
+    def edge(self) -> str:
+        """Of the first absorber."""
+        return self.absorbers[0].edge
+
+    def speaks_of(self, element: str | None, edge: str | None) -> bool:
+        """Whether the model was made for this absorber and edge."""
+        return any(a.element == element and a.edge == edge for a in self.absorbers)

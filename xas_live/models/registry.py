@@ -1,0 +1,72 @@
+"""The models at hand: those that ship with xas_live, by name, and bundles in folders of the user's."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from xas_live.models.bundle import Bundle, ModelError, bundle_sha256
+
+SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
+# Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
+SHIPPED_HASHES: dict[str, str] = {
+    "au-l3": "bf879b835810712429f8b23ef42641a3839d0be628e3b7a2c4b2850a882bf494",
+}
+
+
+def available_models() -> list[str]:
+    """Names of the shipped models."""
+    return sorted(SHIPPED_HASHES)
+
+
+def load_model(name: str | Path) -> Bundle:
+    """A shipped model by name, or a bundle by its folder.
+
+    A shipped model is checked against its recorded hash, and kept in memory once loaded.
+
+    Raises
+    ------
+    ModelError : when there is no such model, or a shipped one was altered.
+    """
+    if str(name) in SHIPPED_HASHES:
+        return _shipped(str(name))
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return Bundle.load(folder)
+    raise ModelError(
+        f"no model {str(name)!r}: shipped are {', '.join(available_models())}; or give a bundle's folder"
+    )
+
+
+@cache
+def _shipped(name: str) -> Bundle:
+    problem = verify_model(name)
+    if problem is not None:
+        raise ModelError(f"model {name}: {problem}")
+    return Bundle.load(SHIPPED_FOLDER / name)
+
+
+def verify_model(name: str) -> str | None:
+    """Why a shipped model is not what was shipped, or None when it is."""
+    folder = SHIPPED_FOLDER / name
+    try:
+        found = bundle_sha256(folder)
+    except OSError as error:
+        return f"cannot be read ({error}): install xas_live again"
+    if found != SHIPPED_HASHES[name]:
+        return f"card or weights were altered (hash {found[:12]}, shipped {SHIPPED_HASHES[name][:12]})"
+    return None
+
+
+@cache
+def _by_absorber() -> dict[tuple[str, str], str]:
+    return {
+        (absorber.element, absorber.edge): name
+        for name in available_models()
+        for absorber in _shipped(name).card.absorbers
+    }
+
+
+def find_model(element: str | None, edge: str | None) -> str | None:
+    """Name of the shipped model for an absorber and edge, or None."""
+    return _by_absorber().get((element or "", edge or ""))

@@ -1,0 +1,224 @@
+"""Normalisation as linear operators, equal to `larch.xafs.pre_edge`.
+
+For fixed e0 and windows larch's pre-edge line, post-edge polynomial, edge step and flattening are linear in
+mu up to one division: norm = (1 - P) mu / step. An operator holds that arithmetic for one energy axis, so
+that a batch of sweeps on the axis is one matrix product in float64, on CPU or GPU.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from xas_live.reduction.e0 import spread_repeats
+from xas_live.reduction.grid import resampling_matrix
+from xas_live.spectrum import Array
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Fit ranges in eV relative to e0, by larch's names; None takes larch's default for the data at hand.
+
+    Attributes
+    ----------
+    pre1, pre2 : range of the pre-edge line.
+    norm1, norm2 : range of the post-edge polynomial.
+    nnorm : its degree, 0 to 5.
+    """
+
+    pre1: float | None = None
+    pre2: float | None = None
+    norm1: float | None = None
+    norm2: float | None = None
+    nnorm: int | None = None
+
+
+class FitRanges(NamedTuple):
+    """Windows settled for one energy axis: index ranges of both fits, degrees, index of e0."""
+
+    pre: slice
+    npre: int
+    post: slice
+    nnorm: int
+    ie0: int
+
+
+def settle_windows(energy: Array, e0: float, windows: Windows) -> FitRanges:
+    """Index ranges by the rules of `larch.xafs.preedge`.
+
+    Parameters
+    ----------
+    energy : (n,) eV, strictly ascending.
+    e0 : eV.
+    windows : eV relative to e0, or None for larch's defaults.
+
+    Raises
+    ------
+    ValueError : for a degree outside 0 to 5.
+    """
+    if windows.nnorm is not None and not 0 <= windows.nnorm <= 5:
+        raise ValueError(f"nnorm is the degree of the post-edge polynomial, 0 to 5, not {windows.nnorm}")
+    ie0 = _nearest(energy, e0)
+    pre1, pre2, norm1, norm2 = windows.pre1, windows.pre2, windows.norm1, windows.norm2
+    if pre1 is None:
+        unit = 5.0 if ie0 > 20 else 2.0
+        pre1 = unit * round((energy[1] - e0) / unit)
+    pre1 = max(pre1, energy[0] - e0)
+    pre2 = 0.5 * pre1 if pre2 is None else pre2
+    pre1, pre2 = min(pre1, pre2), max(pre1, pre2)
+    npre = 0 if _at_or_below(energy - e0, pre2) - _at_or_below(energy - e0, pre1) < 3 else 1
+
+    end = energy[-1] - e0
+    norm2 = 5.0 * round(end / 5.0) if norm2 is None else norm2
+    norm2 = min(end - norm2 if norm2 < 0 else norm2, end)
+    norm1 = min(25.0, 5.0 * round(norm2 / 15.0)) if norm1 is None else norm1
+    norm1, norm2 = min(norm1, norm2), max(norm1, norm2)
+    norm1 = min(norm1, norm2 - 2.0)
+    nnorm = windows.nnorm
+    if nnorm is None:
+        nnorm = 0 if norm2 - norm1 < 30 else 1 if norm2 - norm1 < 300 else 2
+
+    p1, p2 = _at_or_below(energy, pre1 + e0), _nearest(energy, pre2 + e0)
+    p2 = max(p2, p1 + 1) if npre == 0 else p2 if p2 - p1 >= 2 else min(len(energy), p1 + 2)
+    n1, n2 = min(_at_or_below(energy, norm1 + e0), len(energy) - 3), _nearest(energy, norm2 + e0)
+    if n2 - n1 < 2:
+        n1, nnorm = n1 - 2, 0
+    elif n2 - n1 < 5:
+        nnorm = min(1, nnorm)
+    return FitRanges(slice(p1, p2), npre, slice(n1, n2), nnorm, ie0)
+
+
+class Normalized(NamedTuple):
+    """norm and flat, each (batch, points), and edge_step, (batch,), as float64 tensors."""
+
+    norm: torch.Tensor
+    flat: torch.Tensor
+    edge_step: torch.Tensor
+
+
+class NormalizationOperator:
+    """Pre-edge, post-edge, flattening and resampling for one energy axis, e0 and windows.
+
+    Parameters
+    ----------
+    energy : (n,) eV, ascending; repeats are nudged apart as larch does.
+    e0 : eV.
+    windows : fit ranges.
+    points : (g,) eV at which the result is wanted; None for the axis itself.
+
+    Raises
+    ------
+    ValueError : when the points reach beyond the axis.
+    """
+
+    def __init__(
+        self, energy: Array, e0: float, windows: Windows | None = None, points: Array | None = None
+    ) -> None:
+        energy = spread_repeats(energy)
+        ranges = settle_windows(energy, e0, windows or Windows())
+        n = len(energy)
+        reach = max(energy[-1] - e0, e0 - energy[0], 1.0)
+        x = (energy - e0) / reach  # keeps the polynomial fits well conditioned
+        line = np.vander(x, ranges.npre + 1, increasing=True)
+        curve = np.vander(x, ranges.nnorm + 1, increasing=True)
+        pre_fit = np.zeros((line.shape[1], n))
+        pre_fit[:, ranges.pre] = np.linalg.pinv(line[ranges.pre])
+        post_fit = np.zeros((curve.shape[1], n))
+        post_fit[:, ranges.post] = np.linalg.pinv(curve[ranges.post])
+        post_fit -= (post_fit @ line) @ pre_fit  # the polynomial is fitted to mu less its pre-edge line
+        step = curve[ranges.ie0] @ post_fit
+        above = (np.arange(n) >= ranges.ie0).astype(np.float64)[:, None]
+
+        if points is None:
+            resample, line_at, curve_at, above_at = np.eye(n), line, above * curve, above
+        else:
+            resample = resampling_matrix(energy, points)
+            line_at, curve_at, above_at = resample @ line, resample @ (above * curve), resample @ above
+        norm = resample - line_at @ pre_fit
+        flat = norm - curve_at @ post_fit + above_at @ step[None, :]
+        self._matrices = {
+            torch.device("cpu"): (torch.from_numpy(norm), torch.from_numpy(flat), torch.from_numpy(step))
+        }
+        self.nbytes = norm.nbytes + flat.nbytes
+
+    def __call__(self, mu: torch.Tensor) -> Normalized:
+        """Normalise a batch.
+
+        Parameters
+        ----------
+        mu : (batch, n) float64, on any device.
+        """
+        norm, flat, step = self._on(mu.device)
+        edge_step = (mu @ step).abs().clamp_min(1e-12)
+        return Normalized(mu @ norm.T / edge_step[:, None], mu @ flat.T / edge_step[:, None], edge_step)
+
+    def flat(self, mu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Flattened spectra, (batch, points), and signed edge steps, (batch,): the hot path."""
+        _, flat, step = self._on(mu.device)
+        edge_step = mu @ step
+        return mu @ flat.T / edge_step.abs().clamp_min(1e-12)[:, None], edge_step
+
+    def _on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        if device not in self._matrices:
+            norm, flat, step = self._matrices[torch.device("cpu")]
+            self._matrices[device] = (norm.to(device), flat.to(device), step.to(device))
+        return self._matrices[device]
+
+
+def normalize(
+    energy: Array, mu: Array, e0: float, windows: Windows | None = None
+) -> tuple[Array, Array, float]:
+    """norm, flat, each (n,), and edge_step of one spectrum on its own axis, as `larch.xafs.pre_edge` gives.
+
+    Parameters
+    ----------
+    energy : (n,) eV, ascending.
+    mu : (n,) absorption.
+    e0 : eV.
+    windows : eV relative to e0; default larch's.
+    """
+    result = NormalizationOperator(energy, e0, windows)(torch.from_numpy(np.asarray(mu, np.float64))[None])
+    return result.norm[0].numpy(), result.flat[0].numpy(), float(result.edge_step[0])
+
+
+class OperatorCache:
+    """The operators used last, within a bound of memory; safe to share between threads.
+
+    Parameters
+    ----------
+    max_bytes : the bound, in bytes of matrices on the CPU.
+    """
+
+    def __init__(self, max_bytes: int = 128 * 2**20) -> None:
+        self.max_bytes = max_bytes
+        self._operators: OrderedDict[Hashable, NormalizationOperator] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    def get(self, key: Hashable, build: Callable[[], NormalizationOperator]) -> NormalizationOperator:
+        """The operator stored under `key`, built first if need be."""
+        with self._lock:
+            operator = self._operators.get(key)
+            if operator is None:
+                operator = self._operators[key] = build()
+                self._bytes += operator.nbytes
+                while self._bytes > self.max_bytes and len(self._operators) > 1:
+                    _, oldest = self._operators.popitem(last=False)
+                    self._bytes -= oldest.nbytes
+            else:
+                self._operators.move_to_end(key)
+            return operator
+
+
+def _nearest(array: Array, value: float) -> int:
+    return int(np.abs(array - value).argmin())
+
+
+def _at_or_below(array: Array, value: float) -> int:
+    return max(int(np.searchsorted(array, value, side="right")) - 1, 0)

@@ -1,0 +1,178 @@
+"""Is a sweep fit to be analysed? If not, why; and what is noteworthy about it all the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xas_live.spectrum import Array, Spectrum
+
+MIN_POINTS = 30
+
+
+class Unusable(ValueError):
+    """A sweep that must not be analysed, with the reason in words."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """A sweep as the reduction can take it.
+
+    Attributes
+    ----------
+    energy : (n,) eV, strictly ascending.
+    mu : (n,) finite.
+    reference : (n,) or None, finite where given.
+    flags : what was noteworthy.
+    """
+
+    energy: Array
+    mu: Array
+    reference: Array | None
+    flags: tuple[str, ...]
+
+
+def check(spectrum: Spectrum) -> Checked:
+    """Sort out what can be sorted out, refuse what cannot.
+
+    Points that are not numbers are left out, unsorted points sorted and repeated energies averaged, each with
+    a flag: `bad_points`, `unsorted`, `repeated_energies`. A bad reference channel is dropped with the flag
+    `bad_reference`: it must not cost the sample.
+
+    Raises
+    ------
+    Unusable : with the reason, when the sweep cannot give a spectrum.
+    """
+    n = len(spectrum)
+    if n < MIN_POINTS:
+        raise Unusable(f"only {n} points: a spectrum needs at least {MIN_POINTS}")
+    flags: list[str] = []
+    energy, mu = spectrum.energy, spectrum.mu
+    _check_energy(energy)
+    _check_counts(spectrum)
+
+    good = np.isfinite(energy) & np.isfinite(mu)
+    if not good.all():
+        bad = int((~good).sum())
+        if bad > max(3, 0.05 * n):
+            raise Unusable(f"{bad} of {n} points are not numbers: check the detectors and their dark offsets")
+        flags.append("bad_points")
+    reference = spectrum.reference
+    if reference is not None:
+        finite = np.isfinite(reference)
+        if finite[good].mean() < 0.95 or np.ptp(reference[finite]) == 0:
+            reference = None
+            flags.append("bad_reference")
+        elif not finite[good].all():
+            reference = np.interp(energy, energy[finite & good], reference[finite & good])
+    energy, mu = energy[good], mu[good]
+    reference = None if reference is None else reference[good]
+
+    if np.any(np.diff(energy) < 0):
+        order = np.argsort(energy, kind="stable")
+        energy, mu = energy[order], mu[order]
+        reference = None if reference is None else reference[order]
+        flags.append("unsorted")
+    if np.any(np.diff(energy) == 0):
+        unique, where, count = np.unique(energy, return_inverse=True, return_counts=True)
+        if len(unique) < MIN_POINTS:
+            raise Unusable(f"only {len(unique)} different energies among {n} points")
+        mu = np.bincount(where, mu) / count
+        reference = None if reference is None else np.bincount(where, reference) / count
+        energy = unique
+        flags.append("repeated_energies")
+    if np.ptp(mu) == 0:
+        raise Unusable("mu is the same at every energy: is a detector dead?")
+    return Checked(energy, mu, reference, tuple(flags))
+
+
+def _check_energy(energy: Array) -> None:
+    finite = energy[np.isfinite(energy)]
+    if not finite.size:
+        raise Unusable("no energy is a number")
+    low, high = float(finite.min()), float(finite.max())
+    if 0 < high < 120:
+        raise Unusable(f"energies run from {low:.3f} to {high:.3f}: that looks like keV, eV are needed")
+    if low < 200:
+        raise Unusable(f"energies from {low:.1f} to {high:.1f} are no X-ray absorption scan in eV")
+
+
+def _check_counts(spectrum: Spectrum) -> None:
+    needed = {"transmission": ("i0", "it"), "fluorescence": ("i0", "iff"), "mu": ()}[spectrum.mode]
+    for name in needed:
+        counts = spectrum.counts.get(name)
+        if counts is None:
+            continue
+        finite = counts[np.isfinite(counts)]
+        if not finite.size:
+            raise Unusable(f"{name} has no numbers")
+        if np.ptp(finite) == 0:
+            raise Unusable(f"{name} is {finite[0]:g} at every point: the detector is dead or saturated")
+        negative = float((finite < 0).mean())
+        if negative == 1.0 and name == "iff":
+            raise Unusable("iff is negative at every point: check its sign and dark offset")
+        if name in ("i0", "it") and 0.05 < negative < 0.95:
+            raise Unusable(
+                f"{name} is negative at {100 * negative:.0f} % of the points: check its dark offset"
+            )
+        if name in ("i0", "it") and float((finite == 0).mean()) > 0.05:
+            raise Unusable(
+                f"{name} is zero at {100 * float((finite == 0).mean()):.0f} % of the points: no beam?"
+            )
+        top = finite.max()
+        flat = float((finite == top).mean())
+        if top > 0 and flat > 0.2:
+            raise Unusable(
+                f"{name} stays at its largest value, {top:g}, for {100 * flat:.0f} % of the points: "
+                "the detector is saturated"
+            )
+
+
+def check_edge(
+    edge_step: float, e0: float, expected_e0: float, noise: float, start: float, end: float, grid_end: float
+) -> list[str]:
+    """Flags of a normalised sweep.
+
+    Parameters
+    ----------
+    edge_step : signed, in units of mu.
+    e0, expected_e0 : found in the sweep, and the tabulated energy of the edge (eV).
+    noise : of a point, in units of mu.
+    start, end : of the sweep, eV; grid_end : last energy that the model needs, eV.
+
+    Raises
+    ------
+    Unusable : no edge, a falling edge, another edge, or a sweep too short for the model.
+    """
+    if abs(e0 - expected_e0) > 40.0:
+        raise Unusable(
+            f"the edge lies at {e0:.0f} eV, the model's at {expected_e0:.0f} eV: wrong element or edge, or "
+            "an energy scale far off"
+        )
+    if end < grid_end:
+        raise Unusable(
+            f"the sweep ends at {end:.0f} eV, the model needs it to {grid_end:.0f} eV "
+            f"({grid_end - expected_e0:.0f} eV past the edge)"
+        )
+    if start > expected_e0 - 20.0:
+        raise Unusable(
+            f"the sweep starts at {start:.0f} eV: at least 20 eV before the edge at "
+            f"{expected_e0:.0f} eV are needed"
+        )
+    if not np.isfinite(edge_step) or abs(edge_step) < 5.0 * noise:
+        raise Unusable(f"no edge: a step of {edge_step:.3g} in noise of {noise:.2g} a point")
+    if edge_step < 0:
+        raise Unusable(
+            f"the edge falls (step {edge_step:.3g}): are numerator and denominator of mu exchanged?"
+        )
+    flags = []
+    if noise > 0.02 * edge_step:
+        flags.append("noisy")
+    return flags
+
+
+def point_noise(mu: Array) -> float:
+    """Noise of a point from third differences, robust to structure and glitches (same unit as mu)."""
+    third = np.diff(mu, 3)
+    return float(np.median(np.abs(third)) / (0.6745 * np.sqrt(20.0))) if third.size else np.nan

@@ -1,0 +1,82 @@
+"""From coordination numbers to the size of the particle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from xas_live.models.bundle import Bundle
+from xas_live.prediction import Size, Value
+from xas_live.spectrum import Array
+
+BULK_CN1 = 12.0
+SHELLS = ("CN1", "CN2", "CN3", "CN4")
+
+
+def sphere_diameter(cn1: float, r1: float) -> float:
+    """Diameter (nm) of a spherical particle with first-shell coordination number `cn1`.
+
+    Solves CN1 = 12 [1 - (3/4) (r/R) + (1/16) (r/R)^3] for the radius R, with r the nearest-neighbour distance
+    (Calvin et al., J. Appl. Phys. 94, 778, 2003). Infinite at 12 and above.
+
+    Parameters
+    ----------
+    cn1 : average number of nearest neighbours.
+    r1 : nearest-neighbour distance, Å.
+    """
+    if cn1 >= BULK_CN1:
+        return float("inf")
+    roots = np.roots([1.0 / 16.0, 0.0, -0.75, 1.0 - cn1 / BULK_CN1])
+    real = roots[np.abs(roots.imag) < 1e-9].real
+    ratio = min((r for r in real if 0 < r <= 2), default=2.0)
+    return float(2.0 * r1 / ratio / 10.0)
+
+
+def fcc_diameter(n_atoms: Array, r1: float) -> Array:
+    """Diameter (nm) of a sphere of `n_atoms` atoms of an fcc metal with nearest neighbours at r1 (Å)."""
+    volume = n_atoms * (np.sqrt(2.0) * r1) ** 3 / 4.0
+    return np.asarray(np.cbrt(6.0 * volume / np.pi) / 10.0)
+
+
+def particle_size(values: Mapping[str, Value], bundle: Bundle) -> Size | None:
+    """Diameter from predicted coordination numbers, with the interval that theirs allows.
+
+    Every particle of the model's library is weighted by how well its CN1..CN4 agree with the predicted ones,
+    within their standard deviations; the diameter is the weighted median, its interval the weighted quantiles
+    of the predictions' own level, widened where need be to what the spherical formula makes of CN1's
+    interval. Where the interval of CN1 reaches as high as the library's largest particles, sizes are no
+    longer told apart: "bulk-like", or "over ... nm".
+
+    Returns
+    -------
+    None when the model gives no CN1.
+    """
+    if "CN1" not in values:
+        return None
+    cn1 = values["CN1"]
+    table, atoms = bundle.array("particle_cn"), bundle.array("particle_atoms")
+    r1 = float(bundle.array("bulk_r1")[0])
+    diameter = fcc_diameter(atoms, r1)
+    largest = float(table[:, 0].max())
+    low_bound = sphere_diameter(cn1.lower, r1)
+    if cn1.value >= largest:
+        if cn1.lower >= largest - 0.5:
+            return Size(None, None, None, "bulk-like")
+        return Size(None, round(low_bound, 2), None, f"bulk-like, over {low_bound:.1f} nm")
+
+    shells = [name for name in SHELLS if name in values]
+    predicted = np.array([values[name].value for name in shells])
+    width = np.array([max(values[name].std, 0.05) for name in shells])
+    columns = [SHELLS.index(name) for name in shells]
+    misfit = (((table[:, columns] - predicted) / width) ** 2).mean(axis=1)
+    weight = np.exp(-0.5 * (misfit - misfit.min()))
+    order = np.argsort(diameter)
+    share = np.cumsum(weight[order]) / weight.sum()
+    tail = 0.5 * (1.0 - cn1.level)
+    low, median, high = np.interp([tail, 0.5, 1.0 - tail], share, diameter[order])
+    low = min(low, low_bound)
+    if cn1.upper >= largest:
+        return Size(round(float(median), 2), round(float(low), 2), None, f"{median:.1f} nm, or larger")
+    high = max(high, sphere_diameter(cn1.upper, r1))
+    return Size(round(float(median), 2), round(float(low), 2), round(float(high), 2), f"{median:.1f} nm")
