@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
@@ -24,17 +24,13 @@ from xas_live.callbacks.publisher import Publisher
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
 
+if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do without
+    from xas_live.analysis import Analyzes
+
 MEASURING_INTERVAL_S = 0.2
 """Publishers see the growing sweep at most this often (s)."""
 
 _AT_ONCE = 10_000  # documents taken from the queue before their results are published
-
-
-class Analyzes(Protocol):
-    """Spectra in, one prediction for each out, in order."""
-
-    def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
-        """Analyse sweeps; bad ones come back as refused predictions."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +136,10 @@ class LiveAnalysis:
         with self._lock:
             results = list(self._results)
         return pd.DataFrame([result.row() for result in results], columns=_columns(results))
+
+    def say(self, text: str) -> None:
+        """Show the user one line, where the analysis shows its own."""
+        self._notices.say(text)
 
     def status(self) -> Status:
         """Counts, and how far behind the analysis is."""

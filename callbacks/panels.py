@@ -209,7 +209,7 @@ class SpectrumPanel:
         self._head = _line(ax, marker="o", color=ORANGE, mec="white", ms=10, zorder=5)
         ax.set_xlabel("energy from the edge (eV)", size=12, color=INK)
         ax.set_ylabel("normalised absorption", size=12, color=INK)
-        ax.set_xlim(-50, 100)
+        ax.set_xlim(-30, 90)
         ax.set_ylim(-0.08, 1.3)
         self._inset = ax.inset_axes((0.50, 0.13, 0.46, 0.34))
         _quiet(self._inset)
@@ -236,7 +236,7 @@ class SpectrumPanel:
             latest = reduced[-1]
             self._latest.set_data(latest.grid, latest.flat)
             self._latest.set_label(f"scan {shown[-1].label}")
-            self.ax.set_xlim(min(-50.0, float(latest.grid[0])), max(100.0, float(latest.grid[-1])))
+            self.ax.set_xlim(min(-30.0, float(latest.grid[0])), max(90.0, float(latest.grid[-1])))
             heights.append(1.1 * float(np.nanmax(latest.flat)))
             for line, old in zip(reversed(self._traces), reversed(reduced[:-1]), strict=False):
                 line.set_data(old.grid, old.flat)
@@ -265,8 +265,9 @@ class SpectrumPanel:
         self._difference.set_data(*curves[-1])
         for line, curve in zip(reversed(self._old_differences), reversed(curves[:-1]), strict=False):
             line.set_data(*curve)
-        largest = max(float(np.nanmax(np.abs(y), initial=0.0)) for _, y in curves)
-        self._inset.set_ylim(-1.1 * max(largest, 0.01), 1.1 * max(largest, 0.01))
+        low = min(float(np.nanmin(y, initial=-0.01)) for _, y in curves)
+        high = max(float(np.nanmax(y, initial=0.01)) for _, y in curves)
+        self._inset.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
         self._inset.set_xlim(curves[-1][0][0], curves[-1][0][-1])
 
 
@@ -338,7 +339,7 @@ def verdicts(prediction: Prediction | None) -> tuple[Verdict, Verdict]:
     else:
         words = f"unlike the spectra the model was trained on{p}: do not use the numbers"
         domain = (VERMILION, "!", "Out of domain", words)
-    if prediction.flags:
-        words = ", ".join(flag.replace("_", " ") for flag in prediction.flags)
-        return domain, (ORANGE, "!", "Flagged", words)
+    flags = [flag.replace("_", " ") for flag in prediction.flags if flag != "out_of_domain"]
+    if flags:
+        return domain, (ORANGE, "!", "Flagged", ", ".join(flags))
     return domain, (GREEN, "✓", "Good data", "no flags")

@@ -246,8 +246,8 @@ class LiveStructurePlot(BasePublisher):
 def previewed(growing: Spectrum, last: tuple[Spectrum, Prediction] | None) -> tuple[Array, Array] | None:
     """A growing sweep on about the scale of the normalised ones.
 
-    With a sweep of the same absorber before it, what that one's reduction took away and divided by is used
-    again; else the sweep is scaled between its first and its last points once it is over the edge.
+    With a sweep of the same absorber before it, that one's normalised curve is taken, and what the new sweep
+    differs by is added; else the sweep is scaled between its first and its last points, once over the edge.
 
     Parameters
     ----------
@@ -263,13 +263,18 @@ def previewed(growing: Spectrum, last: tuple[Spectrum, Prediction] | None) -> tu
     if len(energy) < 2:
         return None
     if last is not None and last[1].reduced is not None and last[1].edge_step > 0:
-        before, prediction = last
-        reduced = last[1].reduced
+        before, prediction, reduced = last[0], last[1], last[1].reduced
         known = np.isfinite(before.energy) & np.isfinite(before.mu)
-        flat = np.interp(energy - prediction.e0, reduced.grid, reduced.flat, left=0.0)
-        removed = np.interp(energy, before.energy[known], before.mu[known]) - prediction.edge_step * flat
-        offset = np.median((mu - removed)[: max(2, len(mu) // 10)])
-        return energy - prediction.e0, (mu - removed - offset) / prediction.edge_step
+        x, step = energy - prediction.e0, prediction.edge_step
+
+        def before_at(where: Array) -> Array:
+            return np.interp(where + prediction.e0, before.energy[known], before.mu[known])
+
+        # Beyond the grid the curve goes on as the absorption did.
+        on_grid = np.clip(x, reduced.grid[0], reduced.grid[-1])
+        flat = np.interp(on_grid, reduced.grid, reduced.flat) + (before_at(x) - before_at(on_grid)) / step
+        change = mu - before_at(x)
+        return x, flat + (change - np.median(change[: max(2, len(mu) // 10)])) / step
     e0 = edge_energy(growing.element, growing.edge)
     if e0 is None:
         return None

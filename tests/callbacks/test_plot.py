@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -35,8 +36,10 @@ def swept(scan: int = 1, **start):
 
 
 def feed(plot: LiveStructurePlot, count: int, **start) -> None:
+    one = swept(**start)
     for scan in range(count):
-        spectrum = swept(scan, **start)
+        where = replace(one.provenance, scan=str(scan), time=1.7e9 + 60.0 * scan)
+        spectrum = replace(one, provenance=where)
         plot.predicted(spectrum, predict(spectrum))
 
 
@@ -114,8 +117,7 @@ def test_preview_before_and_after_the_first_sweep():
     assert first[0] == pytest.approx(0.0, abs=0.02)
     assert first[-1] == pytest.approx(1.0, abs=0.02)
     assert previewed(swept(element="?", edge="?"), None) is not None  # the energies tell
-    prediction = predict(spectrum)
-    object.__setattr__(prediction, "edge_step", 1.0)
+    prediction = replace(predict(spectrum), edge_step=1.0)
     _, again = previewed(spectrum, (spectrum, prediction))
     np.testing.assert_allclose(again, prediction.reduced.flat, atol=0.02)
 

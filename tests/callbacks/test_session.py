@@ -1,0 +1,86 @@
+"""attach: the one line, with the real models, a real RunEngine and a real archive."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import pytest
+from bluesky import RunEngine
+from xas_live.callbacks.plot import LiveStructurePlot
+
+import xas_live
+import xas_live.archive
+from xas_live.models.bundle import ModelError
+from xas_live.simulator import SimulatedBeamline, growing_particles, simulated_scan
+
+
+@pytest.fixture(autouse=True)
+def _apart(tmp_path, monkeypatch):
+    """No screen, and nobody's saved anchors."""
+    monkeypatch.setenv("XAS_LIVE_HOME", str(tmp_path / "home"))
+    with mpl.rc_context():
+        mpl.use("Agg")
+        yield
+
+
+def test_one_line_is_enough(tmp_path, capsys):
+    RE = RunEngine({})
+    beamline = SimulatedBeamline("au_l3", seed=1)
+    plot = LiveStructurePlot()
+    xas = xas_live.attach(RE, plot=plot)
+    [line] = capsys.readouterr().out.strip().splitlines()
+    assert "by element and edge" in line
+    uids = RE(growing_particles(beamline, 3))
+    assert xas.wait(60)
+    assert not xas.errors
+    assert [p.provenance.run_uid for p in xas.predictions] == list(uids)
+    assert [p.model for p in xas.predictions] == ["au-l3"] * 3
+    assert all(p.anchored and p.aligned == "reference" and p.refused is None for p in xas.predictions)
+    first, _, last = (p.values["CN1"].value for p in xas.predictions)
+    assert last > first + 1.0
+    assert xas.status().lag < 10
+    assert plot.save(tmp_path / "figure.png").stat().st_size > 20_000
+    assert xas.close()
+    RE(simulated_scan(beamline, None))
+    assert xas.status().sweeps == 3
+    assert xas.status().waiting == 0
+
+
+def test_an_absorber_without_a_model_is_refused_with_the_reason():
+    RE = RunEngine({})
+    beamline = SimulatedBeamline("au_l3", seed=1)
+    with xas_live.attach(RE, plot=False) as xas:
+        RE(simulated_scan(beamline, None, md={"element": "Fe", "edge": "K"}))
+        assert xas.wait(60)
+        assert "no model for Fe K" in xas.latest.refused
+        assert "no model for Fe K" in repr(xas)
+
+
+@pytest.mark.slow
+def test_derived_runs_reach_the_archive(tmp_path, capsys):
+    RE = RunEngine({})
+    beamline = SimulatedBeamline("au_l3", seed=1)
+    archive = xas_live.archive.open_archive(tmp_path / "archive")
+    try:
+        xas = xas_live.attach(RE, archive=archive, write_raw=True)
+        assert archive.uri in capsys.readouterr().out
+        [uid] = RE(simulated_scan(beamline, None))
+        assert xas.wait(60)
+        assert xas.close()
+        assert not xas.errors
+        writers = archive._writers
+        assert all(writer.flush(60) for writer in writers)
+        assert uid in archive.client
+        [derived] = archive.derived.values()
+        assert derived.metadata["start"]["raw_uid"] == uid
+    finally:
+        archive.close()
+
+
+def test_settings_that_cannot_be_had_are_refused_at_once(tmp_path):
+    RE = RunEngine({})
+    with pytest.raises(ValueError, match="needs an archive"):
+        xas_live.attach(RE, write_raw=True)
+    with pytest.raises(ModelError):
+        xas_live.attach(RE, model="no-such-model", plot=False)
+    with pytest.raises(ValueError, match="align"):
+        xas_live.attach(RE, align="sideways", plot=False)

@@ -1,0 +1,168 @@
+"""attach: one line in a beamline session, and every scan becomes a structure while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from xas_live.analysis import Alignment, AnalysisConfig, AnalyzerPool, Analyzes
+from xas_live.anchor import FoilAnchor
+from xas_live.archive import Archive, open_archive
+from xas_live.callbacks.channels import ChannelMapping
+from xas_live.callbacks.live import LiveAnalysis
+from xas_live.callbacks.plot import LiveStructurePlot, is_headless
+from xas_live.callbacks.publisher import Publisher
+from xas_live.callbacks.writer import PredictionWriter
+from xas_live.models.registry import available_models
+
+
+class Subscribable(Protocol):
+    """A RunEngine, or whatever else callbacks can be subscribed to in its way."""
+
+    def subscribe(self, callback: Callable[[str, Mapping[str, Any]], None], /) -> int:
+        """Send all documents to the callback; returns a token."""
+
+    def unsubscribe(self, token: int, /) -> None:
+        """End a subscription."""
+
+
+class AttachedAnalysis(LiveAnalysis):
+    """A LiveAnalysis subscribed to a RunEngine. `close` detaches it and closes what `attach` opened.
+
+    Attributes
+    ----------
+    plot : the live figure, or None.
+    archive : where derived runs go, or None.
+    """
+
+    def __init__(
+        self,
+        RE: Subscribable,
+        analyzer: Analyzes,
+        publishers: Iterable[Publisher],
+        mapping: ChannelMapping | None,
+        *,
+        plot: LiveStructurePlot | None,
+        archive: Archive | None,
+        also: Iterable[Callable[[str, Mapping[str, Any]], None]],
+        afterwards: ExitStack,
+    ) -> None:
+        super().__init__(analyzer, publishers, mapping)
+        self.plot = plot
+        self.archive = archive
+        self._afterwards = afterwards
+        self._engine = RE
+        callbacks: list[Callable[[str, Mapping[str, Any]], None]] = [*also, self]
+        self._tokens = [RE.subscribe(callback) for callback in callbacks]
+
+    def close(self, timeout: float | None = 60.0) -> bool:
+        """Detach, analyse and publish what is waiting, then close the publishers and an archive opened here.
+
+        Parameters
+        ----------
+        timeout : seconds to wait for what is waiting; None waits as long as it takes.
+
+        Returns
+        -------
+        False if the time was not enough.
+        """
+        while self._tokens:
+            self._engine.unsubscribe(self._tokens.pop())
+        ended = super().close(timeout)
+        self._afterwards.close()
+        return ended
+
+
+def attach(
+    RE: Subscribable,
+    *,
+    model: str | Path | None = None,
+    anchor: FoilAnchor | Literal["auto", "reference"] | None = "auto",
+    align: Alignment | float = "auto",
+    archive: Archive | str | Path | None = None,
+    plot: bool | LiveStructurePlot = True,
+    mapping: ChannelMapping | None = None,
+    device: str = "auto",
+    publishers: Iterable[Publisher] = (),
+    write_raw: bool = False,
+) -> AttachedAnalysis:
+    """Analyse every energy scan of a RunEngine while it runs.
+
+    Call it in the main thread; the plans are not slowed down, and nothing that fails here stops them.
+
+    Parameters
+    ----------
+    RE : the RunEngine.
+    model : name or folder of the one model to use; default: by each scan's element and edge.
+    anchor : a fitted foil; "reference", the scan's own reference channel; None for unanchored; "auto", the
+        reference channel where there is one, else the newest saved anchor of the absorber, else unanchored.
+    align : how the scan's energies are laid on the foil's: see `AnalysisConfig`.
+    archive : where to write derived runs: an archive, or a folder or URI to open (and close with the rest).
+    plot : True opens a live figure where there is a screen; or a figure of your own.
+    mapping : fields that hold energy and detectors; what it leaves out is guessed.
+    device : "auto", or torch's name of a device.
+    publishers : others to tell of every prediction.
+    write_raw : also write the raw runs into `archive`. Leave it False where the beamline writes them itself.
+
+    Returns
+    -------
+    The analysis: look at `.latest`, `.table`, `.errors`; `.wait()` for it, `.close()` to detach.
+
+    Raises
+    ------
+    ModelError, ArchiveError : when the model or the archive cannot be had.
+    ValueError : for settings that do not exist, or `write_raw` without an archive.
+
+    Examples
+    --------
+    >>> xas = xas_live.attach(RE, archive="~/xas_archive")
+    >>> RE(scan([i0, it, ir], energy, 11400, 12200, 401, md={"element": "Pt", "edge": "L3"}))
+    >>> xas.latest
+    """
+    if write_raw and archive is None:
+        raise ValueError("write_raw=True needs an archive: give archive='FOLDER' or a URI")
+    pool = AnalyzerPool(model, anchor, AnalysisConfig(align=align), device)
+    with ExitStack() as opened:
+        store = archive
+        if store is not None and not isinstance(store, Archive):
+            store = open_archive(store)
+            opened.callback(store.close)
+        everyone = list(publishers)
+        if store is not None:
+            everyone.append(PredictionWriter(store.derived_writer()))
+        figure = plot if isinstance(plot, LiveStructurePlot) else None
+        if plot is True and not is_headless():
+            figure = LiveStructurePlot()
+        if figure is not None:
+            everyone.append(figure)
+        raw = [store.raw_writer()] if store is not None and write_raw else []
+        live = AttachedAnalysis(
+            RE, pool, everyone, mapping, plot=figure, archive=store, also=raw, afterwards=opened.pop_all()
+        )
+    live.say(_summary(live, model, anchor, raw_too=write_raw, plot_wanted=plot is True))
+    return live
+
+
+def _summary(
+    live: AttachedAnalysis,
+    model: str | Path | None,
+    anchor: FoilAnchor | str | None,
+    *,
+    raw_too: bool,
+    plot_wanted: bool,
+) -> str:
+    """What attach did, in one line."""
+    by = f"with {model}" if model is not None else f"by element and edge ({', '.join(available_models())})"
+    foil = {
+        "auto": "anchored by the reference channel or the newest saved foil",
+        "reference": "anchored by the reference channel",
+        None: "unanchored",
+    }.get(anchor if not isinstance(anchor, FoilAnchor) else "", "anchored by the foil given")
+    parts = [f"Watching for energy scans, {by}, {foil}"]
+    if live.archive is not None:
+        parts.append(f"{'raw and derived' if raw_too else 'derived'} runs go to {live.archive.uri}")
+    if plot_wanted and live.plot is None:
+        parts.append("no screen, so no live figure")
+    return "; ".join(parts) + ". See .latest, .table, .errors; .close() ends it."
