@@ -88,35 +88,26 @@ class StoredRun:
             )
 
 
-def stored_runs(uri: str, uids: Sequence[str], api_key: str | None = None) -> list[StoredRun | Unreadable]:
+def stored_runs(catalog: Any, uids: Sequence[str], source: str = "") -> list[StoredRun | Unreadable]:
     """Find runs in a catalog; those that are not there come back with the reason.
 
     Parameters
     ----------
-    uri : of a Tiled catalog of Bluesky runs; it may carry `?api_key=...`.
-    uids : whole, or their first characters; a scan id finds the latest run with it.
-    api_key : default: the URI's, else the variable TILED_API_KEY.
-
-    Raises
-    ------
-    ConnectionError : when the server does not answer, or refuses the key.
+    catalog : Tiled client of a catalog of Bluesky runs, as `Archive.client`.
+    uids : whole or their first characters; a number of up to five digits is a scan id, and finds the latest
+        run that has it.
+    source : written to the provenance of what is found; default: the catalog's address.
     """
     import httpx
-    from tiled.client import from_uri
 
-    shown = uri.partition("?")[0]
-    try:
-        catalog = from_uri(uri, api_key=api_key)
-    except (httpx.HTTPError, OSError, ValueError) as error:
-        raise ConnectionError(f"no catalog at {shown}: {error}") from error
+    source = source or str(catalog.uri)
     found: list[StoredRun | Unreadable] = []
     for uid in uids:
         try:
             run = catalog[int(uid)] if uid.isdecimal() and len(uid) < 6 else catalog[uid]
-        except (KeyError, ValueError, httpx.HTTPError) as error:
-            found.append(Unreadable(shown, uid, f"no such run in {shown}: {error}"))
-            continue
-        found.append(StoredRun(shown, _label(run.metadata["start"]), run))
+            found.append(StoredRun(source, _label(run.metadata["start"]), run))
+        except (LookupError, ValueError, httpx.HTTPError) as error:
+            found.append(Unreadable(source, uid, f"no such run in the catalog: {error}"))
     return found
 
 

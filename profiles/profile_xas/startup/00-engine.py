@@ -1,0 +1,12 @@
+"""Layer 0, the RunEngine. Keep your own here: every later file only uses the name RE."""
+
+import matplotlib.pyplot as plt
+from bluesky import RunEngine
+
+RE = RunEngine({})
+
+# What every run shall say of itself, beside what each plan adds:
+RE.md["beamline"] = "simulated"
+
+# Figures that grow while a plan runs. For windows of their own, start IPython with --matplotlib=qt.
+plt.ion()

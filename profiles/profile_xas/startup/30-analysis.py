@@ -1,0 +1,17 @@
+"""Layer 3, the analysis: every scan that RE runs from here on is predicted while it runs.
+
+    xas                 what it is doing, and the last prediction
+    xas.table           all predictions, a pandas table
+    xas.errors          what went wrong, if anything did
+    xas.wait()          until the last scan is analysed
+
+To name the fields of your detectors:
+
+    from xas_live.callbacks.channels import ChannelMapping
+    xas = xas_live.attach(RE, archive=archive, mapping=ChannelMapping(energy="mono_energy", i0="I0", it="I1", ir="I2"))
+"""
+
+import xas_live
+
+# write_raw: the raw runs go to the archive too. Leave it out where your facility writes them already.
+xas = xas_live.attach(RE, archive=archive, write_raw=True)

@@ -1,0 +1,79 @@
+"""Runs stored in a real Tiled server come back as the spectra that were stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import event_model
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from xas_live.callbacks.assembler import SpectrumAssembler
+
+from xas_live.archive import Archive, open_archive
+from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
+from xas_live.sources.documents import documents
+from xas_live.sources.files import read_file
+from xas_live.sources.scan import Scan, Unreadable
+from xas_live.sources.stored import StoredRun, stored_runs
+from xas_live.spectrum import Spectrum
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    with open_archive(tmp_path_factory.mktemp("archive")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def stored(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> list[Spectrum]:
+    """A simulated scan and a file, in the archive; as the assembler saw them before."""
+    path = tmp_path_factory.mktemp("files") / "foil.dat"
+    path.write_text("# energy mu\n" + "\n".join(f"{11500 + i} {np.tanh(i - 64)}" for i in range(200)))
+    (scan,) = read_file(path)
+    assert isinstance(scan, Scan)
+    writer, assembler = archive.raw_writer(), SpectrumAssembler()
+    spectra: list[Spectrum] = []
+
+    def take(name: str, doc: Any) -> None:
+        writer(name, doc)
+        spectra.extend(assembler(name, doc))
+
+    energies = xanes_grid(11564.0)[::4]
+    RunEngine({})(simulated_scan(SimulatedBeamline(), growth(2)[0], energies=energies), take)
+    for name, doc in documents(scan):
+        take(name, doc)
+    assert writer.flush(60)
+    return spectra
+
+
+def test_stored_runs_give_the_same_spectra(archive: Archive, stored: list[Spectrum]) -> None:
+    runs = stored_runs(archive.client, [str(s.provenance.run_uid) for s in stored], archive.uri)
+    for run, before in zip(runs, stored, strict=True):
+        assert isinstance(run, StoredRun)
+        assembler = SpectrumAssembler()
+        docs = list(run.documents())
+        for name, doc in docs:
+            event_model.schema_validators[event_model.DocumentNames[name]].validate(doc)
+        (after,) = [spectrum for name, doc in docs for spectrum in assembler(name, doc)]
+        np.testing.assert_array_equal(after.energy, before.energy)
+        np.testing.assert_array_equal(after.mu, before.mu)
+        assert (after.element, after.edge, after.complete) == (before.element, before.edge, True)
+        assert after.provenance.run_uid == before.provenance.run_uid
+    assert [run.scan for run in runs] == ["1", "foil.dat"]
+
+
+def test_runs_are_found_by_short_uids_and_scan_ids(archive: Archive, stored: list[Spectrum]) -> None:
+    uid = str(stored[0].provenance.run_uid)
+    for name in (uid[:8], "1"):
+        (run,) = stored_runs(archive.client, [name])
+        assert isinstance(run, StoredRun)
+    assert run.source.startswith("http://127.0.0.1")
+
+
+def test_missing_runs_say_so(archive: Archive) -> None:
+    for name in ("0123abcd-0000-0000-0000-000000000000", "no", "4711"):
+        (entry,) = stored_runs(archive.client, [name])
+        assert isinstance(entry, Unreadable)
+        assert "no such run" in entry.reason

@@ -1,0 +1,43 @@
+"""The command line: `xas-live ...`. Each command loads what it needs when it runs, so that help is quick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from xas_live import __version__
+from xas_live.cli.anchor import anchor
+from xas_live.cli.demo import demo
+from xas_live.cli.models import models
+from xas_live.cli.profile import profile
+from xas_live.cli.replay import replay
+from xas_live.cli.train import train
+
+app = typer.Typer(
+    name="xas-live",
+    help="Live structure of nanoparticles from X-ray absorption scans.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+app.command()(demo)
+app.command()(replay)
+app.command()(anchor)
+app.command()(train)
+app.add_typer(models, name="models")
+app.add_typer(profile, name="profile")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"xas-live {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""

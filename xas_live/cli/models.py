@@ -1,0 +1,100 @@
+"""`xas-live models`: which models there are, what each says of itself, and whether it is what was shipped."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from xas_live.cli.output import facts_table, out, print_json, refuse
+
+models = typer.Typer(help="The trained models.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A shipped model, or a bundle's folder.")]
+
+
+@models.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List the shipped models."""
+    from xas_live.models.registry import available_models, load_model
+
+    rows: list[dict[str, Any]] = []
+    for name in available_models():
+        card = load_model(name).card
+        rows.append(
+            {
+                "name": name,
+                "version": card.version,
+                "absorbers": [f"{a.element} {a.edge}" for a in card.absorbers],
+                "targets": [target.name for target in card.targets],
+                "summary": card.summary,
+                "sha256": load_model(name).sha256,
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("name", "absorber", "predicts", "summary")
+    for row in rows:
+        table.add_row(row["name"], ", ".join(row["absorbers"]), ", ".join(row["targets"]), row["summary"])
+    out.print(table)
+
+
+@models.command("show")
+def show_model(name: Name, as_json: AsJson = False) -> None:
+    """Show a model's card: what it was trained on, how well it does, when not to trust it."""
+    from xas_live.models.bundle import ModelError
+    from xas_live.models.registry import load_model
+
+    try:
+        bundle = load_model(name)
+    except ModelError as error:
+        refuse(str(error))
+    card = bundle.card.model_dump(mode="json")
+    if as_json:
+        print_json({**card, "sha256": bundle.sha256})
+        return
+    out.print(facts_table({**_flat(card), "sha256": bundle.sha256}))
+
+
+@models.command("verify")
+def verify_models(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all shipped.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that shipped models are what was shipped; exit code 1 when one is not."""
+    from xas_live.models.registry import available_models, verify_model
+
+    shipped = available_models()
+    if unknown := sorted(set(names or ()) - set(shipped)):
+        refuse(f"no shipped model {', '.join(unknown)}: there are {', '.join(shipped)}")
+    problems = {name: verify_model(name) for name in names or shipped}
+    if as_json:
+        print_json([{"name": name, "ok": not why, "problem": why} for name, why in problems.items()])
+    else:
+        for name, why in problems.items():
+            out.print(f"{name}: [red]{why}[/]" if why else f"{name}: [green]as shipped[/]")
+    if any(problems.values()):
+        raise typer.Exit(1)
+
+
+def _flat(card: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """The card's entries, one a line: nested names joined, long lists of numbers by their ends."""
+    lines: dict[str, str] = {}
+    for name, value in card.items():
+        if isinstance(value, dict):
+            lines |= _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and all(isinstance(x, dict) for x in value):
+            for number, item in enumerate(value):
+                lines |= _flat(item, f"{prefix}{name}[{item.get('name', number)}].")
+        elif isinstance(value, list) and len(value) > 8:
+            lines[prefix + name] = f"{value[0]} ... {value[-1]} ({len(value)} values)"
+        elif isinstance(value, list):
+            lines[prefix + name] = ", ".join(map(str, value))
+        elif value is not None:
+            lines[prefix + name] = str(value)
+    return lines

@@ -1,0 +1,96 @@
+"""What commands print: tables of predictions, and errors that say what to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from xas_live.prediction import Prediction
+
+_PIPED_WIDTH = 132  # what goes to a file or a pipe has no screen to fit
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+"""Results."""
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PIPED_WIDTH)
+"""Progress and remarks, so that results can be piped."""
+
+
+def refuse(message: str) -> NoReturn:
+    """End with exit code 2: the arguments cannot be used, and the message says what to do."""
+    err.print(f"[bold red]Error:[/] {escape(message)}")
+    raise typer.Exit(2)
+
+
+def print_json(value: Any) -> None:
+    """A JSON document on standard output, whatever the terminal's width."""
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def write_text(path: Path, text: str, option: str) -> None:
+    """Write a file that an option named; ends the command when that is impossible."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        refuse(f"{option} {path} cannot be written: {error.strerror}")
+
+
+def print_predictions(predictions: Sequence[Prediction]) -> None:
+    """A table of one row a prediction; under it the flags, and why spectra were refused."""
+    names = list(dict.fromkeys(name for p in predictions for name in p.values))
+    models = list(dict.fromkeys(p.model for p in predictions if p.model))
+    table = Table(title=", ".join(models), title_justify="left", box=box.SIMPLE)
+    table.add_column("scan", overflow="fold", min_width=12)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("size", overflow="fold")
+    table.add_column("verdict", no_wrap=True)
+    for p in predictions:
+        values = [with_interval(p, name) for name in names]
+        table.add_row(escape(p.provenance.scan), *values, p.size.label if p.size else "", verdict(p))
+    out.print(table)
+    print_remarks(predictions)
+
+
+def print_remarks(predictions: Sequence[Prediction]) -> None:
+    """The flags of predictions, each with the scans that have it, and the reasons of refusals."""
+    scans: dict[str, list[str]] = {}
+    for p in predictions:
+        for flag in set(p.flags) - {"out_of_domain"}:  # the verdict says so
+            scans.setdefault(flag, []).append(p.provenance.scan)
+    analysed = sum(p.refused is None for p in predictions)
+    for flag, of in scans.items():
+        named = "all" if len(of) >= analysed > 1 else ", ".join(of)
+        out.print(f"  [yellow]{flag}[/]: {escape(named)}", soft_wrap=True)
+    for p in predictions:
+        if p.refused is not None:
+            out.print(f"  [red]refused[/] {escape(p.provenance.scan)}: {escape(p.refused)}", soft_wrap=True)
+
+
+def with_interval(prediction: Prediction, name: str) -> str:
+    """A value with half the width of its interval, as "9.04 ±0.61"; empty when there is none."""
+    value = prediction.values.get(name)
+    return "" if value is None else f"{value.value:.2f} ±{0.5 * (value.upper - value.lower):.2f}"
+
+
+def verdict(prediction: Prediction) -> str:
+    """In a word or two, whether to believe a prediction; coloured."""
+    if prediction.refused is not None:
+        return "[red]refused[/]"
+    return "[green]in domain[/]" if prediction.in_domain else "[red]out of domain[/]"
+
+
+def facts_table(facts: Mapping[str, Any]) -> Table:
+    """Two columns: what, and its value."""
+    table = Table(show_header=False)
+    for name, value in facts.items():
+        table.add_row(name, escape(str(value)))
+    return table
