@@ -17,6 +17,7 @@ from xas_live.archive.process import end_process, start_module
 
 _RESTART_SECONDS = (0.5, 2.0, 10.0, 30.0)
 _SETTLED_SECONDS = 60.0
+_END_SECONDS = 5.0
 # Tiled reads these when imported: its own patience, a minute a request, would hold up all other runs.
 _ENVIRONMENT = {"TILED_RETRY_ATTEMPTS": "1", "TILED_RETRY_TIMEOUT": "2"}
 
@@ -48,18 +49,18 @@ class Courier:
         """Process id of the delivery process; None while there is none."""
         return self._process.pid if self._process else None
 
-    def close(self, timeout: float) -> None:
-        """Let the process finish what it does, for up to `timeout` seconds, and end it."""
+    def close(self, *, finish: bool) -> None:
+        """End the process; with `finish`, let it look at the spool once more before."""
         self._closing.set()
         process = self._process
         if process is not None:
             assert process.stdin is not None
-            with contextlib.suppress(OSError):
-                process.stdin.write("close\n")
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout)
-            end_process(process, timeout)
-        self._thread.join(timeout)
+            if finish:
+                with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                    process.stdin.write("close\n")
+                    process.wait(_END_SECONDS)
+            end_process(process, _END_SECONDS)
+        self._thread.join(_END_SECONDS)
 
     def _run(self) -> None:
         quick_deaths = 0

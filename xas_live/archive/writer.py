@@ -155,6 +155,7 @@ class RunWriter:
         self._open: dict[str, _Run] = {}
         self._files: dict[str, _Run] = {}
         self._number = 0
+        self._in_hand = 0
         self._session: SessionFolder | None = None
         self._courier: Courier | None = None
         self._closing = False
@@ -208,7 +209,7 @@ class RunWriter:
             pending = sum(run.file.pending_documents for run in runs)
             arrived = sum(run.documents_delivered for run in runs)
             return WriterStatus(
-                queued=self._queue.qsize() + pending,
+                queued=self._queue.qsize() + self._in_hand + pending,
                 spooled=sum(run.file.documents for run in runs) - pending - arrived,
                 delivered=self._delivered + arrived,
                 runs_delivered=self._runs_delivered,
@@ -243,8 +244,8 @@ class RunWriter:
         delivered = self.flush(timeout)
         self._abandoning = True
         self._feeder.join(_END_SECONDS)
-        if self._courier is not None:
-            self._courier.close(_END_SECONDS)
+        if self._courier is not None and self._session is not None:
+            self._courier.close(finish=bool(run_files(self._session.path)))
         self._warn_of_leftovers()
         if self._session is not None:
             self._session.remove_if_empty()
@@ -260,6 +261,7 @@ class RunWriter:
                     spooled.append(item)
                 else:
                     self._accept(*item)
+                    self._in_hand -= 1
             self._write()
             for event in spooled:
                 event.set()
@@ -272,12 +274,14 @@ class RunWriter:
             items = [self._queue.get(timeout=_IDLE_SECONDS)]
         except Empty:
             return []
+        self._in_hand = 1
         if not self._closing:
             time.sleep(_BATCH_SECONDS)
         while True:
             try:
                 items.append(self._queue.get_nowait())
             except Empty:
+                self._in_hand = sum(not isinstance(item, threading.Event) for item in items)
                 return items
 
     def _accept(self, name: str, doc: dict[str, Any]) -> None:

@@ -1,0 +1,118 @@
+"""A real Tiled server for all tests of a worker, and small Bluesky runs to write into it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from event_model import compose_run
+
+from xas_live.archive import Archive, RunWriter, open_archive
+
+Documents = list[tuple[str, dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    with open_archive(tmp_path_factory.mktemp("archive")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def raw_writer(archive: Archive) -> RunWriter:
+    return archive.raw_writer()
+
+
+@pytest.fixture(scope="session")
+def derived_writer(archive: Archive) -> RunWriter:
+    return archive.derived_writer()
+
+
+@pytest.fixture(scope="session")
+def crashed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An archive folder, and the uid of the run that a session was writing when it crashed."""
+    folder = tmp_path_factory.mktemp("crashed")
+    uid = str(uuid4())
+    command = [sys.executable, "-c", _CRASH, str(folder), uid]
+    assert subprocess.run(command, check=False, timeout=90).returncode == 1
+    return folder, uid
+
+
+_CRASH = """
+import os, sys, time
+from event_model import compose_run
+from xas_live.archive import open_archive
+archive = open_archive(sys.argv[1], readable_storage=[sys.argv[1]])
+writer = archive.raw_writer()
+writer("start", compose_run(uid=sys.argv[2], metadata={}).start_doc)
+while not writer.status().spooled:
+    time.sleep(0.01)
+os._exit(1)
+"""
+
+
+@pytest.fixture
+def make_run() -> Callable[..., Documents]:
+    return _make_run
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    return _until
+
+
+@pytest.fixture
+def process_exists() -> Callable[[int], bool]:
+    return _process_exists
+
+
+def _make_run(
+    rows: list[Any],
+    *,
+    dtype: str = "number",
+    shape: tuple[int, ...] = (),
+    channels: tuple[str, ...] = ("det",),
+    uid: str | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> Documents:
+    """The documents of a run, with the same value in all channels of a row."""
+    run = compose_run(uid=uid, metadata={"plan_name": "test", **(metadata or {})})
+    descriptor = run.compose_descriptor(
+        name="primary",
+        data_keys={name: {"source": "test", "dtype": dtype, "shape": list(shape)} for name in channels},
+        object_keys={name: [name] for name in channels},
+        configuration={},
+    )
+    documents: Documents = [("start", run.start_doc), ("descriptor", descriptor.descriptor_doc)]
+    for value in rows:
+        data = dict.fromkeys(channels, value)
+        timestamps = dict.fromkeys(channels, time.time())
+        event = descriptor.compose_event(data=data, timestamps=timestamps, validate=False)
+        documents.append(("event", event))
+    documents.append(("stop", run.compose_stop()))
+    return documents
+
+
+def _until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def _process_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A child that has ended and was not waited for still has its number.
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] != "Z"

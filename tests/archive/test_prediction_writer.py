@@ -1,0 +1,215 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from event_model import DocumentNames, schema_validators
+from xas_live.callbacks.writer import PredictionWriter, derived_uid
+
+from xas_live.prediction import Prediction, Reduced, Size, Value
+from xas_live.spectrum import Provenance, Spectrum
+
+GRID = np.linspace(-20, 90, 50)
+RAW = "0f3d3b1e-5d3c-4c57-9d2f-3f4a0d9c1a11"
+
+
+def sweep(i, raw=RAW):
+    return Provenance(scan="17", run_uid=raw, scan_id=17, sweep=i, time=1_700_000_000.0 + i)
+
+
+def spectrum(i, raw=RAW):
+    return Spectrum(energy=11500 + GRID, mu=np.ones(50), element="Pt", edge="L3", provenance=sweep(i, raw))
+
+
+def good(i, raw=RAW, **changes):
+    prediction = Prediction(
+        model="pt-l3",
+        model_sha256="ab" * 32,
+        element="Pt",
+        edge="L3",
+        provenance=sweep(i, raw),
+        anchored=True,
+        aligned="reference",
+        values={"CN1": Value(9.5 + i, 0.3, 9.0, 10.0), "R1": Value(2.75, 0.01, 2.73, 2.77, unit="Å")},
+        in_domain=True,
+        domain_p=0.4,
+        flags=("edge_step_drift", "hot"),
+        size=Size(1.8, 1.5, 2.1, "1.8 nm"),
+        e0=11564.2,
+        edge_step=1.1,
+        shift=-0.3,
+        seconds={"reduce": 0.001, "infer": 0.002},
+        reduced=Reduced(GRID, np.ones(50), None, np.full(50, 0.5)),
+        configuration={"level": 0.9, "align": "reference", "anchor": None},
+    )
+    return replace(prediction, **changes)
+
+
+def refused(i, raw=RAW):
+    return good(i, raw, values={}, refused="no edge", in_domain=False, size=None, reduced=None)
+
+
+def raw_start(uid=RAW):
+    return {"uid": uid, "time": 1_699_999_999.0, "scan_id": 17}
+
+
+def raw_stop(uid=RAW, status="success"):
+    return {"uid": "stop", "run_start": uid, "time": 1_700_000_100.0, "exit_status": status, "reason": ""}
+
+
+class Documents(list):
+    """Collects documents, checking each against its schema."""
+
+    def __call__(self, name, doc):
+        schema_validators[DocumentNames[name]].validate(doc)
+        self.append((name, doc))
+
+    def of(self, name):
+        return [doc for n, doc in self if n == name]
+
+    def events(self, stream):
+        of_stream = {doc["uid"] for doc in self.of("descriptor") if doc["name"] == stream}
+        return [doc for doc in self.of("event") if doc["descriptor"] in of_stream]
+
+
+def write(predictions, stop=raw_stop, **options):
+    documents = Documents()
+    writer = PredictionWriter(documents, **options)
+    writer.run_started(raw_start())
+    for prediction in predictions:
+        writer.predicted(spectrum(prediction.provenance.sweep), prediction)
+    if stop:
+        writer.run_stopped(stop())
+    return documents, writer
+
+
+def test_a_raw_run_becomes_one_linked_run():
+    documents, _ = write([good(0), good(1)])
+    (start,) = documents.of("start")
+    assert start["raw_uid"] == RAW
+    assert start["scan_id"] == 17
+    assert (start["model"], start["element"], start["edge"]) == ("pt-l3", "Pt", "L3")
+    assert start["configuration"] == good(0).configuration
+    assert start["time"] == raw_start()["time"]
+    keys = {doc["name"]: doc["data_keys"] for doc in documents.of("descriptor")}
+    assert keys["predictions"]["R1_upper"]["units"] == "Å"
+    assert keys["predictions"]["e0"]["units"] == "eV"
+    assert keys["spectra"]["flat"]["shape"] == [50]
+    rows = documents.events("predictions")
+    assert [row["data"]["CN1"] for row in rows] == [9.5, 10.5]
+    assert [row["time"] for row in rows] == [1_700_000_000.0, 1_700_000_001.0]
+    assert rows[0]["data"]["flags"] == "edge_step_drift,hot"
+    assert rows[0]["data"]["diameter"] == 1.8
+    assert np.isnan(documents.events("spectra")[0]["data"]["foil"]).all()
+    (stop,) = documents.of("stop")
+    assert stop["exit_status"] == "success"
+    assert stop["num_events"] == {"predictions": 2, "spectra": 2}
+
+
+def test_refused_sweeps_wait_for_the_columns_and_keep_their_place():
+    documents, _ = write([refused(0), refused(1), good(2), refused(3)])
+    rows = documents.events("predictions")
+    assert [row["data"]["sweep"] for row in rows] == [0, 1, 2, 3]
+    assert [math.isnan(row["data"]["CN1"]) for row in rows] == [True, True, False, True]
+    assert rows[0]["data"]["refused"] == "no edge"
+    spectra = documents.events("spectra")
+    assert [np.isnan(row["data"]["flat"]).all() for row in spectra] == [True, True, False, True]
+    assert all(doc["time"] <= 1_700_000_000.0 for doc in documents.of("descriptor"))
+
+
+def test_a_run_of_refused_sweeps_only_is_written_too():
+    documents, _ = write([refused(0), refused(1)])
+    assert [row["data"]["refused"] for row in documents.events("predictions")] == ["no edge"] * 2
+    assert documents.events("spectra") == []
+    assert documents.of("stop")[0]["num_events"] == {"predictions": 2}
+
+
+def test_a_quantity_that_comes_late_is_kept():
+    late = good(1, values={"CN1": Value(9.0, 0.3, 8.5, 9.5), "CN1_sample": Value(7.0, 0.5, 6.0, 8.0)})
+    documents, _ = write([good(0), late])
+    first, second = (row["data"] for row in documents.events("predictions"))
+    assert first["other_values"] == ""
+    assert json.loads(second["other_values"])["CN1_sample"] == 7.0
+    assert math.isnan(second["R1"])
+
+
+def test_a_curve_of_another_length_is_named():
+    documents, writer = write([good(0)], stop=None)
+    other = good(1, reduced=Reduced(GRID[:9], GRID[:9], None, GRID[:9]))
+    with pytest.raises(ValueError, match="9"):
+        writer.predicted(spectrum(1), other)
+    assert len(documents.events("predictions")) == 2
+
+
+def test_another_configuration_is_another_run():
+    changed = {"level": 0.95}
+    documents, _ = write([good(0), good(1, configuration=changed), good(2)])
+    uids = [doc["uid"] for doc in documents.of("start")]
+    assert uids == [
+        derived_uid(RAW, good(0)),
+        derived_uid(RAW, good(0, configuration=changed)),
+        derived_uid(RAW, good(0), attempt=2),
+    ]
+    assert [doc["run_start"] for doc in documents.of("stop")] == uids
+
+
+def test_two_absorbers_do_not_close_each_other():
+    palladium = {"model": "pd-k", "element": "Pd", "edge": "K"}
+    documents, _ = write([good(0), good(1, **palladium), good(2), good(3, **palladium)])
+    assert len(documents.of("start")) == len(documents.of("stop")) == 2
+
+
+def test_the_same_analysis_is_the_same_run_and_a_forced_one_is_not():
+    first, again = write([good(0)])[0], write([good(0)])[0]
+    forced = write([good(0)], attempt=lambda raw_uid: 4)[0]
+    assert first.of("start")[0]["uid"] == again.of("start")[0]["uid"]
+    assert forced.of("start")[0]["uid"] == derived_uid(RAW, good(0), attempt=4)
+    assert forced.of("start")[0]["attempt"] == 4
+    assert derived_uid(RAW, good(0)) != derived_uid(RAW, good(0, model_sha256="cd" * 32))
+
+
+def test_exit_statuses():
+    assert write([good(0)], stop=lambda: raw_stop(status="abort"))[0].of("stop")[0]["exit_status"] == "abort"
+    documents, writer = write([good(0)], stop=None)
+    writer.close()
+    assert documents.of("stop")[0]["exit_status"] == "abort"
+    assert "before its raw run" in documents.of("stop")[0]["reason"]
+
+
+def test_a_prediction_that_cannot_be_linked_is_named():
+    with pytest.raises(ValueError, match="no run uid"):
+        PredictionWriter(Documents()).predicted(spectrum(0, None), good(0, None))
+
+
+def test_derived_runs_in_the_archive(archive, raw_writer, derived_writer, make_run):
+    documents = make_run([1.0], metadata={"scan_id": 99})
+    for name, doc in documents:
+        raw_writer(name, doc)
+    raw = documents[0][1]["uid"]
+    predictions = [refused(0, raw), good(1, raw), good(2, raw)]
+
+    def analyse(attempt=None):
+        writer = PredictionWriter(derived_writer, attempt)
+        writer.run_started(documents[0][1])
+        for prediction in predictions:
+            writer.predicted(spectrum(prediction.provenance.sweep, raw), prediction)
+        writer.run_stopped(documents[-1][1])
+        writer.close()
+        assert derived_writer.flush(30)
+
+    analyse()
+    assert raw_writer.flush(30)
+    run = archive.derived[derived_uid(raw, good(0, raw))]
+    table = run["predictions"].read()
+    np.testing.assert_array_equal(table["CN1"], [np.nan, 10.5, 11.5])
+    assert [str(reason) for reason in table["refused"].values] == ["no edge", "", ""]
+    np.testing.assert_array_equal(run["spectra"].read()["energy"][1], GRID)
+    assert archive.client[run.metadata["start"]["raw_uid"]].metadata["start"]["scan_id"] == 99
+    assert [name for name, _ in run.documents()][:2] == ["start", "descriptor"]
+
+    analyse()
+    assert archive.next_attempt(raw) == 2
+    analyse(archive.next_attempt)
+    assert archive.next_attempt(raw) == 3
+    assert derived_writer.status().runs_failed == 0
