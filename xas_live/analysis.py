@@ -31,6 +31,7 @@ from xas_live.structure import particle_size
 SHIFT_STEP = 0.005  # eV; shifts are rounded to it, so that sweeps of one series share operators
 E0_TOLERANCE = 1.0  # eV between sample's and foil's e0, beyond which an unaligned scale is flagged
 TEMPERATURE_TOLERANCE = 100.0  # K between sample and foil
+ROOM_TEMPERATURE = 295.0  # K: where a reference foil stands, behind the sample's environment
 
 Alignment = Literal["auto", "reference", "none", "e0"]
 
@@ -208,6 +209,7 @@ class Analyzer:
             mu=good.reference,
             element=job.spectrum.element,
             edge=job.spectrum.edge,
+            temperature=ROOM_TEMPERATURE,
             provenance=job.spectrum.provenance,
         )
         try:

@@ -125,7 +125,9 @@ class Spectrum:
             mode = "mu" if mu is not None else "transmission" if "it" in channels else "fluorescence"
         if mode == "mu":
             if mu is None:
-                raise ValueError("mode 'mu' needs a ready-made mu; for counts use transmission or fluorescence")
+                raise ValueError(
+                    "mode 'mu' needs a ready-made mu; for counts use transmission or fluorescence"
+                )
             absorption = _column("mu", mu)
         else:
             top, bottom = ("i0", "it") if mode == "transmission" else ("iff", "i0")

@@ -44,15 +44,16 @@ def find_e0(energy: Array, mu: Array) -> float:
     if len(energy) < 10:
         raise ValueError(f"an edge cannot be found in {len(energy)} points: at least 10 are needed")
     energy = spread_repeats(energy)
-    step = _typical_step(energy)
-    index = _steepest(energy, np.gradient(mu) / np.gradient(energy))
+    # larch leaves out the last point of whatever it differentiates
+    step = _typical_step(energy[:-1])
+    index = _steepest(energy[:-1], np.gradient(mu[:-1]) / np.gradient(energy[:-1]))
     start, stop = max(3, index - 75), min(index + 75, len(energy) - 3)
     estimate = energy[index]
     if index < 0.05 * len(energy):  # an edge in the first points is a glitch
         estimate = energy.mean()
         start, stop = max(3, index - 20), len(energy) - 3
     width = 0.5 * (max(0.01, min(1.0, step)) + max(0.01, min(1.0, estimate / 25000.0)))
-    near, absorption = energy[start:stop], mu[start:stop]
+    near, absorption = energy[start : stop - 1], mu[start : stop - 1]
     if len(near) < 7:
         return float(estimate)
     slope = _lorentzian_smooth(near, np.gradient(absorption) / np.gradient(near), width)
@@ -65,7 +66,7 @@ def _typical_step(energy: Array) -> float:
     skip = int(0.01 * len(energy))
     if skip == 0:
         return 1.0
-    steps = np.sort(np.diff(energy)[skip:-skip])
+    steps = np.sort(np.diff(energy[:-1][skip:-skip]))
     return float(steps[skip : skip + 10].mean())
 
 
@@ -76,11 +77,12 @@ def _steepest(energy: Array, slope: Array) -> int:
     slope = (slope - inner.min()) / max(1e-10, np.ptp(inner))
     level = 0.60 if len(energy) > 20 else 0.30
     high = slope > level
-    for _ in range(2):
-        if high.sum() > 3:
-            break
-        level *= 0.5
-        high = slope > level
+    if high.sum() < 3:
+        for _ in range(2):
+            if high.sum() > 3:
+                break
+            level *= 0.5
+            high = slope > level
     if high.sum() < 3:
         high = np.ones(len(energy), dtype=bool)
     peak = high & np.roll(high, 1) & np.roll(high, -1)
@@ -100,8 +102,8 @@ def _lorentzian_smooth(x: Array, y: Array, width: float) -> Array:
     values = np.interp(mesh, x, y)
     offsets = np.arange(2 * count) - count
     kernel = 1.0 / (1.0 + offsets.astype(np.float64) ** 2)
-    padded = np.concatenate([values[::-1], values, values[::-1]])
+    padded = np.concatenate([values[:0:-1], values, values[::-1]])
     size = 1 << int(np.ceil(np.log2(len(padded) + len(kernel))))
     spectrum = np.fft.rfft(padded, size) * np.fft.rfft(kernel / kernel.sum(), size)
-    smooth = np.fft.irfft(spectrum, size)[2 * count : 3 * count]
+    smooth = np.fft.irfft(spectrum, size)[2 * count - 1 : 3 * count - 1]
     return np.interp(x, mesh, smooth)
