@@ -10,8 +10,8 @@ from bluesky import RunEngine
 from larch import Group
 from larch.xafs import pre_edge
 from ophyd.utils.errors import LimitError
-from xas_live.callbacks.assembler import SpectrumAssembler
 
+from xas_live.callbacks.assembler import SpectrumAssembler
 from xas_live.simulator import (
     DEMO_PARTICLES,
     Mismatch,

@@ -86,7 +86,7 @@ def parse_columns(text: str) -> dict[str, int]:
         name, _, number = (word.strip() for word in part.partition("="))
         if name not in CHANNELS:
             raise ColumnsError(
-                f"{part.strip()!r} names no channel: write NAME=NUMBER, with NAME one of {', '.join(CHANNELS)}"
+                f"{part.strip()!r} names no channel: write NAME=NUMBER, NAME one of {', '.join(CHANNELS)}"
             )
         if not number.isdecimal():
             raise ColumnsError(f"{part.strip()!r} has no column number: columns count from 0, as in energy=0")

@@ -1,0 +1,184 @@
+"""`xas-live replay` keeps its contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from xas_live.models.registry import SHIPPED_FOLDER
+
+Run = Callable[..., Result]
+
+KEYS = {
+    *(
+        "source",
+        "scan",
+        "element",
+        "edge",
+        "model",
+        "model_sha256",
+        "anchored",
+        "aligned",
+        "values",
+        "classes",
+    ),
+    *(
+        "curves",
+        "fractions",
+        "in_domain",
+        "domain_p",
+        "flags",
+        "refused",
+        "size",
+        "e0",
+        "edge_step",
+        "seconds",
+    ),
+}
+
+
+def results(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text())
+    return found
+
+
+def test_results_come_in_order_with_refusals_among_them(
+    run: Run, pt: Path, counts_file: Path, mu_file: Path, foil_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.dat").touch()
+    paths = [counts_file, tmp_path / "missing.dat", mu_file, tmp_path / "empty.dat", foil_file]
+    out = tmp_path / "out.json"
+    result = run("replay", *paths, "--model", pt, "--anchor", foil_file, "--align", "none", "--json", out)
+    assert result.exit_code == 0, result.output
+    records = results(out)
+    assert [r["source"] for r in records] == [str(path) for path in paths]
+    assert [r["scan"] for r in records] == [path.name for path in paths]
+    assert all(set(r) == KEYS for r in records)
+    assert [bool(r["refused"]) for r in records] == [False, True, False, True, False]
+    assert records[1]["refused"] == "no such file"
+    assert records[1]["values"] == {}
+    assert records[1]["model"] == records[0]["model"] == "pt-l3"
+    good = records[0]
+    assert (good["element"], good["edge"], good["anchored"], good["aligned"]) == ("Pt", "L3", True, "none")
+    assert set(good["values"]) == {"CN1", "CN2", "CN3", "CN4"}
+    assert set(good["values"]["CN1"]) == {"value", "std", "lower", "upper", "level", "unit"}
+    assert set(good["size"]) == {"diameter_nm", "lower", "upper", "label"}
+    # the same sample, once as counts and once as mu
+    assert records[2]["values"]["CN1"]["value"] == pytest.approx(good["values"]["CN1"]["value"], abs=0.1)
+    assert good["values"]["CN1"]["value"] == pytest.approx(7.85, abs=1.0)
+    assert records[4]["values"]["CN1"]["value"] > 11
+    assert "3 spectra analysed, 2 refused" in result.output
+
+
+def test_reference_channel_as_anchor_by_numbered_columns(
+    run: Run, pt: Path, counts_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    columns = "energy=0,i0=1,it=2,ir=3"
+    result = run(
+        "replay", counts_file, "--model", pt, "--anchor", "reference", "--columns", columns, "--json", out
+    )
+    assert result.exit_code == 0, result.output
+    (record,) = results(out)
+    assert (record["anchored"], record["aligned"]) == (True, "reference")
+    assert record["values"]["CN1"]["value"] == pytest.approx(7.85, abs=1.0)
+
+
+def test_columns_do_not_apply_to_the_anchor(
+    run: Run, pt: Path, counts_file: Path, foil_file: Path, tmp_path: Path
+) -> None:
+    arguments = (
+        "replay",
+        counts_file,
+        "--model",
+        pt,
+        "--columns",
+        "energy=0,i0=1,it=2",
+        "--anchor",
+        foil_file,
+    )
+    assert run(*arguments).exit_code == 0
+    result = run(*arguments, "--anchor-columns", "energy=0,mu=7")
+    assert result.exit_code == 2
+    assert "mu=7" in result.output
+
+
+def test_a_number_of_ev_as_alignment(
+    run: Run, pt: Path, mu_file: Path, foil_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    result = run("replay", mu_file, "--model", pt, "--anchor", foil_file, "--align", "-0.5", "--json", out)
+    assert result.exit_code == 0, result.output
+    assert "-0.5" in results(out)[0]["aligned"]
+
+
+def test_wrong_element_is_refused_cleanly(run: Run, pt: Path, tmp_path: Path, mu_file: Path) -> None:
+    text = "# element: Au\n# edge: L3\n" + mu_file.read_text()
+    (tmp_path / "gold.dat").write_text(text)
+    out = tmp_path / "out.json"
+    assert run("replay", tmp_path / "gold.dat", "--model", pt, "--json", out).exit_code == 0
+    assert "Au" in results(out)[0]["refused"]
+
+
+def test_plot(run: Run, pt: Path, counts_file: Path, tmp_path: Path) -> None:
+    result = run("replay", counts_file, "--model", pt, "--plot", tmp_path / "out.png")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--columns", "energy=0"], "no spectrum can be made"),
+        (["--columns", "energy=zero,mu=1"], "count from 0"),
+        (["--align", "left"], "use reference, none, e0, or a number"),
+        (["--align", "nan"], "a number of eV"),
+        (["--mode", "reflection"], "transmission"),
+        (["--model", "no-such-model"], "no model"),
+        (["--anchor", "no such file.dat"], "no such file"),
+        (["--anchor", "reference", "--anchor-columns", "energy=0,mu=1"], "give it as --anchor FILE"),
+        (["--standards", "PtO2"], "NAME=FILE"),
+        (["--json", "/no/such/folder/out.json"], "no folder"),
+    ],
+)
+def test_unusable_arguments_end_with_2_and_say_what_to_do(
+    run: Run, pt: Path, counts_file: Path, arguments: list[str], complaint: str
+) -> None:
+    model = [] if "--model" in arguments else ["--model", pt]
+    result = run("replay", counts_file, *model, *arguments)
+    assert result.exit_code == 2, result.output
+    assert complaint in " ".join(result.output.split())
+
+
+def test_replay_into_an_archive_and_again_from_it(
+    run: Run, pt: Path, counts_file: Path, tmp_path: Path
+) -> None:
+    archive, first, second = tmp_path / "archive", tmp_path / "1.json", tmp_path / "2.json"
+    options = ("--model", pt, "--anchor", "reference")
+    result = run("replay", counts_file, *options, "--archive", archive, "--json", first)
+    assert result.exit_code == 0, result.output
+    result = run("replay", "1", "0badf00d", *options, "--from", archive, "--json", second)
+    assert result.exit_code == 0, result.output
+    (before,), (after, missing) = results(first), results(second)
+    assert missing["refused"].startswith("no such run")
+    assert after["scan"] == "sample.dat"
+    for name, value in before["values"].items():
+        assert after["values"][name]["value"] == pytest.approx(value["value"], abs=1e-4)
+
+
+def test_measured_files(run: Run, measured: Path, tmp_path: Path) -> None:
+    folder, out = measured / "au_nanoparticles", tmp_path / "out.json"
+    project = measured / "au_reduction_series" / "cyanobacteria.prj"
+    foil, colloid = folder / "14_Au_foil.dat", folder / "01_0.1mM_Au_1C_Colloid.dat"
+    model = SHIPPED_FOLDER / "au-l3"
+    result = run("replay", colloid, foil, project, "--model", model, "--anchor", foil, "--json", out)
+    assert result.exit_code == 0, result.output
+    records = results(out)
+    assert [r["scan"] for r in records][2:5] == ["0.12", "2.42", "4.73"]
+    assert records[1]["values"]["CN1"]["value"] > records[0]["values"]["CN1"]["value"] + 1
+    assert "energy shifts applied (eV): 0.12 -0.23" in result.output
