@@ -13,9 +13,9 @@ from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 from event_model import ComposeRunBundle, compose_run
-from xas_live.callbacks.publisher import BasePublisher
 
 from xas_live import __version__
+from xas_live.callbacks.publisher import BasePublisher
 from xas_live.prediction import Prediction, Reduced, Value, finite
 from xas_live.spectrum import Array, Spectrum
 

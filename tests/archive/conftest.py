@@ -20,8 +20,13 @@ Documents = list[tuple[str, dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    with open_archive(tmp_path_factory.mktemp("archive")) as opened:
+def detector_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("detector")
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory, detector_folder: Path) -> Iterator[Archive]:
+    with open_archive(tmp_path_factory.mktemp("archive"), readable_storage=[detector_folder]) as opened:
         yield opened
 
 

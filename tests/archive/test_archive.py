@@ -11,6 +11,7 @@ def test_a_second_opener_joins(archive):
         assert second.uri == archive.uri
         assert second._server is None
         assert second.client.specs[0].name == "CatalogOfBlueskyRuns"
+        assert next(iter(second.client)) == "xas_live"
     assert ServerState.load(archive.folder).alive()
 
 

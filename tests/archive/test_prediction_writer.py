@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from event_model import DocumentNames, schema_validators
-from xas_live.callbacks.writer import PredictionWriter, derived_uid
 
+from xas_live.callbacks.writer import PredictionWriter, derived_uid
 from xas_live.prediction import Prediction, Reduced, Size, Value
 from xas_live.spectrum import Provenance, Spectrum
 

@@ -3,11 +3,13 @@ import signal
 import statistics
 import time
 
+import h5py
 import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky.plans import scan
 from databroker import Broker
+from event_model import compose_run
 from ophyd.sim import det, motor
 
 from xas_live.archive import RunWriter, open_archive
@@ -42,6 +44,8 @@ def test_a_plan_is_written_and_read_back(archive, raw_writer):
 
 
 def test_rows_of_a_running_scan_are_readable(archive, raw_writer, make_run):
+    send(raw_writer, make_run([]))
+    assert raw_writer.flush(20)  # the delivery process has started
     documents = make_run([1, 2.5, 3])
     send(raw_writer, documents[:4])
     began = time.monotonic()
@@ -101,6 +105,44 @@ def test_large_arrays_and_changed_buffers(archive, raw_writer, make_run):
     stored = archive.client[documents[0][1]["uid"]]["primary"].read()["det"]
     np.testing.assert_array_equal(stored[:, 0], [2, 3, 4])
     assert np.isnan(stored[:, 7]).all()
+
+
+def test_detector_files_are_readable_while_they_grow(archive, raw_writer, detector_folder):
+    file = detector_folder / "scan.h5"
+    with h5py.File(file, "w") as h5:
+        h5["mu"] = np.arange(6.0)
+    run = compose_run(metadata={})
+    key = {"source": "test", "dtype": "number", "dtype_numpy": "<f8", "shape": [1], "external": "STREAM:"}
+    descriptor = run.compose_descriptor(
+        name="primary", data_keys={"mu": key}, object_keys={"mu": ["mu"]}, configuration={}
+    )
+    resource = run.compose_stream_resource(
+        mimetype="application/x-hdf5",
+        uri=f"file://localhost{file}",
+        data_key="mu",
+        parameters={"dataset": "/mu", "chunk_shape": [6]},
+    )
+    send(raw_writer, [("start", run.start_doc), ("descriptor", descriptor.descriptor_doc)])
+    raw_writer("stream_resource", resource.stream_resource_doc)
+    stored = []
+    for start, stop in ((0, 1), (1, 4), (4, 6)):
+        raw_writer(
+            "stream_datum",
+            resource.compose_stream_datum(
+                indices={"start": start, "stop": stop},
+                seq_nums={"start": start + 1, "stop": stop + 1},
+                descriptor=descriptor.descriptor_doc,
+            ),
+        )
+        if start < 4:
+            assert raw_writer.flush(20)
+            stored.append(archive.client[run.start_doc["uid"]]["primary"].read()["mu"].size)
+    raw_writer("stop", run.compose_stop())
+    assert raw_writer.flush(20)
+    assert stored == [1, 4]
+    np.testing.assert_array_equal(
+        archive.client[run.start_doc["uid"]]["primary"].read()["mu"].values.ravel(), np.arange(6.0)
+    )
 
 
 def test_a_run_sent_twice_is_written_once(archive, raw_writer, make_run):

@@ -80,6 +80,9 @@ class Archive:
         atexit.register(self.close)
         try:
             self._root = address.connect()
+            if self.folder is not None:
+                # Before the first run, so that client[-1] is always a run.
+                sub_catalog(self._root, DERIVED)
         except BaseException:
             self.close()
             raise

@@ -26,6 +26,7 @@ _IDLE_SECONDS = 0.5
 _DISK_RETRY_SECONDS = 1.0
 _END_SECONDS = 5.0
 _EXIT_SECONDS = 10.0
+_OFFLINE_SECONDS = 1.0
 _MEMORY_BYTES = 256 * 2**20
 _QUEUE_DOCUMENTS = 200_000
 
@@ -230,7 +231,9 @@ class RunWriter:
         return self._courier.pid if self._courier else None
 
     def close(self, timeout: float = _EXIT_SECONDS) -> bool:
-        """Wait up to `timeout` seconds for the delivery, and end it. A second call does nothing.
+        """Wait up to `timeout` seconds for the delivery (1 s while the archive does not answer), and end it.
+
+        A second call does nothing.
 
         Returns
         -------
@@ -241,7 +244,7 @@ class RunWriter:
             return True
         atexit.unregister(self.close)
         self._closing = True
-        delivered = self.flush(timeout)
+        delivered = self.flush(timeout if self._online else min(timeout, _OFFLINE_SECONDS))
         self._abandoning = True
         self._feeder.join(_END_SECONDS)
         if self._courier is not None and self._session is not None:
@@ -340,15 +343,17 @@ class RunWriter:
 
     def _hear(self, report: Report) -> None:
         with self._changed:
-            run = self._files.get(report.file) if not report.adopted else None
+            # A file of a crashed session may have the name of one of ours.
+            run = None if report.adopted else self._files.get(report.file)
             now = time.monotonic()
-            if report.kind in ("progress", "done") and run is not None:
+            if report.kind == "progress" and run is not None:
                 run.failed = False
                 run.progress(report.offset, report.documents)
-            if report.kind == "done":
+            elif report.kind == "done":
                 self._runs_delivered += 1
                 self._delivered += report.documents
-                self._files.pop(report.file if run is not None else "", None)
+                if run is not None:
+                    del self._files[report.file]
             elif report.kind == "failed":
                 self._trouble(f"run file {report.file} could not be delivered: {report.error}")
                 if run is not None:
