@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import event_model
+import h5py
 import numpy as np
 import pytest
 from bluesky import RunEngine
@@ -22,7 +23,8 @@ from xas_live.spectrum import Spectrum
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    with open_archive(tmp_path_factory.mktemp("archive")) as opened:
+    folder = tmp_path_factory.mktemp("archive")
+    with open_archive(folder / "archive", readable_storage=[folder]) as opened:
         yield opened
 
 
@@ -70,6 +72,46 @@ def test_runs_are_found_by_short_uids_and_scan_ids(archive: Archive, stored: lis
         (run,) = stored_runs(archive.client, [name])
         assert isinstance(run, StoredRun)
     assert run.source.startswith("http://127.0.0.1")
+
+
+def test_fly_scans_whose_detectors_write_files(archive: Archive) -> None:
+    assert archive.folder is not None
+    path = archive.folder.parent / "fly.h5"
+    columns = {"energy": np.linspace(11400.0, 11800.0, 50), "mu": np.linspace(0.0, 1.0, 50)}
+    with h5py.File(path, "w") as file:
+        file.update(columns)
+    run = event_model.compose_run(metadata={"plan_name": "fly", "scan_id": 5, "element": "Pt", "edge": "L3"})
+    key = {"source": "file", "dtype": "number", "dtype_numpy": "<f8", "shape": [1], "external": "STREAM:"}
+    stream = run.compose_descriptor(
+        name="primary",
+        data_keys={"energy": {**key, "units": "eV"}, "mu": key},
+        object_keys={"detector": list(columns)},
+        configuration={"detector": {"data": {}, "timestamps": {}, "data_keys": {}}},
+        hints={},
+    )
+    documents = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
+    for name in columns:
+        resource = run.compose_stream_resource(
+            mimetype="application/x-hdf5",
+            uri=f"file://localhost{path}",
+            data_key=name,
+            parameters={"dataset": name, "chunk_shape": [50], "swmr": False},
+        )
+        datum = resource.compose_stream_datum(
+            indices={"start": 0, "stop": 50},
+            seq_nums={"start": 1, "stop": 51},
+            descriptor=stream.descriptor_doc,
+        )
+        documents += [("stream_resource", resource.stream_resource_doc), ("stream_datum", datum)]
+    writer, assembler = archive.raw_writer(), SpectrumAssembler()
+    for name, doc in [*documents, ("stop", run.compose_stop())]:
+        writer(name, dict(doc))
+    assert writer.flush(60)
+    (entry,) = stored_runs(archive.client, [run.start_doc["uid"]])
+    assert isinstance(entry, StoredRun)
+    (spectrum,) = [s for name, doc in entry.documents() for s in assembler(name, doc)]
+    np.testing.assert_array_equal(spectrum.energy, columns["energy"])
+    np.testing.assert_array_equal(spectrum.mu, columns["mu"])
 
 
 def test_missing_runs_say_so(archive: Archive) -> None:

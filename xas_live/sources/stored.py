@@ -71,9 +71,11 @@ class StoredRun:
             key.pop("external", None)  # the data are in the pages
         yield "descriptor", {**descriptor, "data_keys": keys}
         length = min((len(column) for column in columns.values()), default=0)
+        # Detectors that write files of their own give no times: the stream's is the nearest there is.
+        all_times = columns.get("time", np.full(length, descriptor["time"]))
         for first in range(0, length, _PAGE):
             part = slice(first, min(first + _PAGE, length))
-            times = np.asarray(columns["time"][part], dtype=np.float64).tolist()
+            times = np.asarray(all_times[part], dtype=np.float64).tolist()
             yield (
                 "event_page",
                 {
@@ -116,7 +118,7 @@ def _label(start: Mapping[str, Any]) -> str:
 
 
 def _columns(stream: Any, keys: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """Every field of a stream that has one number or one row an event, and `time`."""
+    """Every field of a stream that has one number or one row an event, and `time` where it is recorded."""
     columns: dict[str, np.ndarray[Any, Any]] = {}
     parts = set(stream.base)
     if "internal" in parts:
@@ -125,7 +127,4 @@ def _columns(stream: Any, keys: Mapping[str, Any]) -> dict[str, np.ndarray[Any, 
     for name in parts - {"internal"}:
         if name in keys and len(keys[name].get("shape", ())) <= 1:
             columns[name] = np.asarray(stream.base[name].read())
-    if columns and "time" not in columns:
-        length = min(len(column) for column in columns.values())
-        columns["time"] = np.zeros(length)
     return columns
