@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+
 from xas_live.callbacks.absorber import absorber_from_energies, absorber_from_metadata
 from xas_live.callbacks.channels import ChannelMapping, MappingError, energy_factor, find_mapping
 from xas_live.callbacks.sweeps import TOLERANCE_EV, SweepCutter
-
 from xas_live.spectrum import Array, Provenance, Spectrum
 
 logger = logging.getLogger("xas_live")

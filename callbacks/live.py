@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
+
 from xas_live.callbacks.assembler import SpectrumAssembler
 from xas_live.callbacks.channels import ChannelMapping
 from xas_live.callbacks.notices import ErrorRecord, Notices
 from xas_live.callbacks.publisher import Publisher
-
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
 

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+
 from xas_live.callbacks.absorber import edge_energy
 from xas_live.callbacks.panels import (
     BLUE,
@@ -27,7 +28,6 @@ from xas_live.callbacks.panels import (
     XAxis,
 )
 from xas_live.callbacks.publisher import BasePublisher
-
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Array, Spectrum
 

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+
+from xas_live.anchor import FoilAnchor
+from xas_live.models.bundle import Bundle
+from xas_live.models.registry import load_model
+from xas_live.simulator import Mismatch, Sample, xanes_grid
+from xas_live.simulator.absorption import measured as measured_absorption
+from xas_live.simulator.library import site_library
+from xas_live.spectrum import Spectrum
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,3 +35,30 @@ def measured() -> Path:
 def _own_user_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Anchors and spools of the tests never mix with the user's."""
     os.environ["XAS_LIVE_HOME"] = str(tmp_path_factory.mktemp("xas_live_home"))
+
+
+@pytest.fixture(scope="session")
+def scan_of() -> Callable[..., Spectrum]:
+    """Make a simulated scan: of a sample (None is a foil), with a reference channel of the foil."""
+
+    def make(sample: Sample | None, library: str = "au_l3", *, noise: float = 0.0, seed: int = 0,
+             shift: float = 0.0, end: float = 600.0, **rest: Any) -> Spectrum:  # fmt: skip
+        known = site_library(library)
+        energy = xanes_grid(known.edge_energy, end)
+        rng = np.random.default_rng(seed)
+        mu, foil = (measured_absorption(energy - shift, library, s, Mismatch()) + 0.2 for s in (sample, None))
+        mu = mu + noise * rng.standard_normal(len(mu))
+        keys = {"element": known.element, "edge": known.edge, "reference": foil, "temperature": 295.0}
+        return Spectrum(energy=energy, mu=mu, **(keys | rest))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def au() -> Bundle:
+    return load_model("au-l3")
+
+
+@pytest.fixture(scope="session")
+def au_anchor(au: Bundle, scan_of: Callable[..., Spectrum]) -> FoilAnchor:
+    return FoilAnchor.fit(scan_of(None, reference=None), au)

@@ -31,6 +31,7 @@ from xas_live.structure import particle_size
 SHIFT_STEP = 0.005  # eV; shifts are rounded to it, so that sweeps of one series share operators
 E0_TOLERANCE = 1.0  # eV between sample's and foil's e0, beyond which an unaligned scale is flagged
 TEMPERATURE_TOLERANCE = 100.0  # K between sample and foil
+EDGE_TOLERANCE = 0.2  # eV by which the half-risen edge of a bare metal particle may lie above the foil's
 ROOM_TEMPERATURE = 295.0  # K: where a reference foil stands, behind the sample's environment
 
 Alignment = Literal["auto", "reference", "none", "e0"]
@@ -94,10 +95,11 @@ class Analyzer:
         prediction `unanchored`.
     config : the user's choices.
     device : "auto" (a GPU where torch finds one), or torch's name of a device.
+    fallback : with "reference", the foil for sweeps whose reference channel is missing or bad.
 
     Raises
     ------
-    ValueError : when the anchor is of another element or edge than the model, or the level is beyond what the
+    ValueError : when an anchor is of another element or edge than the model, or the level is beyond what the
         model's calibration set allows.
     """
 
@@ -107,15 +109,19 @@ class Analyzer:
         anchor: FoilAnchor | Literal["reference"] | None = None,
         config: AnalysisConfig | None = None,
         device: str = "auto",
+        *,
+        fallback: FoilAnchor | None = None,
     ) -> None:
         self.bundle = bundle
         self.anchor = anchor
+        self.fallback = fallback
         self.config = config or AnalysisConfig()
-        if isinstance(anchor, FoilAnchor) and not bundle.card.speaks_of(anchor.element, anchor.edge):
-            raise ValueError(
-                f"a {anchor.element} {anchor.edge} anchor does not fit {bundle.name}, a model of "
-                f"{bundle.card.element} {bundle.card.edge}"
-            )
+        for foil in (anchor, fallback):
+            if isinstance(foil, FoilAnchor) and not bundle.card.speaks_of(foil.element, foil.edge):
+                raise ValueError(
+                    f"a {foil.element} {foil.edge} anchor does not fit {bundle.name}, a model of "
+                    f"{bundle.card.element} {bundle.card.edge}"
+                )
         self.device = _pick_device(device)
         self._tensors = {k: v.to(self.device) for k, v in bundle.tensors.items()}
         self._network = {k: v.to(self.device) for k, v in bundle.network.items()}
@@ -130,7 +136,8 @@ class Analyzer:
     def configuration(self) -> dict[str, Any]:
         """All that predictions depend on besides sweep and model, ready for JSON."""
         anchor = self.anchor.sha256 if isinstance(self.anchor, FoilAnchor) else self.anchor
-        return {"anchor": anchor, **self.config.model_dump()}
+        fallback = {} if self.fallback is None else {"fallback_anchor": self.fallback.sha256}
+        return {"anchor": anchor, **fallback, **self.config.model_dump()}
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
         """Predictions of a batch of spectra, in their order.
@@ -203,7 +210,7 @@ class Analyzer:
             return self.anchor
         if good.reference is None:
             job.flags.append("no_reference")
-            return None
+            return self.fallback
         foil = Spectrum(
             energy=good.energy,
             mu=good.reference,
@@ -216,12 +223,12 @@ class Analyzer:
             return FoilAnchor.fit(foil, self.bundle)
         except AnchorError:
             job.flags.append("bad_reference")
-            return None
+            return self.fallback
 
     def _align(self, job: _Job, good: Checked, anchor: FoilAnchor) -> None:
         """Shift of the scan against the foil, by the way that the configuration asks for."""
         align = self.config.align
-        if self.anchor == "reference" and align in ("auto", "reference"):
+        if anchor not in (self.anchor, self.fallback) and align in ("auto", "reference"):
             job.aligned = "reference"  # foil and sample share one energy axis
             return
         if align == "reference" or (align == "auto" and good.reference is not None):
@@ -294,7 +301,7 @@ class Analyzer:
                 )
 
     def _foil_flat(self, anchor: FoilAnchor, windows: Windows) -> Array:
-        if anchor is not self.anchor:  # a sweep's own reference: seen once
+        if anchor not in (self.anchor, self.fallback):  # a sweep's own reference: seen once
             return anchor.flat(self.bundle.grid, windows)
         key = (anchor.sha256, windows)
         with self._lock:
@@ -317,9 +324,10 @@ class Analyzer:
             scaled = (x - t["input_mean"]) / t["input_scale"]
             out = mlp(self._network, scaled, self.bundle.card.network.activation)
             out = out * t["target_scale"] + t["target_mean"]
-            mean = out.mean(0)
-            half = self._quantile * conformal_scale(out.std(0, correction=0), t["scale_floor"])
-            p_value, score = domain_p_value(t, x)
+            mean, spread = out.mean(0), out.std(0, correction=0)
+            half = self._quantile * conformal_scale(spread, t["scale_floor"])
+            disagreement = (spread / t["target_scale"]).mean(1)
+            p_value, score = domain_p_value(t, x, mean[:, 0], disagreement)
         means, halves = mean.double().cpu().numpy(), half.double().cpu().numpy()
         ps, scores = p_value.tolist(), score.tolist()
         return {
@@ -333,17 +341,22 @@ class Analyzer:
         card, level = self.bundle.card, self.config.level
         values = {}
         flags = list(job.flags)
+        if job.foil is not None and job.flat is not None and job.aligned != "e0":
+            grid = self.bundle.grid
+            if _half_rise(grid, job.flat) - _half_rise(grid, job.foil) > EDGE_TOLERANCE:
+                flags.append("edge_above_foil")
         for target, value, width in zip(card.targets, mean, half, strict=True):
+            lower, upper = float(value - width), float(value + width)
+            if lower > target.maximum or upper < target.minimum:
+                flags.append(f"{target.name}_beyond_training")
             values[target.name] = Value(
                 value=float(value),
                 std=float(width) / gaussian_quantile(level),
-                lower=float(value - width),
-                upper=float(value + width),
+                lower=max(lower, 0.0) if target.non_negative else lower,
+                upper=upper,
                 level=level,
                 unit=target.unit,
             )
-            if not target.minimum <= value <= target.maximum + 0.02 * abs(target.maximum):
-                flags.append(f"{target.name}_beyond_training")
         in_domain = p >= card.domain_threshold
         if not in_domain:
             flags.append("out_of_domain")
@@ -412,7 +425,7 @@ class AnalyzerPool:
         self.config = config or AnalysisConfig()
         self.device = device
         self._fixed = None if model is None else load_model(model)
-        self._analyzers: dict[tuple[str, str], Analyzer] = {}
+        self._analyzers: dict[tuple[str | None, ...], Analyzer] = {}
         self._lock = Lock()
 
     def bundle_for(self, spectrum: Spectrum) -> Bundle | None:
@@ -421,15 +434,6 @@ class AnalyzerPool:
             return self._fixed
         name = find_model(spectrum.element, spectrum.edge)
         return None if name is None else load_model(name)
-
-    def anchor_for(self, spectrum: Spectrum) -> FoilAnchor | Literal["reference"] | None:
-        """The anchor for this spectrum: a foil, "reference" for its own channel, or None."""
-        if self.anchor != "auto":
-            return self.anchor
-        if spectrum.reference is not None:
-            return "reference"
-        bundle = self.bundle_for(spectrum)
-        return None if bundle is None else newest_anchor(bundle.card.element, bundle.card.edge)
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
         """One prediction a spectrum, in order; spectra of one absorber are analysed as one batch."""
@@ -452,11 +456,15 @@ class AnalyzerPool:
         if bundle is None:
             absorber = f"{spectrum.element or 'unknown element'} {spectrum.edge or ''}".strip()
             raise ModelError(f"no model for {absorber}: shipped are {', '.join(available_models())}")
-        anchor = self.anchor_for(spectrum)
-        key = (bundle.sha256, anchor.sha256 if isinstance(anchor, FoilAnchor) else str(anchor))
+        anchor, fallback = self.anchor, None
+        if anchor == "auto":
+            anchor = saved = newest_anchor(bundle.card.element, bundle.card.edge)
+            if spectrum.reference is not None:
+                anchor, fallback = "reference", saved
+        key = (bundle.sha256, *(a.sha256 if isinstance(a, FoilAnchor) else a for a in (anchor, fallback)))
         with self._lock:
             if key not in self._analyzers:
-                self._analyzers[key] = Analyzer(bundle, anchor, self.config, self.device)
+                self._analyzers[key] = Analyzer(bundle, anchor, self.config, self.device, fallback=fallback)
             return self._analyzers[key]
 
 
@@ -482,6 +490,15 @@ def _steepest_rise(energy: Array, mu: Array) -> float:
     """Energy of the theory's edge: its steepest point within 15 eV of zero."""
     near = np.abs(energy) < 15.0
     return float(energy[near][np.gradient(mu[near], energy[near]).argmax()])
+
+
+def _half_rise(energy: Array, flat: Array) -> float:
+    """Energy at which the normalised edge first passes one half; NaN when it never does."""
+    above = np.flatnonzero(flat > 0.5)
+    if not above.size or above[0] == 0:
+        return float("nan")
+    i = above[0]
+    return float(np.interp(0.5, flat[i - 1 : i + 1], energy[i - 1 : i + 1]))
 
 
 @contextmanager

@@ -74,9 +74,10 @@ def particle_size(values: Mapping[str, Value], bundle: Bundle) -> Size | None:
     order = np.argsort(diameter)
     share = np.cumsum(weight[order]) / weight.sum()
     tail = 0.5 * (1.0 - cn1.level)
-    low, median, high = np.interp([tail, 0.5, 1.0 - tail], share, diameter[order])
+    quantiles = np.interp([tail, 0.5, 1.0 - tail], share, diameter[order])
+    low, median, high = (float(q) for q in quantiles)
     low = min(low, low_bound)
     if cn1.upper >= largest:
-        return Size(round(float(median), 2), round(float(low), 2), None, f"{median:.1f} nm, or larger")
+        return Size(round(median, 2), round(low, 2), None, f"{median:.1f} nm, or larger")
     high = max(high, sphere_diameter(cn1.upper, r1))
-    return Size(round(float(median), 2), round(float(low), 2), round(float(high), 2), f"{median:.1f} nm")
+    return Size(round(median, 2), round(low, 2), round(high, 2), f"{median:.1f} nm")

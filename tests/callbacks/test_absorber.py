@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from xas_live.callbacks.absorber import absorber_from_energies, absorber_from_metadata
 
 

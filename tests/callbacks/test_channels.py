@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from xas_live.callbacks.channels import ChannelMapping, MappingError, energy_factor, find_mapping
 
 

@@ -14,6 +14,7 @@ from bluesky import plans as bp
 from bluesky import preprocessors as bpp
 from bluesky.utils import RunEngineInterrupted
 from edges import GRID, Counter, Edges, Energy, documents
+
 from xas_live.callbacks.live import LiveAnalysis
 from xas_live.callbacks.publisher import BasePublisher
 

@@ -14,10 +14,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_webagg_core import TimerAsyncio
 from matplotlib.figure import Figure
 from PIL import Image
+
 from xas_live.callbacks.assembler import SpectrumAssembler
 from xas_live.callbacks.panels import verdicts
 from xas_live.callbacks.plot import LiveStructurePlot, previewed
-
 from xas_live.prediction import Prediction, Size, Value
 
 

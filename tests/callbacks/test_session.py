@@ -5,10 +5,10 @@ from __future__ import annotations
 import matplotlib as mpl
 import pytest
 from bluesky import RunEngine
-from xas_live.callbacks.plot import LiveStructurePlot
 
 import xas_live
 import xas_live.archive
+from xas_live.callbacks.plot import LiveStructurePlot
 from xas_live.models.bundle import ModelError
 from xas_live.simulator import SimulatedBeamline, growing_particles, simulated_scan
 

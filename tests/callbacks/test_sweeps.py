@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from xas_live.callbacks.sweeps import SweepCutter, sweep_end
 
 UP = np.arange(8900.0, 9100.0, 2.0)

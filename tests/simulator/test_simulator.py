@@ -84,7 +84,7 @@ def test_absorption_goes_on_smoothly_beyond_theory(library: str) -> None:
 
 def test_theory_within_its_range_is_the_library() -> None:
     lib = site_library("pt_l3")
-    sample = Sample({"cuboctahedron_7_3": 1.0}, sigma2=0.0, contraction=0.0)
+    sample = Sample({"cuboctahedron_7_3": 1.0}, surface_sigma2=0.0, surface_contraction=0.0)
     expected = lib.sites.particle_spectrum(lib.particle("cuboctahedron_7_3"))[0]
     np.testing.assert_allclose(theory(lib.sites.energy, lib, sample), expected, atol=1e-12)
 
@@ -96,11 +96,11 @@ def test_disorder_damps_and_contraction_stretches() -> None:
     def fine(**properties: float) -> np.ndarray[Any, Any]:
         return theory(energy, lib, Sample({DEMO_PARTICLES[3]: 1.0}, **properties))  # type: ignore[arg-type]
 
-    assert np.ptp(fine(sigma2=0.01)) < np.ptp(fine(sigma2=0.0))
-    peak = [energy[np.argmax(fine(sigma2=0.0, contraction=c))] for c in (0.0, 0.03)]
+    assert np.ptp(fine(surface_sigma2=0.05)) < np.ptp(fine(surface_sigma2=0.0))
+    peak = [energy[np.argmax(fine(surface_sigma2=0.0, surface_contraction=c))] for c in (0.0, 0.15)]
     assert peak[1] > peak[0] + 2  # shorter distances move features up, as 1/R^2
     with pytest.raises(ValueError, match="can be scaled"):
-        fine(contraction=0.2)
+        fine(surface_contraction=1.0)
 
 
 @pytest.mark.parametrize(

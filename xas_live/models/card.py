@@ -61,12 +61,19 @@ class InputSpec(_Strict):
 
 
 class Target(_Strict):
-    """A quantity that the network gives, with the range of its training labels."""
+    """A quantity that the network gives.
+
+    Attributes
+    ----------
+    minimum, maximum : range of its training labels.
+    non_negative : whether it cannot be below zero, so that intervals end there.
+    """
 
     name: str
     unit: str = ""
     minimum: float
     maximum: float
+    non_negative: bool = False
     description: str
 
 

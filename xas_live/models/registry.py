@@ -10,7 +10,8 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "bf879b835810712429f8b23ef42641a3839d0be628e3b7a2c4b2850a882bf494",
+    "au-l3": "62f1bc0a7b337418d45faed1c8d89177ba781853f1786df1869d98f20626e91d",
+    "pt-l3": "7a5d0f790a5c63d15a1d8707c9153685ace2337b76072817240269bf02dc346c",
 }
 
 

@@ -70,7 +70,7 @@ def spline_matrix(knots: Array, points: Array) -> Array:
         right[inner, inner - 1] = 1.0 / step[:-1]
         right[inner, inner] = -1.0 / step[:-1] - 1.0 / step[1:]
         right[inner, inner + 1] = 1.0 / step[1:]
-        curvature = np.linalg.solve(system, right)
+        curvature[:] = np.linalg.solve(system, right)
     left = np.clip(np.searchsorted(knots, points, side="right") - 1, 0, m - 2)
     width = step[left]
     b = (points - knots[left]) / width

@@ -135,17 +135,26 @@ class NormalizationOperator:
         step = curve[ranges.ie0] @ post_fit
         above = (np.arange(n) >= ranges.ie0).astype(np.float64)[:, None]
 
-        if points is None:
-            resample, line_at, curve_at, above_at = np.eye(n), line, above * curve, above
-        else:
-            resample = resampling_matrix(energy, points)
-            line_at, curve_at, above_at = resample @ line, resample @ (above * curve), resample @ above
-        norm = resample - line_at @ pre_fit
-        flat = norm - curve_at @ post_fit + above_at @ step[None, :]
-        self._matrices = {
-            torch.device("cpu"): (torch.from_numpy(norm), torch.from_numpy(flat), torch.from_numpy(step))
+        # norm = mu - line; flat = norm - curve + step above e0: a few coefficients and their shapes
+        coefficients = np.vstack([pre_fit, post_fit, step])
+        shapes = np.hstack([-line, -above * curve, above])
+        self._used = slice(None)
+        resample = None
+        if points is not None:
+            full = resampling_matrix(energy, points)
+            shapes = full @ shapes
+            columns = np.flatnonzero(full.any(axis=0))
+            self._used = slice(int(columns[0]), int(columns[-1]) + 1)
+            resample = torch.from_numpy(np.ascontiguousarray(full[:, self._used].T))
+        self._pre_terms = line.shape[1]
+        self._on_device = {
+            torch.device("cpu"): (
+                resample,
+                torch.from_numpy(np.ascontiguousarray(coefficients.T)),
+                torch.from_numpy(np.ascontiguousarray(shapes.T)),
+            )
         }
-        self.nbytes = norm.nbytes + flat.nbytes
+        self.nbytes = coefficients.nbytes + shapes.nbytes + (0 if resample is None else resample.nbytes)
 
     def __call__(self, mu: torch.Tensor) -> Normalized:
         """Normalise a batch.
@@ -154,21 +163,31 @@ class NormalizationOperator:
         ----------
         mu : (batch, n) float64, on any device.
         """
-        norm, flat, step = self._on(mu.device)
-        edge_step = (mu @ step).abs().clamp_min(1e-12)
-        return Normalized(mu @ norm.T / edge_step[:, None], mu @ flat.T / edge_step[:, None], edge_step)
+        values, fitted, shapes = self._parts(mu)
+        p = self._pre_terms
+        norm = values + fitted[:, :p] @ shapes[:p]
+        flat = norm + fitted[:, p:] @ shapes[p:]
+        edge_step = fitted[:, -1].abs().clamp_min(1e-12)
+        return Normalized(norm / edge_step[:, None], flat / edge_step[:, None], edge_step)
 
     def flat(self, mu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Flattened spectra, (batch, points), and signed edge steps, (batch,): the hot path."""
-        _, flat, step = self._on(mu.device)
-        edge_step = mu @ step
-        return mu @ flat.T / edge_step.abs().clamp_min(1e-12)[:, None], edge_step
+        values, fitted, shapes = self._parts(mu)
+        edge_step = fitted[:, -1]
+        return torch.addmm(values, fitted, shapes) / edge_step.abs().clamp_min(1e-12)[:, None], edge_step
 
-    def _on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        if device not in self._matrices:
-            norm, flat, step = self._matrices[torch.device("cpu")]
-            self._matrices[device] = (norm.to(device), flat.to(device), step.to(device))
-        return self._matrices[device]
+    def _parts(self, mu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """mu at the points, fitted coefficients (the last is the edge step), and their shapes."""
+        if mu.device not in self._on_device:
+            resample, coefficients, shapes = self._on_device[torch.device("cpu")]
+            self._on_device[mu.device] = (
+                None if resample is None else resample.to(mu.device),
+                coefficients.to(mu.device),
+                shapes.to(mu.device),
+            )
+        resample, coefficients, shapes = self._on_device[mu.device]
+        values = mu if resample is None else mu[:, self._used] @ resample
+        return values, mu @ coefficients, shapes
 
 
 def normalize(

@@ -11,6 +11,7 @@ import numpy as np
 
 from xas_live.simulator.library import site_library
 from xas_live.spectrum import Array
+from xas_live.structure import fcc_diameter
 
 DEMO_PARTICLES = ("cuboctahedron_3_1", "cuboctahedron_5_2", "cuboctahedron_7_3", "cuboctahedron_9_4")
 """The particles that grow in the demo, of 13, 55, 147 and 309 atoms: they take no part in training."""
@@ -24,21 +25,23 @@ class Sample:
     ----------
     particles : particle's name in the library -> fraction of the atoms that are in such particles; sums to 1.
     library : of which site spectra, as "pt_l3".
-    sigma2 : disorder in excess of the foil's (Å²).
-    contraction : by how much distances are shorter than in the bulk, as 0.003.
+    surface_sigma2 : disorder in excess of the foil's (Å²) where all neighbours are missing: it grows with
+        their missing share, as surface atoms vibrate more.
+    surface_contraction : by how much distances are shorter than in the bulk, likewise: surface tension draws
+        small particles together.
     """
 
     particles: Mapping[str, float]
     library: str = "pt_l3"
-    sigma2: float = 0.001
-    contraction: float = 0.003
+    surface_sigma2: float = 0.005
+    surface_contraction: float = 0.03
 
     def __post_init__(self) -> None:
         total = sum(self.particles.values())
         if not math.isclose(total, 1.0, abs_tol=1e-6) or min(self.particles.values()) < 0:
             raise ValueError(f"fractions of particles must not be negative and sum to 1, not to {total:g}")
-        if self.sigma2 < 0:
-            raise ValueError(f"sigma2 is in excess of the foil's, so not negative as {self.sigma2:g} is")
+        if self.surface_sigma2 < 0:
+            raise ValueError(f"disorder is in excess of the foil's, so not negative: {self.surface_sigma2:g}")
 
     @property
     def name(self) -> str:
@@ -56,6 +59,21 @@ class Sample:
             np.add.at(weights, particle.sites, fraction * particle.share)
         return weights
 
+    @property
+    def missing(self) -> float:
+        """Share of nearest neighbours that a bulk atom has and an average atom here lacks."""
+        return 1.0 - float(self.weights() @ site_library(self.library).sites.cn[:, 0]) / 12.0
+
+    @property
+    def sigma2(self) -> float:
+        """Disorder in excess of the foil's (Å²)."""
+        return self.surface_sigma2 * self.missing
+
+    @property
+    def contraction(self) -> float:
+        """By how much distances are shorter than in the bulk."""
+        return self.surface_contraction * self.missing
+
     def truth(self) -> dict[str, Any]:
         """What is known of the sample, ready for a start document.
 
@@ -71,16 +89,10 @@ class Sample:
             **{f"CN{i}": float(cn) for i, cn in enumerate(self.weights() @ library.sites.cn, start=1)},
             "particle": self.name,
             "n_atoms": float(n_atoms),
-            "diameter_nm": sphere_diameter(n_atoms, bond),
+            "diameter_nm": float(fcc_diameter(np.array(n_atoms), bond)),
             "R1": bond,
             "sigma2": self.sigma2,
         }
-
-
-def sphere_diameter(n_atoms: float, bond: float) -> float:
-    """Diameter (nm) of the sphere that so many atoms of an fcc metal fill; `bond` is their distance (Å)."""
-    volume = n_atoms * bond**3 / math.sqrt(2.0)
-    return 0.1 * (6.0 * volume / math.pi) ** (1.0 / 3.0)
 
 
 def growth(n_scans: int = 12, library: str = "pt_l3", **properties: float) -> list[Sample]:
@@ -90,7 +102,7 @@ def growth(n_scans: int = 12, library: str = "pt_l3", **properties: float) -> li
     ----------
     n_scans : at least 2.
     library : of which site spectra.
-    properties : `sigma2` and `contraction` of every sample.
+    properties : `surface_sigma2` and `surface_contraction` of every sample.
     """
     if n_scans < 2:
         raise ValueError(f"to grow, a sample needs at least 2 scans, not {n_scans}")

@@ -106,7 +106,7 @@ def _assemble(entry: Scan | Unreadable | Recorded, mapping: ChannelMapping | Non
         return _Run(refusal=entry)
     said: list[str] = []
     if isinstance(entry, Scan):
-        own = {name: name for name in entry.channels}
+        own: dict[str, Any] = {name: name for name in entry.channels}
         mapping = ChannelMapping(**own, mode=entry.mode, element=entry.element, edge=entry.edge)
     assembler = SpectrumAssembler(mapping, source=entry.source, say=said.append)
     run = _Run()

@@ -13,10 +13,9 @@ from xas_live.models.bundle import Bundle
 from xas_live.models.card import Absorber, Accuracy, Card, InputSpec, Target
 from xas_live.models.domain import fit_domain
 from xas_live.models.uncertainty import conformal_quantile, conformal_scale
-from xas_live.spectrum import Array
-from xas_live.training.recipe import Recipe, read_recipe
+from xas_live.training.recipe import Nuisances, Recipe, read_recipe
 from xas_live.training.simulate import Mixtures, Simulator, fcc_particles
-from xas_live.training.sites import Particle, SiteLibrary
+from xas_live.training.sites import Indices, Particle, SiteLibrary
 from xas_live.training.train import Trained, held_out_particles, site_folds, train_ensemble
 
 SHELLS = ("first", "second", "third", "fourth")
@@ -63,16 +62,25 @@ def build_bundle(
         )
     )
     progress("calibrate", 0, 1, trained.loss)
+    bundle = calibrated(recipe, library, simulator, trained).save(folder)
+    progress("calibrate", 1, 1, trained.loss)
+    return bundle
+
+
+def calibrated(recipe: Recipe, library: SiteLibrary, simulator: Simulator, trained: Trained) -> Bundle:
+    """The bundle of a trained ensemble: with intervals, domain and measured accuracy, not yet stored."""
+    particles = fcc_particles(library, recipe.structures.left_out)
+    fold = site_folds(particles, len(library.cn), library.bulk_site, recipe.folds)
     rng = np.random.default_rng(recipe.schedule.seed + 1)
     held = _held_out(recipe, library, simulator, trained, particles, fold, rng)
     everything = Mixtures.of(
         library, particles, np.isin(np.arange(len(fold)), _used(particles)), recipe.structures
     )
-    tensors = _tensors(recipe, library, simulator, trained, held, everything, rng)
-    card = _card(recipe, library, simulator, held, trained)
-    bundle = Bundle(card=card, tensors=tensors, sha256="").save(folder)
-    progress("calibrate", 1, 1, trained.loss)
-    return bundle
+    return Bundle(
+        card=_card(recipe, library, held, trained),
+        tensors=_tensors(recipe, library, simulator, trained, held, everything, rng),
+        sha256="",
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,26 +98,29 @@ class HeldOut:
     truth: torch.Tensor
     mean: torch.Tensor
     spread: torch.Tensor
-    particle: Array
-    fold: Array
+    particle: Indices
+    fold: Indices
 
     @property
     def floor(self) -> torch.Tensor:
-        """(targets,) floor under the spread: a quarter of the typical error, so that no interval vanishes."""
-        error = (self.truth - self.mean).abs()
-        return 0.25 * torch.maximum(error.median(0).values, torch.tensor(1e-3))
+        """(targets,) floor under the spread: the errors' robust standard deviation.
+
+        The members share what they cannot know (noise, disorder against contraction), so their spread alone
+        would be too sure of itself where they agree.
+        """
+        return 1.4826 * (self.truth - self.mean).abs().median(0).values
 
     def scores(self) -> torch.Tensor:
         """(particles, targets) nonconformity: one number a particle, that of its measurement drawn first."""
         ratio = (self.truth - self.mean).abs() / conformal_scale(self.spread, self.floor)
         return ratio[np.unique(self.particle, return_index=True)[1]]
 
-    def scored_fold(self) -> Array:
+    def scored_fold(self) -> Indices:
         """(particles,) fold of each row of `scores`."""
         return np.asarray(self.fold[np.unique(self.particle, return_index=True)[1]])
 
 
-def _used(particles: list[Particle]) -> Array:
+def _used(particles: list[Particle]) -> Indices:
     return np.unique(np.concatenate([p.sites for p in particles]))
 
 
@@ -126,10 +137,12 @@ def _held_out(
     simulator: Simulator,
     trained: Trained,
     particles: list[Particle],
-    fold: Array,
+    fold: Indices,
     rng: np.random.Generator,
 ) -> HeldOut:
-    truth, mean, spread, index, folds = [], [], [], [], []
+    truth, mean, spread = [], [], []
+    index: list[Indices] = []
+    folds: list[Indices] = []
     for k in range(recipe.folds):
         members = np.flatnonzero(trained.member_fold == k)
         chosen = _spread_over_cn1(library, held_out_particles(particles, fold, k), rng)
@@ -173,10 +186,16 @@ def _tensors(
     everything: Mixtures,
     rng: np.random.Generator,
 ) -> dict[str, torch.Tensor]:
-    def inputs(n: int) -> torch.Tensor:
-        return simulator.measure(everything.draw(n, rng), recipe.nuisances, rng)
+    noiseless = recipe.nuisances.model_copy(
+        update=dict.fromkeys(("noise", "mismatch", "mismatch_per_u", "edge_mismatch_per_u"), 0.0)
+    )
 
-    train, calibration = inputs(DOMAIN_DRAWS), inputs(DOMAIN_DRAWS)
+    def inputs(nuisances: Nuisances) -> torch.Tensor:
+        return simulator.measure(everything.draw(DOMAIN_DRAWS, rng), nuisances, rng)
+
+    clean, train, calibration = inputs(noiseless), inputs(recipe.nuisances), inputs(recipe.nuisances)
+    out = trained.predict(calibration)
+    disagreement = (out.std(0, correction=0) / trained.target_scale).mean(1)
     table = fcc_particles(library)
     tensors = {k: v.half() for k, v in trained.weights.items()}
     tensors |= {
@@ -193,14 +212,12 @@ def _tensors(
         "bulk_r1": torch.tensor([library.r1[1.0]], dtype=torch.float64),
         "particle_cn": torch.from_numpy(np.stack([library.particle_cn(p) for p in table])),
         "particle_atoms": torch.tensor([float(p.n_atoms) for p in table], dtype=torch.float64),
-        **fit_domain(train, calibration),
+        **fit_domain(clean, train, calibration, out.mean(0)[:, 0], disagreement),
     }
     return tensors
 
 
-def _card(
-    recipe: Recipe, library: SiteLibrary, simulator: Simulator, held: HeldOut, trained: Trained
-) -> Card:
+def _card(recipe: Recipe, library: SiteLibrary, held: HeldOut, trained: Trained) -> Card:
     cn = library.cn[_used(fcc_particles(library))]
     names = [f"CN{i + 1}" for i in range(4)]
     targets = tuple(
@@ -208,6 +225,7 @@ def _card(
             name=name,
             minimum=round(float(cn[:, i].min()), 2),
             maximum=round(float(cn[:, i].max()), 2),
+            non_negative=True,
             description=f"average coordination number of the {SHELLS[i]} fcc shell",
         )
         for i, name in enumerate(names)

@@ -57,6 +57,9 @@ class Nuisances(_Strict):
     mismatch, mismatch_per_u : size of the smooth difference that remains between theory and experiment after
         anchoring, in units of the edge step: for the foil itself, and more per u.
     mismatch_length : eV, its correlation length at the edge; it grows as the square root of the energy.
+    edge_response, edge_mismatch_per_u, edge_end : up to `edge_end` (eV) the white line of surface atoms
+        follows their charge, ligands and adsorbates, which bare particles lack: a share of theory's
+        difference from the bulk is taken away there (even range from 0), and the mismatch is larger per u.
     """
 
     contraction: Positive
@@ -73,6 +76,9 @@ class Nuisances(_Strict):
     mismatch: Positive
     mismatch_per_u: Positive
     mismatch_length: Positive
+    edge_response: Positive
+    edge_mismatch_per_u: Positive
+    edge_end: Positive
 
 
 class Schedule(_Strict):

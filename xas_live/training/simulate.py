@@ -10,10 +10,11 @@ import torch
 from xas_live.reduction.grid import spline_matrix
 from xas_live.spectrum import Array
 from xas_live.training.recipe import Nuisances, Structures
-from xas_live.training.sites import FCC_FAMILIES, Particle, SiteLibrary, extend_below
+from xas_live.training.sites import FCC_FAMILIES, Indices, Mask, Particle, SiteLibrary, extend_below
 
 MESH_STEP = 0.5  # eV; of the mesh on which spectra are simulated
 MESH_MARGIN = 4.0  # eV beside the grid, for derivatives
+EDGE_FADE = 1.0  # eV over which the near-edge nuisances fade
 K2_PER_EV = 0.26246843  # Å^-2 per eV: k^2 = 2 m E / hbar^2
 
 
@@ -40,13 +41,13 @@ class Mixtures:
     """
 
     library: SiteLibrary
-    allowed: Array  # (sites,) bool
+    allowed: Mask  # (sites,)
     particles: tuple[Array, ...]  # site weights of particles, restricted to the allowed sites
     structures: Structures
 
     @classmethod
     def of(
-        cls, library: SiteLibrary, particles: list[Particle], allowed: Array, structures: Structures
+        cls, library: SiteLibrary, particles: list[Particle], allowed: Mask, structures: Structures
     ) -> Mixtures:
         """Mixtures of allowed sites; a particle keeps its allowed sites, if they are two or more."""
         rows = []
@@ -86,7 +87,7 @@ class Mixtures:
         weights[kind >= s.random_sites + s.particles, self.library.bulk_site] = 1.0
         return weights
 
-    def _particle_index(self, n: int, rng: np.random.Generator) -> Array:
+    def _particle_index(self, n: int, rng: np.random.Generator) -> Indices:
         """Particles drawn evenly over CN1: the library has mostly large ones."""
         cn1 = np.stack(self.particles) @ self.library.cn[:, 0]
         order = np.argsort(cn1)
@@ -158,6 +159,8 @@ class Simulator:
         scale = 1.0 - even(z.contraction) * missing + normal(z.contraction_spread)
         disorder = even(z.disorder) * missing + even(z.disorder_spread)
         x = self.clean(w, scale, disorder)
+        near_edge = torch.from_numpy(1.0 / (1.0 + np.exp((self.mesh - z.edge_end) / EDGE_FADE)))
+        x = x - even(z.edge_response)[:, None] * near_edge * (x - self.bulk)
 
         first = torch.gradient(x, spacing=MESH_STEP, dim=1)[0]
         second = torch.gradient(first, spacing=MESH_STEP, dim=1)[0]
@@ -170,15 +173,17 @@ class Simulator:
         rise = above * mesh / 80.0
         x = x * (1.0 + normal(z.gain)[:, None])
         x = x + normal(z.slope)[:, None] * rise + normal(z.curvature)[:, None] * (rise**2 - rise)
-        size = z.mismatch + z.mismatch_per_u * missing * torch.from_numpy(rng.uniform(0.0, 1.0, n))
-        x = x + size[:, None] * self._smooth_random(n, z.mismatch_length, rng)
+        size = z.mismatch + even(z.mismatch_per_u) * missing
+        edge_size = even(z.edge_mismatch_per_u) * missing
+        size = size[:, None] + edge_size[:, None] * near_edge
+        x = x + size * self._smooth_random(n, z.mismatch_length, rng)
 
         y = x @ self._to_grid
         noise = z.noise * 10.0 ** -rng.uniform(0.0, 1.0, (n, 1))
         return (y + torch.from_numpy(noise * rng.standard_normal(y.shape))).float()
 
     def _smooth_random(self, n: int, length: float, rng: np.random.Generator) -> torch.Tensor:
-        """(n, mesh) smooth functions of unit variance above the edge, fading to a tenth below it."""
+        """(n, mesh) smooth functions of unit variance above the edge, fading to half of that below it."""
         mesh = self.mesh
         position = np.where(
             mesh < 0, mesh / length, 2.0 * (np.sqrt(1.0 + np.maximum(mesh, 0) / length) - 1.0)
@@ -186,5 +191,5 @@ class Simulator:
         knots = np.arange(position[0] - 2.0, position[-1] + 2.5, 1.0)
         basis = np.exp(-0.5 * (position[:, None] - knots) ** 2 / 0.75**2)
         basis /= np.sqrt((basis**2).sum(1, keepdims=True))
-        basis *= (0.1 + 0.9 / (1.0 + np.exp(-(mesh + 2.0) / 2.0)))[:, None]
+        basis *= (0.5 + 0.5 / (1.0 + np.exp(-(mesh + 2.0) / 2.0)))[:, None]
         return torch.from_numpy(rng.standard_normal((n, len(knots))) @ basis.T)

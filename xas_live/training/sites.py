@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from xas_live.spectrum import Array
 
+Indices = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
 DATA_FOLDER = Path(__file__).resolve().parent / "data"
 FCC_FAMILIES = frozenset(
     (
@@ -29,7 +32,7 @@ class Particle:
     name: str
     family: str
     n_atoms: int
-    sites: NDArray[np.int64]
+    sites: Indices
     share: Array
 
 

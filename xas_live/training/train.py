@@ -10,15 +10,14 @@ import numpy as np
 import torch
 
 from xas_live.models.networks import Weights, init_mlp, mlp
-from xas_live.spectrum import Array
 from xas_live.training.recipe import Recipe
 from xas_live.training.simulate import Mixtures, Simulator
-from xas_live.training.sites import Particle, SiteLibrary
+from xas_live.training.sites import Indices, Particle, SiteLibrary
 
 COMMON_USE = 0.15  # share of particles beyond which a site counts as one that all larger particles share
 
 
-def site_folds(particles: list[Particle], sites: int, bulk_site: int, folds: int) -> Array:
+def site_folds(particles: list[Particle], sites: int, bulk_site: int, folds: int) -> Indices:
     """Part site environments so that whole particles lie in one fold.
 
     Fold 0 holds the environments that larger particles have in common; the others hold those of small and
@@ -52,7 +51,7 @@ def site_folds(particles: list[Particle], sites: int, bulk_site: int, folds: int
     return fold
 
 
-def held_out_particles(particles: list[Particle], fold: Array, k: int) -> list[Particle]:
+def held_out_particles(particles: list[Particle], fold: Indices, k: int) -> list[Particle]:
     """Particles of which every environment, the bulk's aside, lies in fold k."""
     return [p for p in particles if np.isin(fold[p.sites], (k, -1)).all() and (fold[p.sites] == k).any()]
 
@@ -70,14 +69,14 @@ class Trained:
     """
 
     weights: Weights
-    member_fold: Array
+    member_fold: Indices
     input_mean: torch.Tensor
     input_scale: torch.Tensor
     target_mean: torch.Tensor
     target_scale: torch.Tensor
     loss: float
 
-    def predict(self, x: torch.Tensor, members: Array | None = None) -> torch.Tensor:
+    def predict(self, x: torch.Tensor, members: Indices | None = None) -> torch.Tensor:
         """(members, batch, targets) of all members, or of those indexed."""
         weights = self.weights if members is None else {k: v[members] for k, v in self.weights.items()}
         out = mlp(weights, (x - self.input_mean) / self.input_scale)
@@ -89,7 +88,7 @@ def train_ensemble(
     library: SiteLibrary,
     simulator: Simulator,
     particles: list[Particle],
-    fold: Array,
+    fold: Indices,
     progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
 ) -> Trained:
     """Train every member on fresh mixtures at each step.

@@ -1,0 +1,136 @@
+"""FoilAnchor: finds how the beamline differs from theory, and refuses foils that do not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from xas_live.analysis import AnalysisConfig, Analyzer
+from xas_live.anchor import AnchorError, FoilAnchor, newest_anchor
+from xas_live.models.registry import load_model
+from xas_live.simulator import Sample
+from xas_live.sources.files import read_file
+from xas_live.sources.replay import spectra_of
+from xas_live.spectrum import Spectrum
+
+
+def test_it_finds_the_simulated_mismatch(au_anchor):
+    assert au_anchor.stretch == pytest.approx(1.02, abs=0.01)
+    assert au_anchor.correlation > 0.97
+    assert au_anchor.residual < 0.03
+
+
+def test_a_foil_anchored_by_itself_returns_bulk_by_construction(au, au_anchor, scan_of):
+    (prediction,) = Analyzer(au, au_anchor).analyze([scan_of(None, reference=None)])
+    theory = np.interp(au.grid, au.array("theory_energy"), au.array("theory_bulk"))
+    np.testing.assert_allclose(prediction.reduced.network_input, theory, atol=1e-9)
+    assert prediction.values["CN1"].value == pytest.approx(12.0, abs=0.3)
+
+
+def test_saved_and_loaded_it_is_the_same(au_anchor, tmp_path):
+    again = FoilAnchor.load(au_anchor.save(tmp_path / "anchor"))
+    assert again.sha256 == au_anchor.sha256
+    np.testing.assert_array_equal(again.mu, au_anchor.mu)
+    assert sorted(p.name for p in (tmp_path / "anchor").iterdir()) == ["anchor.json", "foil.safetensors"]
+
+
+def test_the_newest_saved_anchor_is_found(au_anchor, scan_of, au, monkeypatch, tmp_path):
+    monkeypatch.setenv("XAS_LIVE_HOME", str(tmp_path))
+    assert newest_anchor("Au", "L3") is None
+    older = FoilAnchor.fit(scan_of(None, shift=0.4, reference=None), au)
+    os.utime(older.save() / "anchor.json", (1, 1))
+    au_anchor.save()
+    assert newest_anchor("Au", "L3").sha256 == au_anchor.sha256
+    assert newest_anchor("Pt", "L3") is None
+
+
+def test_a_broken_or_newer_anchor_is_refused_with_the_reason(au_anchor, tmp_path):
+    with pytest.raises(AnchorError, match="no anchor can be read"):
+        FoilAnchor.load(tmp_path)
+    folder = au_anchor.save(tmp_path / "a")
+    numbers = json.loads((folder / "anchor.json").read_text())
+    (folder / "anchor.json").write_text(json.dumps(numbers | {"version": 99}))
+    with pytest.raises(AnchorError, match="version 99"):
+        FoilAnchor.load(folder)
+    (folder / "anchor.json").write_text(json.dumps({"version": 1}))
+    with pytest.raises(AnchorError, match="incomplete"):
+        FoilAnchor.load(folder)
+
+
+def test_foils_that_do_not_fit_are_refused_with_the_reason(au, scan_of):
+    foil = scan_of(None, reference=None)
+    with pytest.raises(AnchorError, match="a Pt L3 foil cannot anchor au-l3"):
+        FoilAnchor.fit(replace(foil, element="Pt"), au)
+    with pytest.raises(AnchorError, match=r"edge lies at 1156\d eV"):
+        FoilAnchor.fit(scan_of(None, "pt_l3", element=None, edge=None), au)
+    with pytest.raises(AnchorError, match=r"bound|does not look like"):
+        FoilAnchor.fit(replace(foil, energy=11919 + 0.8 * (foil.energy - 11919)), au)
+    smooth = 0.5 + np.arctan((foil.energy - 11919) / 3) / np.pi
+    with pytest.raises(AnchorError, match="does not look like Au metal"):
+        FoilAnchor.fit(replace(foil, mu=smooth), au)
+    short = foil.energy < 11919 + 60
+    with pytest.raises(AnchorError, match="ends at"):
+        FoilAnchor.fit(replace(foil, energy=foil.energy[short], mu=foil.mu[short]), au)
+    with pytest.raises(AnchorError, match="not usable: only 5 points"):
+        FoilAnchor.fit(Spectrum(energy=foil.energy[:5], mu=foil.mu[:5]), au)
+
+
+def test_an_anchor_of_another_metal_is_refused(au_anchor):
+    with pytest.raises(ValueError, match="a Au L3 anchor does not fit pt-l3"):
+        Analyzer(load_model("pt-l3"), au_anchor)
+
+
+@pytest.mark.parametrize("shift", [-3.0, 0.7])
+def test_the_reference_channel_follows_an_energy_drift(au, au_anchor, scan_of, shift):
+    sample = Sample({"cuboctahedron_7_3": 1.0}, "au_l3")
+    still, drifted = scan_of(sample), scan_of(sample, shift=shift)
+    analyzer = Analyzer(au, au_anchor)
+    first, second = analyzer.analyze([still, drifted])
+    assert second.aligned == "reference"
+    assert second.shift == pytest.approx(shift, abs=0.05)
+    assert second.values["CN1"].value == pytest.approx(first.values["CN1"].value, abs=0.1)
+
+
+def test_alignment_is_explicit(au, au_anchor, scan_of):
+    scan = scan_of(Sample({"cuboctahedron_7_3": 1.0}, "au_l3"), shift=2.5)
+    bare = replace(scan, reference=None)
+
+    def aligned(align, spectrum):
+        (p,) = Analyzer(au, au_anchor, AnalysisConfig(align=align)).analyze([spectrum])
+        return p
+
+    assert aligned("none", scan).aligned == "none"
+    assert "e0_differs_from_foil" in aligned("none", scan).flags
+    assert "e0_differs_from_foil" in aligned("auto", bare).flags
+    by_number = aligned(2.5, bare)
+    assert by_number.aligned == "2.5 eV"
+    assert by_number.values["CN1"].value == pytest.approx(aligned("auto", scan).values["CN1"].value, abs=0.1)
+    assert "aligned_by_e0" in aligned("e0", bare).flags
+    assert "no_reference" in aligned("reference", bare).flags
+
+
+@pytest.mark.parametrize(
+    ("model", "foil", "others"),
+    [
+        ("au-l3", "au_nanoparticles/14_Au_foil.dat",
+         ["foils_nsls/Au_foil_Au_L3.dat", "foils_xdi/Au_Foil_L3_rt_2016Foils.xdi"]),
+        ("au-l3", "foils_nsls/Au_foil_Au_L3.dat",
+         ["au_nanoparticles/14_Au_foil.dat", "foils_xdi/Au_Foil_L3_rt_2016Foils.xdi"]),
+        ("pt-l3", "foils_nsls/Pt_foil_Pt_L3.dat", ["foils_xdi/pt_metal_rt.xdi"]),
+        ("pt-l3", "foils_xdi/pt_metal_rt.xdi", ["foils_nsls/Pt_foil_Pt_L3.dat"]),
+    ],
+)  # fmt: skip
+def test_measured_foils_anchored_by_another_beamlines_are_bulk(measured, model, foil, others):
+    bundle = load_model(model)
+
+    def read(name):
+        return spectra_of(read_file(measured / name)[0])[0]
+
+    analyzer = Analyzer(bundle, FoilAnchor.fit(read(foil), bundle), AnalysisConfig(align="e0"))
+    for prediction in analyzer.analyze([read(name) for name in others]):
+        assert prediction.values["CN1"].value > 11.0
+        assert prediction.in_domain

@@ -1,0 +1,114 @@
+"""Bundles, cards, the registry, and what is stored beside the weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xas_live.models import registry
+from xas_live.models.bundle import Bundle, ModelError
+from xas_live.models.domain import domain_p_value, fit_domain
+from xas_live.models.networks import init_mlp, mlp
+from xas_live.models.uncertainty import conformal_quantile
+
+
+@pytest.mark.parametrize("name", ["au-l3", "pd-k", "pt-l3"])
+def test_shipped_models_are_what_was_shipped(name):
+    assert registry.verify_model(name) is None
+    bundle = registry.load_model(name)
+    assert bundle.target_names == ["CN1", "CN2", "CN3", "CN4"]
+    assert bundle.card.accuracy.mae["CN1"] < 0.4
+    size = sum(f.stat().st_size for f in bundle.folder.iterdir())
+    assert size < 8 * 2**20
+
+
+def test_an_altered_model_is_refused(tmp_path, monkeypatch):
+    shutil.copytree(registry.SHIPPED_FOLDER / "au-l3", tmp_path / "au-l3")
+    monkeypatch.setattr(registry, "SHIPPED_FOLDER", tmp_path)
+    card = tmp_path / "au-l3" / "card.json"
+    card.write_text(card.read_text().replace('"value": ', '"value":') + " ")
+    assert "altered" in registry.verify_model("au-l3")
+
+
+def test_models_that_cannot_be_had_say_why(tmp_path, au):
+    with pytest.raises(ModelError, match="no model 'xx': shipped are au-l3"):
+        registry.load_model("xx")
+    with pytest.raises(ModelError, match=r"card\.json is missing"):
+        registry.load_model(tmp_path)
+    folder = tmp_path / "copy"
+    shutil.copytree(au.folder, folder)
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | {"domain_threshold": 7}))
+    with pytest.raises(ModelError, match="domain_threshold"):
+        registry.load_model(folder)
+    card["network"]["members"] = 3
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match=r"layer0.weight.*its card asks for \(3, "):
+        registry.load_model(folder)
+    (folder / "weights.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(ModelError, match="cannot be read"):
+        registry.load_model(folder)
+
+
+def test_a_bundle_survives_the_disk(au, tmp_path):
+    again = Bundle(au.card, au.tensors, "").save(tmp_path / "b")
+    for name, tensor in au.tensors.items():
+        torch.testing.assert_close(again.tensors[name], tensor)
+
+
+def test_stacked_members_equal_single_networks():
+    weights = init_mlp(3, 7, (5, 4), 2, torch.Generator().manual_seed(0))
+    x = torch.randn(6, 7)
+    together = mlp(weights, x)
+    for i in range(3):
+        h = x
+        for layer in range(3):
+            h = h @ weights[f"layer{layer}.weight"][i] + weights[f"layer{layer}.bias"][i]
+            h = torch.tanh(h) if layer < 2 else h
+        torch.testing.assert_close(together[i], h)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 1000), level=st.sampled_from([0.7, 0.8, 0.9]))
+def test_conformal_intervals_cover_new_draws_at_their_level(seed, level):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.rand((200, 1), generator=generator).sort(dim=0).values
+    # scores are uniform, so the coverage of new draws is the quantile itself
+    assert abs(conformal_quantile(scores, level).item() - level) < 5 * np.sqrt(level * (1 - level) / 200)
+
+
+def test_a_calibration_set_too_small_for_the_level_is_refused():
+    with pytest.raises(ValueError, match=r"at most 0\.909"):
+        conformal_quantile(torch.rand(10, 1).sort(dim=0).values, 0.95)
+
+
+def test_the_domain_holds_its_false_alarms_and_sees_what_is_new():
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn((3, 20), generator=generator)
+
+    def draw(n, noise=0.01):
+        inside = torch.randn((n, 3), generator=generator) @ basis
+        return inside + noise * torch.randn((n, 20), generator=generator)
+
+    def others(x):
+        return x[:, 0], torch.rand(len(x), generator=generator)
+
+    calibration = draw(3000)
+    domain = fit_domain(draw(2000, 0.0), draw(2000), calibration, *others(calibration))
+    assert len(domain["domain_components"]) == 3
+    new = draw(2000)
+    p, _ = domain_p_value(domain, new, *others(new))
+    assert (p < 0.05).float().mean() < 0.07
+    unlike = draw(100) + 0.2 * torch.randn((100, 20), generator=generator)
+    p, score = domain_p_value(domain, unlike, *others(unlike))
+    assert (p < 0.01).all()
+    assert (score > 1).all()
+    predicted, disagreement = others(new)
+    p, _ = domain_p_value(domain, new, predicted, 2.0 + disagreement)
+    assert (p < 0.01).all()
