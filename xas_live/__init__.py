@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xas_live.analysis import AnalysisConfig, Analyzer
+    from xas_live.analysis import AnalysisConfig, Analyzer, AnalyzerPool
     from xas_live.anchor import FoilAnchor
     from xas_live.models.registry import load_model
     from xas_live.prediction import Prediction
@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AnalysisConfig",
     "Analyzer",
+    "AnalyzerPool",
     "FoilAnchor",
     "Prediction",
     "Spectrum",
@@ -39,6 +40,7 @@ if (_checkout / "pyproject.toml").is_file() and (_checkout / "callbacks").is_dir
 _HOMES = {
     "AnalysisConfig": "xas_live.analysis",
     "Analyzer": "xas_live.analysis",
+    "AnalyzerPool": "xas_live.analysis",
     "FoilAnchor": "xas_live.anchor",
     "Prediction": "xas_live.prediction",
     "Spectrum": "xas_live.spectrum",

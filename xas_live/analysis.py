@@ -22,9 +22,16 @@ from xas_live.models.registry import available_models, find_model, load_model
 from xas_live.models.uncertainty import conformal_quantile, conformal_scale, gaussian_quantile
 from xas_live.prediction import Prediction, Reduced, Value
 from xas_live.reduction.align import AlignmentError, reference_shift
-from xas_live.reduction.e0 import find_e0
 from xas_live.reduction.normalize import NormalizationOperator, OperatorCache, Windows
-from xas_live.reduction.quality import Checked, Unusable, check, check_edge, point_noise
+from xas_live.reduction.quality import (
+    Checked,
+    Unusable,
+    check,
+    check_range,
+    check_step,
+    locate_edge,
+    point_noise,
+)
 from xas_live.spectrum import Array, Spectrum
 from xas_live.structure import particle_size
 
@@ -181,10 +188,7 @@ class Analyzer:
         job.flags += good.flags
         if not spectrum.complete:
             job.flags.append("incomplete")
-        job.e0 = find_e0(good.energy, good.mu)
-        edge = card.absorbers[0].energy
-        if abs(job.e0 - edge) > 40.0:
-            check_edge(1.0, job.e0, edge, 0.0, good.energy[0], good.energy[-1], good.energy[-1])
+        job.e0 = locate_edge(good.energy, good.mu, card.absorbers[0].energy)
         job.anchor = self._anchor_of(job, good)
         if job.anchor is None:
             job.flags.append("unanchored")
@@ -197,12 +201,7 @@ class Analyzer:
         axes = [good.energy]
         if job.anchor is not None:
             axes.append(job.anchor.energy + job.shift)
-        points = self._points(job)
-        check_edge(1.0, job.e0, edge, 0.0, good.energy[0], good.energy[-1], float(points[-1]))
-        if good.energy[0] > points[0]:
-            raise Unusable(
-                f"the sweep starts at {good.energy[0]:.0f} eV; the model needs it from {points[0]:.0f}"
-            )
+        check_range(good.energy, center, self._points(job))
         job.windows = common_windows(card.input.fit_windows, axes, center)
 
     def _anchor_of(self, job: _Job, good: Checked) -> FoilAnchor | None:
@@ -285,20 +284,11 @@ class Analyzer:
             return
         mu = torch.from_numpy(np.stack([job.checked.mu for job in group if job.checked is not None]))
         flat, steps = operator.flat(mu.to(self.device))
-        card = self.bundle.card
         for job, row, step in zip(group, flat.cpu().numpy(), steps.tolist(), strict=True):
             assert job.checked is not None
             job.edge_step, job.flat, job.foil = step, row, foil
             with _refusing(job):
-                job.flags += check_edge(
-                    step,
-                    job.e0,
-                    card.absorbers[0].energy,
-                    point_noise(job.checked.mu),
-                    energy[0],
-                    energy[-1],
-                    float(points[-1]),
-                )
+                job.flags += check_step(step, point_noise(job.checked.mu))
 
     def _foil_flat(self, anchor: FoilAnchor, windows: Windows) -> Array:
         if anchor not in (self.anchor, self.fallback):  # a sweep's own reference: seen once

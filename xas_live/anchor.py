@@ -24,9 +24,8 @@ from safetensors.numpy import load_file, save_file
 
 from xas_live.folders import user_folder
 from xas_live.models.bundle import Bundle
-from xas_live.reduction.e0 import find_e0
 from xas_live.reduction.normalize import NormalizationOperator, Windows
-from xas_live.reduction.quality import Unusable, check, check_edge, point_noise
+from xas_live.reduction.quality import Unusable, check, check_range, check_step, locate_edge, point_noise
 from xas_live.spectrum import Array, Spectrum
 
 SHIFT_RANGE = (-12.0, 12.0)  # eV
@@ -97,14 +96,13 @@ class FoilAnchor:
         target = np.interp(x, theory_x, theory)
         try:
             good = check(foil)
-            e0 = find_e0(good.energy, good.mu)
+            e0 = locate_edge(good.energy, good.mu, absorber.energy)
+            check_range(good.energy, e0, e0 + x)
             windows = common_windows(bundle.card.input.fit_windows, [good.energy], e0)
             operator = NormalizationOperator(good.energy, e0, windows)
             flat, step = operator.flat(torch.from_numpy(good.mu)[None])
             noise = point_noise(good.mu)
-            check_edge(
-                float(step[0]), e0, absorber.energy, noise, good.energy[0], good.energy[-1], e0 + float(x[-1])
-            )
+            check_step(float(step[0]), noise)
         except (Unusable, ValueError) as error:
             raise AnchorError(f"the foil is not usable: {error}") from error
         shift, stretch, gain = _fit_warp(good.energy - e0, flat[0].numpy(), x, target)

@@ -70,8 +70,11 @@ def test_foils_that_do_not_fit_are_refused_with_the_reason(au, scan_of):
     with pytest.raises(AnchorError, match=r"bound|does not look like"):
         FoilAnchor.fit(replace(foil, energy=11919 + 0.8 * (foil.energy - 11919)), au)
     smooth = 0.5 + np.arctan((foil.energy - 11919) / 3) / np.pi
-    with pytest.raises(AnchorError, match="does not look like Au metal"):
+    with pytest.raises(AnchorError, match=r"does not look like Au metal|lies at the bound"):
         FoilAnchor.fit(replace(foil, mu=smooth), au)
+    white_line = 0.8 * np.exp(-(((foil.energy - 11922) / 3) ** 2))
+    with pytest.raises(AnchorError, match=r"does not look like Au metal|lies at the bound"):
+        FoilAnchor.fit(replace(foil, mu=foil.mu + white_line), au)
     short = foil.energy < 11919 + 60
     with pytest.raises(AnchorError, match="ends at"):
         FoilAnchor.fit(replace(foil, energy=foil.energy[short], mu=foil.mu[short]), au)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from xas_live.models import registry
 from xas_live.models.bundle import Bundle, ModelError
+from xas_live.models.document import document
 from xas_live.models.domain import domain_p_value, fit_domain
 from xas_live.models.networks import init_mlp, mlp
 from xas_live.models.uncertainty import conformal_quantile
@@ -112,3 +114,11 @@ def test_the_domain_holds_its_false_alarms_and_sees_what_is_new():
     predicted, disagreement = others(new)
     p, _ = domain_p_value(domain, new, predicted, 2.0 + disagreement)
     assert (p < 0.01).all()
+
+
+def test_the_page_of_models_says_what_the_cards_say():
+    page = Path(__file__).resolve().parents[2] / "docs" / "models.md"
+    bundles = [registry.load_model(name) for name in registry.available_models()]
+    assert page.read_text(encoding="utf-8") == document(bundles), (
+        "run: xas-live models document > docs/models.md"
+    )

@@ -59,6 +59,15 @@ def show_model(name: Name, as_json: AsJson = False) -> None:
     out.print(facts_table({**_flat(card), "sha256": bundle.sha256}))
 
 
+@models.command("document")
+def document_models() -> None:
+    """Print the cards of all shipped models as a Markdown page (docs/models.md)."""
+    from xas_live.models.document import document
+    from xas_live.models.registry import available_models, load_model
+
+    typer.echo(document(load_model(name) for name in available_models()), nl=False)
+
+
 @models.command("verify")
 def verify_models(
     names: Annotated[

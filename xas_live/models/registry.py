@@ -10,8 +10,9 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "62f1bc0a7b337418d45faed1c8d89177ba781853f1786df1869d98f20626e91d",
-    "pt-l3": "7a5d0f790a5c63d15a1d8707c9153685ace2337b76072817240269bf02dc346c",
+    "au-l3": "9a0f53a39163effbc50b9b6e39e353106b249cce337c4b33248acc6ec88f4ab6",
+    "pd-k": "1df63029e6fbf05737cc67a5daba68cfed8dee4c0e7dbeb24ab604111709dc12",
+    "pt-l3": "efb37475b21497534fae98ca9503bfb33484fffbd6f95bc3ee57bcc1e932a2e3",
 }
 
 

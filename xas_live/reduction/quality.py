@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xas_live.reduction.e0 import find_e0
 from xas_live.spectrum import Array, Spectrum
 
 MIN_POINTS = 30
+E0_RANGE = 40.0  # eV around the tabulated edge
+BEFORE_EDGE = 20.0  # eV that a sweep must start before the edge
 
 
 class Unusable(ValueError):
@@ -129,47 +132,74 @@ def _check_counts(spectrum: Spectrum) -> None:
             )
 
 
-def check_edge(
-    edge_step: float, e0: float, expected_e0: float, noise: float, start: float, end: float, grid_end: float
-) -> list[str]:
-    """Flags of a normalised sweep.
+def locate_edge(energy: Array, mu: Array, expected: float) -> float:
+    """e0 by larch's rule, if it is the edge that the model speaks of.
+
+    Parameters
+    ----------
+    energy, mu : (n,) eV and absorption.
+    expected : tabulated energy of the edge, eV.
+
+    Raises
+    ------
+    Unusable : the edge lies over 40 eV from where it should, or falls.
+    """
+    e0 = find_e0(energy, mu)
+    if abs(e0 - expected) <= E0_RANGE:
+        return e0
+    if abs(find_e0(energy, -mu) - expected) <= E0_RANGE:
+        raise Unusable("the edge falls: are numerator and denominator of mu exchanged?")
+    raise Unusable(
+        f"the edge lies at {e0:.0f} eV, the model's at {expected:.0f} eV: wrong element or edge, or an "
+        "energy scale far off"
+    )
+
+
+def check_range(energy: Array, e0: float, grid: Array) -> None:
+    """Whether a sweep reaches far enough on both sides.
+
+    Parameters
+    ----------
+    energy : (n,) eV, ascending.
+    e0 : eV.
+    grid : (g,) energies at which the model needs the spectrum, eV.
+
+    Raises
+    ------
+    Unusable : the sweep starts too late or ends too early.
+    """
+    first, last = min(float(grid[0]), e0 - BEFORE_EDGE), float(grid[-1])
+    if energy[-1] < last:
+        raise Unusable(
+            f"the sweep ends at {energy[-1]:.0f} eV, the model needs it to {last:.0f} eV "
+            f"({last - e0:.0f} eV past the edge)"
+        )
+    if energy[0] > first:
+        raise Unusable(
+            f"the sweep starts at {energy[0]:.0f} eV, the model needs it from {first:.0f} eV "
+            f"({e0 - first:.0f} eV before the edge)"
+        )
+
+
+def check_step(edge_step: float, noise: float) -> list[str]:
+    """Whether there is an edge to speak of; the flag `noisy` where noise is over 2 % of it.
 
     Parameters
     ----------
     edge_step : signed, in units of mu.
-    e0, expected_e0 : found in the sweep, and the tabulated energy of the edge (eV).
     noise : of a point, in units of mu.
-    start, end : of the sweep, eV; grid_end : last energy that the model needs, eV.
 
     Raises
     ------
-    Unusable : no edge, a falling edge, another edge, or a sweep too short for the model.
+    Unusable : no edge, or a falling one.
     """
-    if abs(e0 - expected_e0) > 40.0:
-        raise Unusable(
-            f"the edge lies at {e0:.0f} eV, the model's at {expected_e0:.0f} eV: wrong element or edge, or "
-            "an energy scale far off"
-        )
-    if end < grid_end:
-        raise Unusable(
-            f"the sweep ends at {end:.0f} eV, the model needs it to {grid_end:.0f} eV "
-            f"({grid_end - expected_e0:.0f} eV past the edge)"
-        )
-    if start > expected_e0 - 20.0:
-        raise Unusable(
-            f"the sweep starts at {start:.0f} eV: at least 20 eV before the edge at "
-            f"{expected_e0:.0f} eV are needed"
-        )
     if not np.isfinite(edge_step) or abs(edge_step) < 5.0 * noise:
         raise Unusable(f"no edge: a step of {edge_step:.3g} in noise of {noise:.2g} a point")
     if edge_step < 0:
         raise Unusable(
             f"the edge falls (step {edge_step:.3g}): are numerator and denominator of mu exchanged?"
         )
-    flags = []
-    if noise > 0.02 * edge_step:
-        flags.append("noisy")
-    return flags
+    return ["noisy"] if noise > 0.02 * edge_step else []
 
 
 def point_noise(mu: Array) -> float:

@@ -107,7 +107,8 @@ def stored_runs(catalog: Any, uids: Sequence[str], source: str = "") -> list[Sto
     for uid in uids:
         try:
             run = catalog[int(uid)] if uid.isdecimal() and len(uid) < 6 else catalog[uid]
-            found.append(StoredRun(source, _label(run.metadata["start"]), run))
+            # databroker's Broker switches every run of the process to its older interface: ask for the newer.
+            found.append(StoredRun(source, _label(run.metadata["start"]), run.v3))
         except (LookupError, ValueError, httpx.HTTPError) as error:
             found.append(Unreadable(source, uid, f"no such run in the catalog: {error}"))
     return found

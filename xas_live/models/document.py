@@ -1,0 +1,61 @@
+"""Cards as a page to read: docs/models.md is written from them, never by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from xas_live.models.bundle import Bundle
+
+_HEAD = """# Models
+
+Written by `xas-live models document`; do not edit. Every figure was measured by the script that built the
+model, on the weights that ship: on whole particles, each predicted by the members of the ensemble that never
+saw any of its site environments (the bulk's aside).
+"""
+
+
+def document(bundles: Iterable[Bundle]) -> str:
+    """The page, in Markdown."""
+    return "\n".join([_HEAD, *(_section(bundle) for bundle in bundles)])
+
+
+def _section(bundle: Bundle) -> str:
+    card = bundle.card
+    absorbers = ", ".join(f"{a.element} {a.edge} ({a.energy:g} eV)" for a in card.absorbers)
+    points = card.input.points
+    pre1, pre2, norm1, norm2 = card.input.windows
+    lines = [
+        f"## {card.name}",
+        "",
+        f"{card.summary}. Version {card.version}, {card.licence}, sha256 `{bundle.sha256[:16]}`.",
+        "",
+        f"- Absorber: {absorbers}",
+        f"- Input: {card.input.kind}, {len(points)} points from {points[0]:g} to {points[-1]:g} eV "
+        f"({card.input.origin}); windows pre1 {pre1:g}, pre2 {pre2:g}, norm1 {norm1:g}, norm2 {norm2:g} eV; "
+        f"{'needs' if card.input.needs_anchor else 'needs no'} anchor",
+        f"- Network: {card.network.members} members, layers {'-'.join(map(str, card.network.hidden))}, "
+        f"{card.network.activation} ({card.network.source})",
+        f"- Training: {card.training['data']}; {card.training['folds']}; left out: "
+        f"{', '.join(card.training['left_out_particles'])}",
+        f"- Intervals: {card.calibration['method']}, {card.calibration['particles']} particles "
+        f"({card.calibration['set']}); calibrated on {card.calibration['calibrated_on']}",
+        f"- Out of domain: p-value under {card.domain_threshold:g}",
+        *(f"- {limit}" for limit in card.limits),
+        "",
+    ]
+    if card.accuracy is not None:
+        a = card.accuracy
+        lines += [
+            f"Measured on {a.particles} particles, {a.folds} folds; {a.conditions}.",
+            "",
+            f"| target | range | mean absolute error | bias | {a.level:.0%} coverage | half width |",
+            "|---|---|---|---|---|---|",
+            *(
+                f"| {t.name}, {t.description} | {t.minimum:g} to {t.maximum:g} {t.unit} | "
+                f"{a.mae[t.name]:.3f} | {a.bias[t.name]:+.3f} | {a.coverage[t.name]:.1%} | "
+                f"{a.half_width[t.name]:.2f} |"
+                for t in card.targets
+            ),
+            "",
+        ]
+    return "\n".join(lines)
