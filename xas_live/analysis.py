@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from xas_live.models.bundle import Bundle, ModelError
 from xas_live.models.domain import domain_p_value
 from xas_live.models.networks import mlp
 from xas_live.models.registry import available_models, find_model, load_model
-from xas_live.models.uncertainty import conformal_quantile, conformal_scale, gaussian_quantile
+from xas_live.models.uncertainty import conformal_rank, gaussian_quantile, half_width
 from xas_live.prediction import Prediction, Reduced, Value
 from xas_live.reduction.align import AlignmentError, reference_shift
 from xas_live.reduction.normalize import NormalizationOperator, OperatorCache, Windows
@@ -29,6 +30,8 @@ from xas_live.reduction.quality import (
     check,
     check_range,
     check_step,
+    glitches,
+    half_rise,
     locate_edge,
     point_noise,
 )
@@ -38,7 +41,10 @@ from xas_live.structure import particle_size
 SHIFT_STEP = 0.005  # eV; shifts are rounded to it, so that sweeps of one series share operators
 E0_TOLERANCE = 1.0  # eV between sample's and foil's e0, beyond which an unaligned scale is flagged
 TEMPERATURE_TOLERANCE = 100.0  # K between sample and foil
-EDGE_TOLERANCE = 0.2  # eV by which the half-risen edge of a bare metal particle may lie above the foil's
+LONG_RANGE = 150.0  # eV past the edge that a scan must reach for windows beyond the strongest fine structure
+NOISY_FOIL = 0.005  # noise of a point of the foil, in edge steps, from which it moves predictions noticeably
+ANALYZERS_KEPT = 8  # by a pool: each holds its model's tensors and operators
+REDUCTION_VERSION = 1  # raised when the same sweep would be reduced to something else
 ROOM_TEMPERATURE = 295.0  # K: where a reference foil stands, behind the sample's environment
 
 Alignment = Literal["auto", "reference", "none", "e0"]
@@ -51,14 +57,14 @@ class AnalysisConfig(BaseModel):
     ----------
     align : how the sample's energy scale is laid on the foil's. "reference": by the sweep's own reference
         channel; "none": both were calibrated alike; "e0": by the sample's edge, which hides its own shift
-        (flagged); a number: the sample lies so many eV above the foil. "auto" takes the reference channel
-        where there is one, else "none".
+        (flagged); a number: the sample lies so many eV above the foil, -50 to 50. "auto" takes the reference
+        channel where there is one, else "none".
     level : nominal coverage of the intervals, 0.5 to 0.99.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    align: Alignment | float = "auto"
+    align: Alignment | Annotated[float, Field(ge=-50.0, le=50.0, allow_inf_nan=False)] = "auto"
     level: float = Field(default=0.9, ge=0.5, le=0.99)
 
 
@@ -85,6 +91,7 @@ class _Job:
     edge_step: float = float("nan")
     windows: Windows = field(default_factory=Windows)
     foil: Array | None = None
+    gain: float = 1.0
     flat: Array | None = None
     refused: str | None = None
 
@@ -106,8 +113,9 @@ class Analyzer:
 
     Raises
     ------
-    ValueError : when an anchor is of another element or edge than the model, or the level is beyond what the
-        model's calibration set allows.
+    AnchorError : when an anchor is of another absorber than the model, or does not fit its theory.
+    ModelError : when the model takes or gives what this Analyzer does not know.
+    ValueError : when the level is beyond what the model's calibration set allows.
     """
 
     def __init__(
@@ -119,24 +127,25 @@ class Analyzer:
         *,
         fallback: FoilAnchor | None = None,
     ) -> None:
+        card = bundle.card
+        if card.input.kind != "flat" or card.output != "scalars":
+            raise ModelError(
+                f"model {bundle.name} takes {card.input.kind} and gives {card.output}: xas_live analyses "
+                "flat spectra to scalars"
+            )
         self.bundle = bundle
-        self.anchor = anchor
-        self.fallback = fallback
+        self.anchor = anchor.for_bundle(bundle) if isinstance(anchor, FoilAnchor) else anchor
+        self.fallback = None if fallback is None else fallback.for_bundle(bundle)
         self.config = config or AnalysisConfig()
-        for foil in (anchor, fallback):
-            if isinstance(foil, FoilAnchor) and not bundle.card.speaks_of(foil.element, foil.edge):
-                raise ValueError(
-                    f"a {foil.element} {foil.edge} anchor does not fit {bundle.name}, a model of "
-                    f"{bundle.card.element} {bundle.card.edge}"
-                )
         self.device = _pick_device(device)
         self._tensors = {k: v.to(self.device) for k, v in bundle.tensors.items()}
         self._network = {k: v.to(self.device) for k, v in bundle.network.items()}
-        self._quantile = conformal_quantile(self._tensors["calibration_scores"], self.config.level)
+        conformal_rank(bundle.tensors["calibration_scores"].shape[1], self.config.level)
         self._theory = np.interp(bundle.grid, bundle.array("theory_energy"), bundle.array("theory_bulk"))
         self._theory_edge = _steepest_rise(bundle.array("theory_energy"), bundle.array("theory_bulk"))
+        self._edge_rise_limit = float(bundle.array("edge_rise_limit")[0])
         self._operators = OperatorCache()
-        self._foils: dict[tuple[str, Windows], Array] = {}
+        self._foils: dict[tuple[str, Windows], tuple[Array, float]] = {}
         self._lock = Lock()
 
     @property
@@ -144,7 +153,7 @@ class Analyzer:
         """All that predictions depend on besides sweep and model, ready for JSON."""
         anchor = self.anchor.sha256 if isinstance(self.anchor, FoilAnchor) else self.anchor
         fallback = {} if self.fallback is None else {"fallback_anchor": self.fallback.sha256}
-        return {"anchor": anchor, **fallback, **self.config.model_dump()}
+        return {"anchor": anchor, **fallback, **self.config.model_dump(), "reduction": REDUCTION_VERSION}
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
         """Predictions of a batch of spectra, in their order.
@@ -178,17 +187,18 @@ class Analyzer:
     def _prepare(self, job: _Job) -> None:
         """Check the sweep; settle its anchor, energy shift and windows."""
         spectrum, card = job.spectrum, self.bundle.card
-        if spectrum.element is not None and not any(a.element == spectrum.element for a in card.absorbers):
-            raise Unusable(
-                f"the sample is {spectrum.element}, the model {self.bundle.name} of {card.element}"
-            )
-        if spectrum.edge is not None and not any(a.edge == spectrum.edge for a in card.absorbers):
-            raise Unusable(f"the edge is {spectrum.edge}, the model {self.bundle.name} of {card.edge}")
+        absorber = card.absorber_of(spectrum.element, spectrum.edge)
+        if absorber is None:
+            known = ", ".join(f"{a.element} {a.edge}" for a in card.absorbers)
+            asked = f"{spectrum.element or ''} {spectrum.edge or ''}".strip()
+            raise Unusable(f"the sample is {asked}, the model {self.bundle.name} of {known}")
         job.checked = good = check(spectrum)
         job.flags += good.flags
         if not spectrum.complete:
             job.flags.append("incomplete")
-        job.e0 = locate_edge(good.energy, good.mu, card.absorbers[0].energy)
+        if spectrum.mode == "fluorescence":
+            job.flags.append("self_absorption_uncorrected")
+        job.e0 = locate_edge(good.energy, good.mu, absorber.energy)
         job.anchor = self._anchor_of(job, good)
         if job.anchor is None:
             job.flags.append("unanchored")
@@ -196,6 +206,8 @@ class Analyzer:
         else:
             self._align(job, good, job.anchor)
             self._compare_temperature(job, job.anchor)
+            if job.anchor.noise > NOISY_FOIL:
+                job.flags.append("noisy_foil")
 
         center = job.e0 if job.anchor is None else job.anchor.e0 + job.shift
         axes = [good.energy]
@@ -203,12 +215,14 @@ class Analyzer:
             axes.append(job.anchor.energy + job.shift)
         check_range(good.energy, center, self._points(job))
         job.windows = common_windows(card.input.fit_windows, axes, center)
+        if job.windows.norm2 is not None and job.windows.norm2 < LONG_RANGE:
+            job.flags.append("short_range")
 
     def _anchor_of(self, job: _Job, good: Checked) -> FoilAnchor | None:
         if self.anchor != "reference":
             return self.anchor
         if good.reference is None:
-            job.flags.append("no_reference")
+            job.flags.append("no_reference" if job.spectrum.reference is None else "bad_reference")
             return self.fallback
         foil = Spectrum(
             energy=good.energy,
@@ -237,7 +251,7 @@ class Analyzer:
                 found = reference_shift(good.energy, good.reference, anchor.energy, anchor.mu, anchor.e0)
                 job.shift, job.aligned = found.energy, "reference"
             except AlignmentError:
-                job.flags.append("bad_reference" if good.reference is not None else "no_reference")
+                job.flags.append("no_reference" if job.spectrum.reference is None else "bad_reference")
                 job.aligned = "none"
         elif align == "e0":
             job.shift, job.aligned = job.e0 - anchor.e0, "e0"
@@ -250,7 +264,7 @@ class Analyzer:
 
     def _compare_temperature(self, job: _Job, anchor: FoilAnchor) -> None:
         sample, foil = job.spectrum.temperature, anchor.temperature
-        if sample is None or foil is None:
+        if sample is None or foil is None or not np.isfinite(sample):
             job.flags.append("temperature_unknown")
         elif abs(sample - foil) > TEMPERATURE_TOLERANCE:
             job.flags.append("temperature_differs")
@@ -273,11 +287,15 @@ class Analyzer:
         assert first.checked is not None
         energy, points = first.checked.energy, self._points(first)
         center = first.e0 if first.anchor is None else first.anchor.e0 + first.shift
+
+        def build() -> NormalizationOperator:
+            return NormalizationOperator(energy, center, first.windows, points)
+
         try:
-            operator = self._operators.get(
-                key, lambda: NormalizationOperator(energy, center, first.windows, points)
-            )
-            foil = None if first.anchor is None else self._foil_flat(first.anchor, first.windows)
+            # An own reference's warp never comes again: it would only push the others out of the cache.
+            lasting = first.anchor in (self.anchor, self.fallback)
+            operator = self._operators.get(key, build) if lasting else build()
+            foil, gain = (None, 1.0) if first.anchor is None else self._foil(first.anchor, first.windows)
         except ValueError as error:
             for job in group:
                 job.refused = str(error)
@@ -286,24 +304,28 @@ class Analyzer:
         flat, steps = operator.flat(mu.to(self.device))
         for job, row, step in zip(group, flat.cpu().numpy(), steps.tolist(), strict=True):
             assert job.checked is not None
-            job.edge_step, job.flat, job.foil = step, row, foil
+            job.edge_step, job.flat, job.foil, job.gain = step, row, foil, gain
             with _refusing(job):
                 job.flags += check_step(step, point_noise(job.checked.mu))
+                spikes = glitches(energy, job.checked.mu, step)
+                if np.any((spikes >= points[0]) & (spikes <= points[-1])):
+                    job.flags.append("glitch")
 
-    def _foil_flat(self, anchor: FoilAnchor, windows: Windows) -> Array:
+    def _foil(self, anchor: FoilAnchor, windows: Windows) -> tuple[Array, float]:
+        """The normalised foil on the grid, and its gain."""
         if anchor not in (self.anchor, self.fallback):  # a sweep's own reference: seen once
-            return anchor.flat(self.bundle.grid, windows)
+            return anchor.on_grid(self.bundle.grid, self._theory, windows)
         key = (anchor.sha256, windows)
         with self._lock:
             if key not in self._foils:
-                self._foils[key] = anchor.flat(self.bundle.grid, windows)
+                self._foils[key] = anchor.on_grid(self.bundle.grid, self._theory, windows)
             return self._foils[key]
 
     def _network_input(self, job: _Job) -> Array:
         assert job.flat is not None
-        if job.anchor is None or job.foil is None:
+        if job.foil is None:
             return job.flat
-        return self._theory + job.anchor.gain * (job.flat - job.foil)
+        return self._theory + job.gain * (job.flat - job.foil)
 
     def _infer(self, jobs: list[_Job]) -> dict[int, Prediction]:
         """Ensemble mean with conformal intervals, domain, size."""
@@ -315,7 +337,7 @@ class Analyzer:
             out = mlp(self._network, scaled, self.bundle.card.network.activation)
             out = out * t["target_scale"] + t["target_mean"]
             mean, spread = out.mean(0), out.std(0, correction=0)
-            half = self._quantile * conformal_scale(spread, t["scale_floor"])
+            half = half_width(t, spread, mean[:, 0], self.config.level)
             disagreement = (spread / t["target_scale"]).mean(1)
             p_value, score = domain_p_value(t, x, mean[:, 0], disagreement)
         means, halves = mean.double().cpu().numpy(), half.double().cpu().numpy()
@@ -329,11 +351,14 @@ class Analyzer:
         self, job: _Job, network_input: Array, mean: Array, half: Array, p: float, score: float
     ) -> Prediction:
         card, level = self.bundle.card, self.config.level
+        if not np.isfinite([*mean, *half, p]).all():
+            job.refused = f"the model {self.bundle.name} gave no number: is its bundle sound?"
+            return self._refused(job)
         values = {}
         flags = list(job.flags)
         if job.foil is not None and job.flat is not None and job.aligned != "e0":
             grid = self.bundle.grid
-            if _half_rise(grid, job.flat) - _half_rise(grid, job.foil) > EDGE_TOLERANCE:
+            if half_rise(grid, job.flat) - half_rise(grid, job.foil) > self._edge_rise_limit:
                 flags.append("edge_above_foil")
         for target, value, width in zip(card.targets, mean, half, strict=True):
             lower, upper = float(value - width), float(value + width)
@@ -415,7 +440,7 @@ class AnalyzerPool:
         self.config = config or AnalysisConfig()
         self.device = device
         self._fixed = None if model is None else load_model(model)
-        self._analyzers: dict[tuple[str | None, ...], Analyzer] = {}
+        self._analyzers: OrderedDict[tuple[str | None, ...], Analyzer] = OrderedDict()
         self._lock = Lock()
 
     def bundle_for(self, spectrum: Spectrum) -> Bundle | None:
@@ -455,6 +480,9 @@ class AnalyzerPool:
         with self._lock:
             if key not in self._analyzers:
                 self._analyzers[key] = Analyzer(bundle, anchor, self.config, self.device, fallback=fallback)
+                while len(self._analyzers) > ANALYZERS_KEPT:
+                    self._analyzers.popitem(last=False)
+            self._analyzers.move_to_end(key)
             return self._analyzers[key]
 
 
@@ -480,15 +508,6 @@ def _steepest_rise(energy: Array, mu: Array) -> float:
     """Energy of the theory's edge: its steepest point within 15 eV of zero."""
     near = np.abs(energy) < 15.0
     return float(energy[near][np.gradient(mu[near], energy[near]).argmax()])
-
-
-def _half_rise(energy: Array, flat: Array) -> float:
-    """Energy at which the normalised edge first passes one half; NaN when it never does."""
-    above = np.flatnonzero(flat > 0.5)
-    if not above.size or above[0] == 0:
-        return float("nan")
-    i = above[0]
-    return float(np.interp(0.5, flat[i - 1 : i + 1], energy[i - 1 : i + 1]))
 
 
 @contextmanager

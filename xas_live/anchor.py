@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -26,14 +28,15 @@ from xas_live.folders import user_folder
 from xas_live.models.bundle import Bundle
 from xas_live.reduction.normalize import NormalizationOperator, Windows
 from xas_live.reduction.quality import Unusable, check, check_range, check_step, locate_edge, point_noise
-from xas_live.spectrum import Array, Spectrum
+from xas_live.spectrum import Array, Provenance, Spectrum
 
 SHIFT_RANGE = (-12.0, 12.0)  # eV
 STRETCH_RANGE = (0.90, 1.10)
 GAIN_RANGE = (0.7, 1.3)
 MIN_CORRELATION = 0.80  # of foil and theory above the edge
 MAX_RESIDUAL = 0.08  # root mean square, in edge steps
-VERSION = 1
+
+logger = logging.getLogger("xas_live")
 
 
 class AnchorError(ValueError):
@@ -53,6 +56,7 @@ class FoilAnchor:
     residual : root mean square of theory - gain x flat over the grid, in edge steps.
     correlation : Pearson's, above the edge.
     noise : of a point of the foil, in edge steps.
+    theory : hash of the theory that it was fitted to.
     temperature : of the foil (K), or None.
     source : where the foil comes from.
     """
@@ -68,6 +72,7 @@ class FoilAnchor:
     residual: float
     correlation: float
     noise: float
+    theory: str
     temperature: float | None = None
     source: str = ""
 
@@ -130,6 +135,7 @@ class FoilAnchor:
             residual=residual,
             correlation=correlation,
             noise=noise / float(step[0]),
+            theory=bundle.theory_sha256,
             temperature=foil.temperature,
             source=foil.provenance.source or foil.provenance.scan,
         )
@@ -138,29 +144,54 @@ class FoilAnchor:
         """Measured energies (eV) of the model's grid, for a scan that lies `shift` eV above the foil."""
         return self.e0 + shift + self.shift + self.stretch * grid
 
-    def flat(self, grid: Array, windows: Windows) -> Array:
-        """(g,) the foil, normalised over `windows`, at the energies of the grid."""
+    def for_bundle(self, bundle: Bundle) -> FoilAnchor:
+        """This anchor, fitted anew from its own foil where it was fitted to another model's theory.
+
+        Raises
+        ------
+        AnchorError : when the foil is of another absorber, or does not fit the theory.
+        """
+        if self.theory == bundle.theory_sha256:
+            return self
+        foil = Spectrum(
+            energy=self.energy,
+            mu=self.mu,
+            element=self.element,
+            edge=self.edge,
+            temperature=self.temperature,
+            provenance=Provenance(source=self.source),
+        )
+        return FoilAnchor.fit(foil, bundle)
+
+    def on_grid(self, grid: Array, theory: Array, windows: Windows) -> tuple[Array, float]:
+        """The foil, normalised over `windows`, at the energies of the grid, and its gain there.
+
+        The gain belongs to the windows: in shorter ones the same foil normalises a little differently.
+
+        Parameters
+        ----------
+        grid, theory : (g,) the model's grid (eV) and the bulk's theoretical spectrum on it.
+
+        Returns
+        -------
+        flat (g,), and the gain that lays it on theory.
+        """
         operator = NormalizationOperator(self.energy, self.e0, windows, self.energies(grid))
-        return np.asarray(operator.flat(torch.from_numpy(self.mu)[None])[0][0].numpy())
+        flat = np.asarray(operator.flat(torch.from_numpy(self.mu)[None])[0][0].numpy())
+        return flat, float(flat @ theory / (flat @ flat))
 
     @cached_property
     def sha256(self) -> str:
         """Hash over everything that predictions depend on."""
+        names = ("element", "edge", "e0", "shift", "stretch", "temperature", "theory")
         digest = hashlib.sha256()
-        digest.update(json.dumps(self._numbers(), sort_keys=True).encode())
+        digest.update(json.dumps({name: getattr(self, name) for name in names}, sort_keys=True).encode())
         digest.update(self.energy.tobytes())
         digest.update(self.mu.tobytes())
         return digest.hexdigest()
 
-    def _numbers(self) -> dict[str, Any]:
-        names = (
-            "element", "edge", "e0", "shift", "stretch", "gain", "residual", "correlation", "noise",
-            "temperature", "source",
-        )  # fmt: skip
-        return {"version": VERSION} | {name: getattr(self, name) for name in names}
-
     def save(self, folder: Path | None = None) -> Path:
-        """Write anchor.json and foil.safetensors.
+        """Write anchor.json and foil.safetensors; whoever reads meanwhile finds the old one or the new one.
 
         Parameters
         ----------
@@ -169,13 +200,22 @@ class FoilAnchor:
         Returns
         -------
         The folder.
+
+        Raises
+        ------
+        OSError : when it cannot be written.
         """
         if folder is None:
             folder = user_folder("anchors") / f"{self.element}-{self.edge}-{self.sha256[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({"energy": self.energy, "mu": self.mu}, folder / "foil.safetensors")
+        numbers = _AnchorFile(**{name: getattr(self, name) for name in _AnchorFile.numbers()})
+        arrays = folder / "foil.safetensors.new"
+        save_file({"energy": self.energy, "mu": self.mu}, arrays)
+        arrays.replace(folder / "foil.safetensors")
         # Written last: its time is the anchor's age, and without it the folder is no anchor yet.
-        (folder / "anchor.json").write_text(json.dumps(self._numbers(), indent=2) + "\n", encoding="utf-8")
+        text = folder / "anchor.json.new"
+        text.write_text(numbers.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        text.replace(folder / "anchor.json")
         return folder
 
     @classmethod
@@ -184,53 +224,84 @@ class FoilAnchor:
 
         Raises
         ------
-        AnchorError : when the folder holds none, or a newer version's.
+        AnchorError : when the folder holds none, or another version's.
         """
         try:
-            numbers = json.loads((folder / "anchor.json").read_text(encoding="utf-8"))
+            text = (folder / "anchor.json").read_text(encoding="utf-8")
             arrays = load_file(folder / "foil.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
+            numbers = _AnchorFile.model_validate_json(text)
+            return cls(**numbers.model_dump(exclude={"version"}), energy=arrays["energy"], mu=arrays["mu"])
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise AnchorError(f"no anchor can be read from {folder}: {error}") from error
-        version = numbers.pop("version", None)
-        if version != VERSION:
-            raise AnchorError(
-                f"the anchor in {folder} is of version {version}; this xas_live reads {VERSION}"
-            )
-        try:
-            return cls(**numbers, energy=arrays["energy"], mu=arrays["mu"])
-        except (TypeError, KeyError) as error:
-            raise AnchorError(f"the anchor in {folder} is incomplete: {error}") from error
+
+
+class _AnchorFile(BaseModel):
+    """What stands in anchor.json."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    version: Literal[1] = 1
+    element: str
+    edge: str
+    e0: float
+    shift: float
+    stretch: float
+    gain: float
+    residual: float
+    correlation: float
+    noise: float
+    theory: str
+    temperature: float | None
+    source: str
+
+    @classmethod
+    def numbers(cls) -> list[str]:
+        """Names of the entries that an anchor has too."""
+        return [name for name in cls.model_fields if name != "version"]
 
 
 def newest_anchor(element: str, edge: str) -> FoilAnchor | None:
-    """The anchor of this absorber that was saved last among the user's, or None."""
-    found = user_folder("anchors").glob(f"{element}-{edge}-*/anchor.json")
-    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
-    return None if newest is None else FoilAnchor.load(newest.parent)
+    """The user's anchor of this absorber that was saved last, or None; unreadable ones are passed by."""
+    found = user_folder("anchors", make=False).glob(f"{element}-{edge}-*/anchor.json")
+    for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            return FoilAnchor.load(path.parent)
+        except AnchorError as error:
+            logger.warning("%s", error)
+    return None
 
 
 def common_windows(wanted: Windows, axes: list[Array], e0: float) -> Windows:
     """Normalisation windows that all the axes cover, so that sample and foil are treated alike.
 
-    The wanted windows, cut where a scan is shorter, to 5 eV; a cut window keeps its proportions.
+    The wanted windows, cut to 5 eV where a scan is shorter; a cut window keeps its proportions. The degrees
+    of both fits are settled here too, by larch's rules and the axis with the fewest points.
 
     Parameters
     ----------
     wanted : eV relative to e0, all four given.
-    axes : energy axes (eV) on which the windows must lie.
+    axes : energy axes (eV) on which the windows must lie, each from before to past e0.
     e0 : eV, in the axes' energy.
+
+    Raises
+    ------
+    ValueError : when `wanted` leaves one of the four open.
     """
     if wanted.pre1 is None or wanted.pre2 is None or wanted.norm1 is None or wanted.norm2 is None:
         raise ValueError("a model's windows must be given in full")
     start = max(float(axis[0]) for axis in axes) - e0
     end = min(float(axis[-1]) for axis in axes) - e0
-    pre1 = max(wanted.pre1, 5.0 * np.ceil(start / 5.0))
+    pre1 = max(wanted.pre1, min(5.0 * np.ceil(start / 5.0), -5.0))
+    pre2 = wanted.pre2 * pre1 / wanted.pre1
     norm2 = min(wanted.norm2, 5.0 * np.floor(end / 5.0))
+    norm1 = min(wanted.norm1, norm2 / 2.0)
+    in_pre, in_post = (
+        min(int(np.sum((axis >= e0 + low) & (axis <= e0 + high))) for axis in axes)
+        for low, high in ((pre1, pre2), (norm1, norm2))
+    )
+    nnorm = 0 if in_post < 3 or norm2 - norm1 < 30 else 1 if in_post < 6 or norm2 - norm1 < 300 else 2
     return Windows(
-        pre1=float(pre1),
-        pre2=float(min(wanted.pre2, max(pre1 * wanted.pre2 / wanted.pre1, pre1 * 0.5))),
-        norm1=float(min(wanted.norm1, norm2 / 2.0)),
-        norm2=float(norm2),
+        float(pre1), float(pre2), float(norm1), float(norm2), nnorm=nnorm, npre=1 if in_pre >= 4 else 0
     )
 
 

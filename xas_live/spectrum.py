@@ -108,18 +108,21 @@ class Spectrum:
         energy : (n,) eV.
         counts : channels by name, from i0, it, ir, iff, each (n,).
         mode : default: ready mu if given, else transmission if `it` is there, else fluorescence.
-        mu, reference : (n,) ready-made, used instead of counts.
+        mu : (n,) ready-made, for mode "mu".
+        reference : (n,) ready-made, used instead of it and ir.
         dark : offset of each channel, subtracted first (same unit as the channel).
 
         Raises
         ------
-        ValueError : when the channels that the mode needs are missing, or lengths differ.
+        ValueError : when the channels that the mode needs are missing, lengths differ, or a name is unknown.
         """
         known = ("i0", "it", "ir", "iff")
         unknown = sorted(set(counts) - set(known))
         if unknown:
             raise ValueError(f"unknown channels {unknown}: use {', '.join(known)}")
         dark = dark or {}
+        if strange := sorted(set(dark) - set(known)):
+            raise ValueError(f"dark offsets of unknown channels {strange}: use {', '.join(known)}")
         channels = {k: _column(k, v) - float(dark.get(k, 0.0)) for k, v in counts.items()}
         if mode is None:
             mode = "mu" if mu is not None else "transmission" if "it" in channels else "fluorescence"
@@ -153,7 +156,7 @@ class Spectrum:
 
 
 def _column(name: str, value: ArrayLike) -> Array:
-    column = np.asarray(value, dtype=np.float64)
+    column = np.array(value, dtype=np.float64)  # a copy: the caller may go on filling the array
     if column.ndim != 1:
         raise ValueError(f"{name} must be one column of numbers, not of shape {column.shape}")
     return column

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from xas_live.analysis import AnalysisConfig, Analyzer, AnalyzerPool
 from xas_live.models.registry import load_model
 from xas_live.simulator import DEMO_PARTICLES, Sample, growth
+from xas_live.spectrum import Spectrum
 
 SAMPLE = Sample({"cuboctahedron_7_3": 1.0}, "au_l3")
 
@@ -74,6 +76,9 @@ def test_a_higher_level_gives_wider_intervals(au, au_anchor, scan_of):
     assert widths == sorted(widths)
     with pytest.raises(ValidationError, match="level"):
         AnalysisConfig(level=0.999)
+    for align in (float("inf"), float("nan"), 80.0):
+        with pytest.raises(ValidationError, match="align"):
+            AnalysisConfig(align=align)
 
 
 def test_temperatures_that_differ_are_flagged(au, au_anchor, scan_of):
@@ -123,3 +128,48 @@ def test_predictions_become_json(au, au_anchor, scan_of):
         }  # fmt: skip
         assert bool(record["values"]) == (record["refused"] is None)
     assert math.isnan(prediction.edge_step) or prediction.edge_step < 0
+
+
+def test_one_analyzer_serves_many_threads(au, au_anchor, scan_of):
+    analyzer = Analyzer(au, au_anchor)
+    scans = [scan_of(s, noise=0.002, seed=i) for i, s in enumerate(growth(8, "au_l3"))]
+    alone = [analyzer.analyze([scan])[0].values["CN1"].value for scan in scans]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda scan: analyzer.analyze([scan])[0].values["CN1"].value, scans * 5))
+    np.testing.assert_allclose(together, alone * 5, atol=1e-4)
+
+
+def test_memory_stays_bounded_over_a_long_session(au, scan_of):
+    analyzer = Analyzer(au, "reference")
+    analyzer.analyze([scan_of(SAMPLE, noise=0.002, seed=i, shift=0.01 * i) for i in range(20)])
+    assert analyzer._operators._bytes == 0
+    assert not analyzer._foils
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels"), [("transmission", ("i0", "it", "ir")), ("fluorescence", ("i0", "iff"))]
+)
+def test_counts_with_dark_offsets_give_mu(mode, channels):
+    energy = np.linspace(11800, 12500, 300)
+    dark = {"i0": 10.0, "it": 20.0, "ir": 5.0, "iff": 3.0}
+    mu, foil = 0.5 + 0.1 * np.sin(energy / 50), 1.0 + 0.1 * np.cos(energy / 50)
+    i0 = np.full(300, 1e5)
+    bare = {"i0": i0, "it": i0 * np.exp(-mu), "ir": i0 * np.exp(-mu - foil), "iff": i0 * mu}
+    counts = {name: bare[name] + dark[name] for name in channels}
+    spectrum = Spectrum.from_counts(energy, counts, dark={name: dark[name] for name in channels})
+    assert spectrum.mode == mode
+    np.testing.assert_allclose(spectrum.mu, mu)
+    if mode == "transmission":
+        np.testing.assert_allclose(spectrum.reference, foil)
+
+
+def test_channels_that_do_not_go_together_are_refused():
+    energy = np.arange(100.0)
+    with pytest.raises(ValueError, match="needs channels i0 and it"):
+        Spectrum.from_counts(energy, {"i0": energy}, mode="transmission")
+    with pytest.raises(ValueError, match="unknown channels"):
+        Spectrum.from_counts(energy, {"I9": energy})
+    with pytest.raises(ValueError, match="dark"):
+        Spectrum.from_counts(energy, {"i0": energy, "it": energy}, dark={"I0": 3.0})
+    with pytest.raises(ValueError, match="one length"):
+        Spectrum(energy=energy, mu=energy[:-1])

@@ -8,10 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from xas_live.analysis import AnalysisConfig, Analyzer
-from xas_live.anchor import AnchorError, FoilAnchor, newest_anchor
+from xas_live.anchor import AnchorError, FoilAnchor, common_windows, newest_anchor
+from xas_live.models.bundle import Bundle
 from xas_live.models.registry import load_model
+from xas_live.reduction.normalize import Windows
+from xas_live.reduction.quality import half_rise
 from xas_live.simulator import Sample
 from xas_live.sources.files import read_file
 from xas_live.sources.replay import spectra_of
@@ -54,11 +59,66 @@ def test_a_broken_or_newer_anchor_is_refused_with_the_reason(au_anchor, tmp_path
     folder = au_anchor.save(tmp_path / "a")
     numbers = json.loads((folder / "anchor.json").read_text())
     (folder / "anchor.json").write_text(json.dumps(numbers | {"version": 99}))
-    with pytest.raises(AnchorError, match="version 99"):
+    with pytest.raises(AnchorError, match="version"):
         FoilAnchor.load(folder)
     (folder / "anchor.json").write_text(json.dumps({"version": 1}))
-    with pytest.raises(AnchorError, match="incomplete"):
+    with pytest.raises(AnchorError, match="element"):
         FoilAnchor.load(folder)
+    for text in ("[1]", '{"version": 1', json.dumps(numbers | {"shift": "abc"})):
+        (folder / "anchor.json").write_text(text)
+        with pytest.raises(AnchorError, match="no anchor can be read"):
+            FoilAnchor.load(folder)
+
+
+def test_an_unreadable_anchor_is_passed_by(au_anchor, monkeypatch, tmp_path):
+    monkeypatch.setenv("XAS_LIVE_HOME", str(tmp_path / "none yet"))
+    assert newest_anchor("Au", "L3") is None
+    assert not (tmp_path / "none yet").exists()
+    au_anchor.save()
+    broken = tmp_path / "none yet" / "anchors" / "Au-L3-broken"
+    broken.mkdir()
+    (broken / "anchor.json").write_text("{")
+    assert newest_anchor("Au", "L3").sha256 == au_anchor.sha256
+
+
+def test_an_anchor_of_another_theory_is_fitted_anew(au, au_anchor, scan_of):
+    tensors = dict(au.tensors)
+    tensors["theory_energy"] = tensors["theory_energy"] + 1.0
+    other = Bundle(au.card, tensors, "")
+    again = au_anchor.for_bundle(other)
+    assert again.shift == pytest.approx(au_anchor.shift - 1.0, abs=0.2)
+    assert au_anchor.for_bundle(au) is au_anchor
+
+
+def test_where_the_foil_comes_from_does_not_change_predictions_nor_their_identity(au_anchor):
+    assert replace(au_anchor, source="elsewhere", noise=0.1).sha256 == au_anchor.sha256
+    assert replace(au_anchor, shift=9.0).sha256 != au_anchor.sha256
+
+
+def test_a_noisy_foil_is_flagged(au, scan_of):
+    anchor = FoilAnchor.fit(scan_of(None, noise=0.01, reference=None), au)
+    (prediction,) = Analyzer(au, anchor).analyze([scan_of(Sample({"cuboctahedron_7_3": 1.0}, "au_l3"))])
+    assert "noisy_foil" in prediction.flags
+
+
+def test_an_edge_above_the_foils_is_flagged_and_that_of_bare_metal_is_not():
+    pt = load_model("pt-l3")
+    grid = pt.grid
+    theory = np.interp(grid, pt.array("theory_energy"), pt.array("theory_bulk"))
+    assert half_rise(grid - 0.3, theory) == pytest.approx(half_rise(grid, theory) - 0.3)
+    assert 0.1 <= float(pt.array("edge_rise_limit")[0]) < 0.25
+
+
+@settings(deadline=None, max_examples=60)
+@given(start=st.floats(-400, -20), end=st.floats(92, 1500), step=st.floats(0.5, 12))
+def test_windows_fit_into_any_scan(start, end, step):
+    axis = 11919.0 + np.arange(start, end, step)
+    if axis[-1] < 11919 + 90:
+        return
+    long = 11919.0 + np.arange(-500.0, 2000.0, 1.0)
+    windows = common_windows(Windows(-150, -50, 75, 600), [axis, long], 11919.0)
+    assert start - 5 <= windows.pre1 < windows.pre2 < 0 < windows.norm1 < windows.norm2 <= end
+    assert windows == common_windows(Windows(-150, -50, 75, 600), [long, axis], 11919.0)
 
 
 def test_foils_that_do_not_fit_are_refused_with_the_reason(au, scan_of):
@@ -83,7 +143,7 @@ def test_foils_that_do_not_fit_are_refused_with_the_reason(au, scan_of):
 
 
 def test_an_anchor_of_another_metal_is_refused(au_anchor):
-    with pytest.raises(ValueError, match="a Au L3 anchor does not fit pt-l3"):
+    with pytest.raises(ValueError, match="a Au L3 foil cannot anchor pt-l3"):
         Analyzer(load_model("pt-l3"), au_anchor)
 
 

@@ -6,18 +6,19 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
+from xas_live.analysis import Analyzer
 from xas_live.models import registry
 from xas_live.models.bundle import Bundle, ModelError
 from xas_live.models.document import document
 from xas_live.models.domain import domain_p_value, fit_domain
 from xas_live.models.networks import init_mlp, mlp
-from xas_live.models.uncertainty import conformal_quantile
+from xas_live.models.uncertainty import conformal_rank, fit_intervals, half_width
 
 
 @pytest.mark.parametrize("name", ["au-l3", "pd-k", "pt-l3"])
@@ -53,6 +54,12 @@ def test_models_that_cannot_be_had_say_why(tmp_path, au):
     (folder / "card.json").write_text(json.dumps(card))
     with pytest.raises(ModelError, match=r"layer0.weight.*its card asks for \(3, "):
         registry.load_model(folder)
+    card["network"]["members"] = 10
+    (folder / "card.json").write_text(json.dumps(card))
+    few = {k: v for k, v in au.tensors.items() if not k.startswith(("theory", "domain"))}
+    save_file(few, folder / "weights.safetensors")
+    with pytest.raises(ModelError, match="lack theory_energy, theory_bulk, domain_mean"):
+        registry.load_model(folder)
     (folder / "weights.safetensors").write_bytes(b"not tensors")
     with pytest.raises(ModelError, match="cannot be read"):
         registry.load_model(folder)
@@ -76,18 +83,29 @@ def test_stacked_members_equal_single_networks():
         torch.testing.assert_close(together[i], h)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=15)
 @given(seed=st.integers(0, 1000), level=st.sampled_from([0.7, 0.8, 0.9]))
-def test_conformal_intervals_cover_new_draws_at_their_level(seed, level):
+def test_intervals_cover_new_particles_of_every_size_at_their_level(seed, level):
     generator = torch.Generator().manual_seed(seed)
-    scores = torch.rand((200, 1), generator=generator).sort(dim=0).values
-    # scores are uniform, so the coverage of new draws is the quantile itself
-    assert abs(conformal_quantile(scores, level).item() - level) < 5 * np.sqrt(level * (1 - level) / 200)
+
+    def draw(n):
+        predicted = 5 + 7 * torch.rand(n, generator=generator)
+        spread = 0.1 * torch.rand((n, 2), generator=generator)
+        error = (13 - predicted)[:, None] * 0.1 * torch.randn((n, 2), generator=generator)
+        return error, spread, predicted
+
+    tensors = fit_intervals(*draw(2000))
+    assert tensors["calibration_scores"].shape == (4, 500, 2)
+    error, spread, predicted = draw(4000)
+    inside = (error.abs() <= half_width(tensors, spread, predicted, level)).float()
+    for small, large in ((5, 7), (7, 9), (9, 12)):
+        of = (predicted > small) & (predicted < large)
+        assert abs(inside[of].mean().item() - level) < 0.07
 
 
 def test_a_calibration_set_too_small_for_the_level_is_refused():
     with pytest.raises(ValueError, match=r"at most 0\.909"):
-        conformal_quantile(torch.rand(10, 1).sort(dim=0).values, 0.95)
+        conformal_rank(10, 0.95)
 
 
 def test_the_domain_holds_its_false_alarms_and_sees_what_is_new():
@@ -122,3 +140,25 @@ def test_the_page_of_models_says_what_the_cards_say():
     assert page.read_text(encoding="utf-8") == document(bundles), (
         "run: xas-live models document > docs/models.md"
     )
+
+
+def test_an_altered_model_does_not_cost_the_others(tmp_path, monkeypatch):
+    shutil.copytree(registry.SHIPPED_FOLDER, tmp_path / "models")
+    monkeypatch.setattr(registry, "SHIPPED_FOLDER", tmp_path / "models")
+    (tmp_path / "models" / "pt-l3" / "weights.safetensors").write_bytes(b"altered")
+    registry._shipped.cache_clear()
+    registry._by_absorber.cache_clear()
+    try:
+        assert registry.find_model("Au", "L3") == "au-l3"
+        registry.load_model("au-l3")
+        with pytest.raises(ModelError, match="pt-l3: card or weights were altered"):
+            registry.load_model("pt-l3")
+    finally:
+        registry._shipped.cache_clear()
+        registry._by_absorber.cache_clear()
+
+
+def test_a_model_of_another_kind_is_refused(au):
+    card = au.card.model_copy(update={"input": au.card.input.model_copy(update={"kind": "chi"})})
+    with pytest.raises(ModelError, match="takes chi and gives scalars"):
+        Analyzer(Bundle(card, au.tensors, ""))

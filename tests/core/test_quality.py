@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_a_good_scan_passes(analyze, good):
         (lambda s: replace(s, mu=np.random.default_rng(1).standard_normal(len(s))), "edge"),
         (lambda s: replace(s, energy=s.energy - 355.0, element=None, edge=None), "wrong element or edge"),
         (lambda s: replace(s, element="Pt"), "the sample is Pt"),
-        (lambda s: replace(s, edge="L2"), "the edge is L2"),
+        (lambda s: replace(s, edge="L2"), "the sample is Au L2"),
     ],
 )
 def test_what_is_wrong_is_named(analyze, good, break_it, reason):
@@ -122,3 +123,80 @@ def test_nothing_that_can_be_put_in_raises(analyze, numbers):
     values = np.array(numbers, dtype=float)
     prediction = analyze(Spectrum(energy=values, mu=values[::-1]))
     assert prediction.refused
+
+
+def test_a_gap_in_the_reference_of_a_descending_scan_is_mended(analyze, good):
+    reference = good.reference.copy()
+    reference[100] = np.nan
+    down = replace(good, energy=good.energy[::-1], mu=good.mu[::-1], reference=reference[::-1])
+    prediction = analyze(down)
+    assert {"unsorted", "bad_points"} <= set(prediction.flags)
+    assert "bad_reference" not in prediction.flags
+    assert prediction.values["CN1"].value == pytest.approx(analyze(good).values["CN1"].value, abs=0.02)
+
+
+@pytest.mark.parametrize("step", [0.05, 0.1])
+def test_dense_noisy_scans_are_analysed(analyze, good, step):
+    rng = np.random.default_rng(0)
+    energy = np.arange(good.energy[0], good.energy[-1], step)
+    mu = np.interp(energy, good.energy, good.mu) + 0.01 * rng.standard_normal(len(energy))
+    prediction = analyze(Spectrum(energy=energy, mu=mu, element="Au", edge="L3"))
+    assert prediction.refused is None
+    assert prediction.values["CN1"].value == pytest.approx(analyze(good).values["CN1"].value, abs=0.6)
+
+
+def test_a_dense_scan_that_ends_with_the_grid_costs_no_more(analyze, good):
+    energy = np.arange(good.energy[0], 12010.5, 0.02)
+    mu = np.interp(energy, good.energy, good.mu)
+    began = time.process_time()
+    assert analyze(Spectrum(energy=energy, mu=mu, element="Au", edge="L3")).refused is None
+    assert time.process_time() - began < 10.0  # 14,000 points; a matrix of all of them would take minutes
+
+
+def test_energies_that_dwell_before_the_scan_are_one_point(analyze, good):
+    dwell = good.energy[0] + 1e-5 * np.random.default_rng(0).standard_normal(400)
+    energy, mu = np.concatenate([dwell, good.energy]), np.concatenate([np.full(400, good.mu[0]), good.mu])
+    assert analyze(Spectrum(energy=energy, mu=mu, element="Au", edge="L3")).refused is None
+
+
+def test_a_glitch_is_flagged(analyze, good):
+    mu = good.mu.copy()
+    mu[np.searchsorted(good.energy, 11940.0)] += 0.1
+    assert "glitch" in analyze(replace(good, mu=mu)).flags
+    assert "glitch" not in analyze(good).flags
+
+
+@pytest.mark.parametrize("scale", [1e-13, 1e-6, 1e6])
+def test_mu_may_have_any_scale(analyze, good, scale):
+    prediction = analyze(replace(good, mu=scale * good.mu))
+    assert prediction.values["CN1"].value == pytest.approx(analyze(good).values["CN1"].value, abs=1e-3)
+
+
+def test_fluorescence_says_that_self_absorption_is_not_corrected(analyze, good):
+    i0 = np.linspace(1.1e6, 1e6, len(good))
+    prediction = analyze(
+        Spectrum.from_counts(good.energy, {"i0": i0, "iff": good.mu * i0}, element="Au", edge="L3")
+    )
+    assert "self_absorption_uncorrected" in prediction.flags
+
+
+def test_noise_is_flagged(analyze, good):
+    mu = good.mu + 0.04 * np.random.default_rng(0).standard_normal(len(good))
+    assert "noisy" in analyze(replace(good, mu=mu)).flags
+
+
+@pytest.mark.parametrize("start", [-150, -100, -60, -45, -30])
+def test_a_short_pre_edge_changes_little(analyze, good, start):
+    sloped = replace(good, mu=good.mu - 1.5e-3 * (good.energy - 11919.0), reference=None)
+    whole = analyze(sloped).values["CN1"].value
+    part = sloped.energy > 11919 + start
+    cut = replace(sloped, energy=sloped.energy[part], mu=sloped.mu[part])
+    assert analyze(cut).values["CN1"].value == pytest.approx(whole, abs=0.3)
+
+
+@pytest.mark.parametrize(("end", "flagged"), [(600, False), (200, False), (140, True), (100, True)])
+def test_a_short_post_edge_changes_little_and_is_flagged(analyze, good, end, flagged):
+    part = good.energy < 11919 + end
+    prediction = analyze(replace(good, energy=good.energy[part], mu=good.mu[part], reference=None))
+    assert prediction.values["CN1"].value == pytest.approx(analyze(good).values["CN1"].value, abs=0.4)
+    assert ("short_range" in prediction.flags) == flagged

@@ -10,7 +10,7 @@ import torch
 
 import xas_live.training
 from xas_live.models.registry import load_model
-from xas_live.training.build import build_bundle
+from xas_live.training.build import build_bundle, used_sites
 from xas_live.training.recipe import Nuisances, RecipeError, read_recipe
 from xas_live.training.simulate import Mixtures, Simulator, fcc_particles
 from xas_live.training.sites import SiteLibrary, extend_below
@@ -33,13 +33,15 @@ def recipe():
 def test_folds_keep_environments_apart(library, recipe):
     particles = fcc_particles(library, recipe.structures.left_out)
     fold = site_folds(particles, len(library.cn), library.bulk_site, recipe.folds)
+    used = np.isin(np.arange(len(fold)), used_sites(particles))
     tested = 0
     for k in range(recipe.folds):
-        held = held_out_particles(particles, fold, k)
-        seen = {s for p in particles for s in p.sites if fold[s] not in (k, -1)}
-        for particle in held:
-            assert not set(particle.sites) - {library.bulk_site} & seen
-        tested += len(held)
+        training = Mixtures.of(library, particles, used & (fold != k), recipe.structures)
+        drawn = training.draw(3000, np.random.default_rng(k)).any(axis=0)
+        for particle in held_out_particles(particles, fold, k):
+            assert not drawn[np.setdiff1d(particle.sites, library.bulk_site)].any()
+            tested += 1
+        assert drawn[used & (fold != k)].mean() > 0.95
     assert fold[library.bulk_site] == -1
     assert tested > 300
 
@@ -116,6 +118,9 @@ def test_a_recipe_becomes_a_bundle_that_learned(tmp_path):
         ("noise = 0.01", 'noise = "loud"', "nuisances.noise = 'loud'"),
         ("folds = 5", "floods = 5", "floods"),
         ("folds = 5", "folds = ", "not valid TOML"),
+        ("members = 10", "members = 3", "members = 3 are fewer than folds = 5"),
+        ("random_sites = 0.35", "random_sites = 0.9", "over 1"),
+        ("mismatch_length = 4.0", "mismatch_length = 0.0", "mismatch_length"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_the_entry(tmp_path, old, new, said):

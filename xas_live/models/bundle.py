@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,9 @@ class Bundle:
     card : what the model is.
     tensors : network weights (`layer*`), input and target scaling, and what stands beside the weights:
         `theory_energy`, `theory_bulk` (eV, and the bulk's theoretical spectrum), `train_mean`,
-        `train_covariance` of network inputs, `calibration_scores`, `scale_floor`, the `domain_*` tensors,
-        and the particle table `particle_cn`, `particle_atoms`.
+        `train_covariance` of network inputs, `calibration_scores`, `calibration_edges` and `scale_floor` (by
+        predicted size), `edge_rise_limit` (eV), the `domain_*` tensors, `bulk_r1` (Å), and the particle table
+        `particle_cn`, `particle_atoms`.
     sha256 : over card and weights.
     folder : where it was read from, or None.
     """
@@ -63,6 +65,14 @@ class Bundle:
         """The stacked weights alone."""
         return {k: v for k, v in self.tensors.items() if k.startswith("layer")}
 
+    @cached_property
+    def theory_sha256(self) -> str:
+        """Hash of the theoretical foil: an anchor belongs to it."""
+        digest = hashlib.sha256()
+        for name in ("theory_energy", "theory_bulk"):
+            digest.update(self.array(name).tobytes())
+        return digest.hexdigest()
+
     def array(self, name: str) -> Array:
         """A stored tensor as float64 numpy."""
         return np.asarray(self.tensors[name].double().numpy())
@@ -74,10 +84,19 @@ class Bundle:
             "input_scale": (g,),
             "target_mean": (t,),
             "target_scale": (t,),
-            "scale_floor": (t,),
             "train_mean": (g,),
             "train_covariance": (g, g),
+            "edge_rise_limit": (1,),
+            "bulk_r1": (1,),
         }
+        free = (
+            "theory_energy", "theory_bulk", "calibration_scores", "calibration_edges", "scale_floor",
+            "domain_mean", "domain_components", "domain_variances", "domain_reference", "domain_edges",
+            "particle_cn", "particle_atoms",
+        )  # fmt: skip
+        missing = [name for name in free if name not in self.tensors]
+        if missing:
+            raise ModelError(f"model {card.name}: its weights lack {', '.join(missing)}")
         for i, (n_in, n_out) in enumerate(layer_sizes(g, card.network.hidden, t)):
             expected[f"layer{i}.weight"] = (card.network.members, n_in, n_out)
             expected[f"layer{i}.bias"] = (card.network.members, 1, n_out)
@@ -106,16 +125,26 @@ class Bundle:
         for name in (CARD, WEIGHTS):
             if not (folder / name).is_file():
                 raise ModelError(f"{folder} is no model bundle: {name} is missing")
-        try:
-            card = Card.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
-        except ValidationError as error:
-            raise ModelError(f"{folder / CARD} is not a valid card: {error}") from error
+        card = read_card(folder)
         try:
             stored = load_file(folder / WEIGHTS)
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{folder / WEIGHTS} cannot be read: {error}") from error
         tensors = {k: v.float() if v.dtype == torch.float16 else v for k, v in stored.items()}
         return cls(card=card, tensors=tensors, sha256=bundle_sha256(folder), folder=folder)
+
+
+def read_card(folder: Path) -> Card:
+    """The card of the bundle in `folder`.
+
+    Raises
+    ------
+    ModelError : when there is none, or it is not valid.
+    """
+    try:
+        return Card.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        raise ModelError(f"{folder / CARD} is not a valid card: {error}") from error
 
 
 def bundle_sha256(folder: Path) -> str:

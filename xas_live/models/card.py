@@ -93,9 +93,10 @@ class Accuracy(_Strict):
     Attributes
     ----------
     mae, bias : mean absolute and mean error, by target.
-    coverage : share of particles inside their interval of `level`, by target; the quantile that made the
-        interval came from the other folds' particles.
-    half_width : mean half width of that interval, by target.
+    coverage : mean over particles of the share of their simulated measurements inside the interval of
+        `level`, by target; floor and quantile of these intervals came from the other folds' particles.
+    coverage_by_size : the same for particles of so many neighbours, as "CN1 6.5 to 8 (14 particles)".
+    half_width : mean half width of the shipped interval, by target.
     particles, folds : how many there were.
     conditions : the nuisances of the simulated measurement, in words.
     """
@@ -103,6 +104,7 @@ class Accuracy(_Strict):
     mae: dict[str, float]
     bias: dict[str, float]
     coverage: dict[str, float]
+    coverage_by_size: dict[str, dict[str, float]]
     half_width: dict[str, float]
     level: float
     particles: int
@@ -153,6 +155,7 @@ class Card(_Strict):
         """Of the first absorber."""
         return self.absorbers[0].edge
 
-    def speaks_of(self, element: str | None, edge: str | None) -> bool:
-        """Whether the model was made for this absorber and edge."""
-        return any(a.element == element and a.edge == edge for a in self.absorbers)
+    def absorber_of(self, element: str | None, edge: str | None) -> Absorber | None:
+        """The model's absorber of this element and edge; where one is None, the first that fits the other."""
+        fitting = (a for a in self.absorbers if element in (None, a.element) and edge in (None, a.edge))
+        return next(fitting, None)

@@ -48,13 +48,22 @@ def _section(bundle: Bundle) -> str:
         lines += [
             f"Measured on {a.particles} particles, {a.folds} folds; {a.conditions}.",
             "",
-            f"| target | range | mean absolute error | bias | {a.level:.0%} coverage | half width |",
-            "|---|---|---|---|---|---|",
+            "| target | range | mean absolute error | bias | half width of the interval |",
+            "|---|---|---|---|---|",
             *(
                 f"| {t.name}, {t.description} | {t.minimum:g} to {t.maximum:g} {t.unit} | "
-                f"{a.mae[t.name]:.3f} | {a.bias[t.name]:+.3f} | {a.coverage[t.name]:.1%} | "
-                f"{a.half_width[t.name]:.2f} |"
+                f"{a.mae[t.name]:.3f} | {a.bias[t.name]:+.3f} | {a.half_width[t.name]:.2f} |"
                 for t in card.targets
+            ),
+            "",
+            f"Coverage of {a.level:.0%} intervals made from the particles of other folds alone, whose",
+            "environments are others again (they are wider than the shipped ones):",
+            "",
+            f"| particles | {' | '.join(t.name for t in card.targets)} |",
+            f"|---|{'---|' * len(card.targets)}",
+            *(
+                f"| {size} | {' | '.join(f'{of[t.name]:.0%}' for t in card.targets)} |"
+                for size, of in {**a.coverage_by_size, "all": a.coverage}.items()
             ),
             "",
         ]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from xas_live.models.bundle import Bundle, ModelError, bundle_sha256
+from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "9a0f53a39163effbc50b9b6e39e353106b249cce337c4b33248acc6ec88f4ab6",
-    "pd-k": "1df63029e6fbf05737cc67a5daba68cfed8dee4c0e7dbeb24ab604111709dc12",
-    "pt-l3": "efb37475b21497534fae98ca9503bfb33484fffbd6f95bc3ee57bcc1e932a2e3",
+    "au-l3": "c1ba28ead281bcdc5de6d1a57d5c8c5c5b6703e0f73053d38c8fd800a7dc4101",
+    "pd-k": "156038bd331ea00ebf9532b5099e705daf73976ae0e2c8ac2dc938f1f32843dd",
+    "pt-l3": "35a3cde42a5ca3fa6b864c60333e43aa342fbe8ebef760b9eee18d8def9b03b6",
 }
 
 
@@ -65,10 +65,15 @@ def _by_absorber() -> dict[tuple[str, str], str]:
     return {
         (absorber.element, absorber.edge): name
         for name in available_models()
-        for absorber in _shipped(name).card.absorbers
+        for absorber in read_card(SHIPPED_FOLDER / name).absorbers
     }
 
 
 def find_model(element: str | None, edge: str | None) -> str | None:
-    """Name of the shipped model for an absorber and edge, or None."""
+    """Name of the shipped model for an absorber and edge, or None.
+
+    Raises
+    ------
+    ModelError : when a shipped card cannot be read.
+    """
     return _by_absorber().get((element or "", edge or ""))

@@ -1,9 +1,11 @@
-"""Intervals by split-conformal prediction, normalised by the ensemble's spread.
+"""Intervals by split-conformal prediction, normalised by the ensemble's spread, at the predicted size.
 
-The nonconformity score of a particle is |truth - prediction| / scale, with scale² = spread² + floor². The
-interval at level L is prediction ± q scale, with q the ⌈(n + 1) L⌉-th smallest of the n calibration scores
-(Papadopoulos et al., Proc. ECML 2002; Lei et al., J. Am. Stat. Assoc. 113, 1094, 2018). The calibration
-particles' environments were unknown to the network that predicted them.
+The nonconformity score of a calibration particle is |truth - prediction| / scale, with scale² = spread² +
+floor². The interval at level L is prediction ± q scale, with q the ⌈(n + 1) L⌉-th smallest of the n scores
+(Papadopoulos et al., Proc. ECML 2002; Lei et al., J. Am. Stat. Assoc. 113, 1094, 2018). Scores and floor are
+those of particles of like predicted size (Mondrian: Vovk et al., "Algorithmic Learning in a Random World",
+2005), so that small particles get intervals of their own. The calibration particles' environments were
+unknown to the networks that predicted them.
 """
 
 from __future__ import annotations
@@ -13,38 +15,82 @@ from statistics import NormalDist
 
 import torch
 
+Tensors = dict[str, torch.Tensor]
 
-def conformal_scale(spread: torch.Tensor, floor: torch.Tensor) -> torch.Tensor:
-    """Scale of the scores: spread (batch, targets) with a floor (targets,) under it."""
-    return torch.sqrt(spread**2 + floor**2)
+BINS = 4  # of predicted size, with equally many calibration particles each
 
 
-def conformal_quantile(scores: torch.Tensor, level: float) -> torch.Tensor:
-    """Quantile of calibration scores that covers new particles at `level`.
+def fit_intervals(
+    error: torch.Tensor, spread: torch.Tensor, predicted: torch.Tensor, bins: int = BINS
+) -> Tensors:
+    """Scores and floors by predicted size.
 
     Parameters
     ----------
-    scores : (n, targets), sorted ascending along n.
-    level : nominal coverage, between 0 and 1.
+    error, spread : (n, targets) of calibration particles: prediction less truth, and the ensemble's spread.
+    predicted : (n,) the first target as predicted.
+    bins : number of ranges of it.
 
     Returns
     -------
-    (targets,)
+    `calibration_scores` (bins, n/bins, targets) ascending, `calibration_edges` (bins - 1,), and `scale_floor`
+    (bins, targets): the errors' robust standard deviation. The members share what they cannot know (noise,
+    disorder against contraction), so their spread alone would be too sure of itself where they agree.
+    """
+    order = predicted.argsort()
+    size = len(order) // bins
+    scores, floors, edges = [], [], []
+    for i in range(bins):
+        rows = order[i * size : (i + 1) * size]
+        floor = 1.4826 * error[rows].abs().median(0).values
+        scores.append((error[rows].abs() / _scale(spread[rows], floor)).sort(dim=0).values)
+        floors.append(floor)
+        edges.append(predicted[rows[-1]])
+    return {
+        "calibration_scores": torch.stack(scores),
+        "calibration_edges": torch.stack(edges[:-1]) if bins > 1 else predicted.new_empty(0),
+        "scale_floor": torch.stack(floors),
+    }
+
+
+def half_width(tensors: Tensors, spread: torch.Tensor, predicted: torch.Tensor, level: float) -> torch.Tensor:
+    """Half widths of the intervals, (batch, targets).
+
+    Parameters
+    ----------
+    tensors : as `fit_intervals` gives them.
+    spread : (batch, targets); predicted : (batch,).
+    level : nominal coverage.
 
     Raises
     ------
     ValueError : when the calibration set is too small for the level.
     """
-    n = scores.shape[0]
+    rank = conformal_rank(tensors["calibration_scores"].shape[1], level)
+    bins = torch.bucketize(predicted.contiguous(), tensors["calibration_edges"])
+    return tensors["calibration_scores"][bins, rank] * _scale(spread, tensors["scale_floor"][bins])
+
+
+def conformal_rank(n: int, level: float) -> int:
+    """Index of the score, among n ascending ones, that covers new particles at `level`.
+
+    Raises
+    ------
+    ValueError : when n is too small for the level.
+    """
     rank = math.ceil((n + 1) * level)
     if not 0 < level < 1 or rank > n:
         raise ValueError(
-            f"intervals of level {level} cannot be had from {n} calibration particles: "
+            f"intervals of level {level} cannot be had from {n} calibration particles of each size: "
             f"choose a level of at most {n / (n + 1):.3f}"
         )
-    return scores[rank - 1]
+    return rank - 1
 
 
 def gaussian_quantile(level: float) -> float:
     """Half width, in standard deviations, of a Gaussian's central interval of this level."""
     return NormalDist().inv_cdf(0.5 + level / 2.0)
+
+
+def _scale(spread: torch.Tensor, floor: torch.Tensor) -> torch.Tensor:
+    return torch.sqrt(spread**2 + floor**2)

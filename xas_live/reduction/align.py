@@ -26,8 +26,8 @@ class AlignmentError(ValueError):
 def reference_shift(energy: Array, reference: Array, foil_energy: Array, foil_mu: Array, e0: float) -> Shift:
     """Shift at which the reference's edge lies on the foil's, whatever their scale and offset.
 
-    The squared correlation of both over -25 to 45 eV around the edge is searched from -12 to 12 eV and
-    refined to about a meV.
+    Their correlation over -25 to 45 eV around the edge, a straight background aside, is searched from -12 to
+    12 eV and refined to 5 meV.
 
     Parameters
     ----------
@@ -47,13 +47,16 @@ def reference_shift(energy: Array, reference: Array, foil_energy: Array, foil_mu
         raise AlignmentError(
             f"the reference from {energy[0]:.0f} to {energy[-1]:.0f} eV does not span the edge at {e0:.0f} eV"
         )
+    # The reference may lie on any slope; the foil's share of it is taken out with it.
+    line = np.linalg.qr(np.vander(x - x.mean(), 2))[0]
     foil = np.interp(x, foil_energy, foil_mu)
-    foil = (foil - foil.mean()) / foil.std()
+    foil = foil - line @ (line.T @ foil)
+    foil /= np.sqrt(foil @ foil)
 
     def likeness(shifts: Array) -> Array:
         moved = np.interp(x + shifts[:, None], energy, reference)
-        moved = moved - moved.mean(axis=1, keepdims=True)
-        return np.asarray((moved @ foil) / (np.sqrt((moved**2).sum(axis=1) * len(x)) + 1e-300))
+        moved = moved - (moved @ line) @ line.T
+        return np.asarray((moved @ foil) / (np.sqrt((moved**2).sum(axis=1)) + 1e-300))
 
     shifts = np.arange(-WIDEST, WIDEST + 0.1, 0.5)
     best = 0.0

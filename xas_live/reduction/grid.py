@@ -38,8 +38,11 @@ def resampling_matrix(energy: Array, points: Array) -> Array:
     local = energy[first:last]
     average = _cell_averages(local, points)
     knots = average @ local
-    if knots[0] > points[0] or knots[-1] < points[-1]:
-        average, knots = np.eye(len(local)), local
+    for end, reaches in ((0, knots[0] <= points[0]), (-1, knots[-1] >= points[-1])):
+        if not reaches:  # the outermost cell's mean lies inside the points: its raw end takes its place
+            average[end] = 0.0
+            average[end, end] = 1.0
+            knots[end] = local[end]
     matrix = np.zeros((len(points), len(energy)))
     matrix[:, first:last] = spline_matrix(knots, points) @ average
     return matrix

@@ -30,6 +30,7 @@ class Windows:
     pre1, pre2 : range of the pre-edge line.
     norm1, norm2 : range of the post-edge polynomial.
     nnorm : its degree, 0 to 5.
+    npre : degree of the pre-edge fit, 1 for a line or 0 for a constant; None lets larch's rule decide.
     """
 
     pre1: float | None = None
@@ -37,6 +38,7 @@ class Windows:
     norm1: float | None = None
     norm2: float | None = None
     nnorm: int | None = None
+    npre: int | None = None
 
 
 class FitRanges(NamedTuple):
@@ -72,7 +74,9 @@ def settle_windows(energy: Array, e0: float, windows: Windows) -> FitRanges:
     pre1 = max(pre1, energy[0] - e0)
     pre2 = 0.5 * pre1 if pre2 is None else pre2
     pre1, pre2 = min(pre1, pre2), max(pre1, pre2)
-    npre = 0 if _at_or_below(energy - e0, pre2) - _at_or_below(energy - e0, pre1) < 3 else 1
+    npre = windows.npre
+    if npre is None:
+        npre = 0 if _at_or_below(energy - e0, pre2) - _at_or_below(energy - e0, pre1) < 3 else 1
 
     end = energy[-1] - e0
     norm2 = 5.0 * round(end / 5.0) if norm2 is None else norm2
@@ -171,10 +175,14 @@ class NormalizationOperator:
         return Normalized(norm / edge_step[:, None], flat / edge_step[:, None], edge_step)
 
     def flat(self, mu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Flattened spectra, (batch, points), and signed edge steps, (batch,): the hot path."""
+        """Flattened spectra, (batch, points), and signed edge steps, (batch,): the hot path.
+
+        Steps of any size divide; where there is none at all the spectrum is left as it is.
+        """
         values, fitted, shapes = self._parts(mu)
         edge_step = fitted[:, -1]
-        return torch.addmm(values, fitted, shapes) / edge_step.abs().clamp_min(1e-12)[:, None], edge_step
+        divisor = torch.where(edge_step == 0, 1.0, edge_step.abs())
+        return torch.addmm(values, fitted, shapes) / divisor[:, None], edge_step
 
     def _parts(self, mu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """mu at the points, fitted coefficients (the last is the edge step), and their shapes."""
@@ -221,18 +229,20 @@ class OperatorCache:
         self._lock = Lock()
 
     def get(self, key: Hashable, build: Callable[[], NormalizationOperator]) -> NormalizationOperator:
-        """The operator stored under `key`, built first if need be."""
+        """The operator stored under `key`, built first if need be (outside the lock: others go on)."""
         with self._lock:
-            operator = self._operators.get(key)
-            if operator is None:
-                operator = self._operators[key] = build()
-                self._bytes += operator.nbytes
-                while self._bytes > self.max_bytes and len(self._operators) > 1:
-                    _, oldest = self._operators.popitem(last=False)
-                    self._bytes -= oldest.nbytes
-            else:
+            if key in self._operators:
                 self._operators.move_to_end(key)
-            return operator
+                return self._operators[key]
+        operator = build()
+        with self._lock:
+            if key not in self._operators:
+                self._operators[key] = operator
+                self._bytes += operator.nbytes
+            while self._bytes > self.max_bytes and len(self._operators) > 1:
+                _, oldest = self._operators.popitem(last=False)
+                self._bytes -= oldest.nbytes
+        return operator
 
 
 def _nearest(array: Array, value: float) -> int:

@@ -10,6 +10,9 @@ from xas_live.reduction.e0 import find_e0
 from xas_live.spectrum import Array, Spectrum
 
 MIN_POINTS = 30
+SAME_ENERGY = 0.003  # eV: points closer than this are one energy, read with jitter
+GLITCH_REACH = 12  # points to either side that tell what is usual
+E0_CELL = 0.5  # eV
 E0_RANGE = 40.0  # eV around the tabulated edge
 BEFORE_EDGE = 20.0  # eV that a sweep must start before the edge
 
@@ -61,33 +64,37 @@ def check(spectrum: Spectrum) -> Checked:
         if bad > max(3, 0.05 * n):
             raise Unusable(f"{bad} of {n} points are not numbers: check the detectors and their dark offsets")
         flags.append("bad_points")
-    reference = spectrum.reference
-    if reference is not None:
-        finite = np.isfinite(reference)
-        if finite[good].mean() < 0.95 or np.ptp(reference[finite]) == 0:
-            reference = None
-            flags.append("bad_reference")
-        elif not finite[good].all():
-            reference = np.interp(energy, energy[finite & good], reference[finite & good])
     energy, mu = energy[good], mu[good]
-    reference = None if reference is None else reference[good]
-
+    reference = None if spectrum.reference is None else spectrum.reference[good]
     if np.any(np.diff(energy) < 0):
         order = np.argsort(energy, kind="stable")
         energy, mu = energy[order], mu[order]
         reference = None if reference is None else reference[order]
         flags.append("unsorted")
-    if np.any(np.diff(energy) == 0):
-        unique, where, count = np.unique(energy, return_inverse=True, return_counts=True)
-        if len(unique) < MIN_POINTS:
-            raise Unusable(f"only {len(unique)} different energies among {n} points")
-        mu = np.bincount(where, mu) / count
-        reference = None if reference is None else np.bincount(where, reference) / count
-        energy = unique
+    if reference is not None:
+        reference, mended = _mend_reference(energy, reference)
+        flags += mended
+    if np.any(np.diff(energy) < SAME_ENERGY):
+        cell = np.concatenate([[0], np.cumsum(np.diff(energy) >= SAME_ENERGY)])
+        count = np.bincount(cell)
+        if len(count) < MIN_POINTS:
+            raise Unusable(f"only {len(count)} different energies among {n} points")
+        energy, mu = np.bincount(cell, energy) / count, np.bincount(cell, mu) / count
+        reference = None if reference is None else np.bincount(cell, reference) / count
         flags.append("repeated_energies")
     if np.ptp(mu) == 0:
         raise Unusable("mu is the same at every energy: is a detector dead?")
     return Checked(energy, mu, reference, tuple(flags))
+
+
+def _mend_reference(energy: Array, reference: Array) -> tuple[Array | None, list[str]]:
+    """The reference with a few missing points filled in, or None when it is beyond that; and the flag."""
+    finite = np.isfinite(reference)
+    if finite.mean() < 0.95 or np.ptp(reference[finite]) == 0:
+        return None, ["bad_reference"]
+    if finite.all():
+        return reference, []
+    return np.interp(energy, energy[finite], reference[finite]), ["bad_points"]
 
 
 def _check_energy(energy: Array) -> None:
@@ -111,7 +118,10 @@ def _check_counts(spectrum: Spectrum) -> None:
         if not finite.size:
             raise Unusable(f"{name} has no numbers")
         if np.ptp(finite) == 0:
-            raise Unusable(f"{name} is {finite[0]:g} at every point: the detector is dead or saturated")
+            raise Unusable(
+                f"{name} is {finite[0]:g} at every point: the detector is dead or saturated "
+                "(if the scan counts to a preset value, give mu ready-made)"
+            )
         negative = float((finite < 0).mean())
         if negative == 1.0 and name == "iff":
             raise Unusable("iff is negative at every point: check its sign and dark offset")
@@ -144,15 +154,32 @@ def locate_edge(energy: Array, mu: Array, expected: float) -> float:
     ------
     Unusable : the edge lies over 40 eV from where it should, or falls.
     """
-    e0 = find_e0(energy, mu)
+    e0 = find_e0(*_coarser(energy, mu))
     if abs(e0 - expected) <= E0_RANGE:
         return e0
-    if abs(find_e0(energy, -mu) - expected) <= E0_RANGE:
-        raise Unusable("the edge falls: are numerator and denominator of mu exchanged?")
+    # Noise or a glitch elsewhere may be steeper than the edge: is there one where it should be?
+    near = np.abs(energy - expected) <= E0_RANGE
+    below, above = near & (energy < expected - 15.0), near & (energy > expected + 15.0)
+    if near.sum() >= MIN_POINTS and below.any() and above.any():
+        rise = np.median(mu[above]) - np.median(mu[below])
+        low, high = np.quantile(mu, [0.05, 0.95])
+        if rise > 0.4 * (high - low):
+            return find_e0(*_coarser(energy[near], mu[near]))
+        if rise < -0.4 * (high - low):
+            raise Unusable("the edge falls: are numerator and denominator of mu exchanged?")
     raise Unusable(
         f"the edge lies at {e0:.0f} eV, the model's at {expected:.0f} eV: wrong element or edge, or an "
         "energy scale far off"
     )
+
+
+def _coarser(energy: Array, mu: Array) -> tuple[Array, Array]:
+    """Averages over cells of half an eV where points lie closer: their noise would drown the derivative."""
+    cell = np.unique(np.floor(energy / E0_CELL), return_inverse=True)[1]
+    count = np.bincount(cell)
+    if len(count) < MIN_POINTS or len(energy) < 1.5 * len(count):
+        return energy, mu
+    return np.bincount(cell, energy) / count, np.bincount(cell, mu) / count
 
 
 def check_range(energy: Array, e0: float, grid: Array) -> None:
@@ -193,13 +220,51 @@ def check_step(edge_step: float, noise: float) -> list[str]:
     ------
     Unusable : no edge, or a falling one.
     """
-    if not np.isfinite(edge_step) or abs(edge_step) < 5.0 * noise:
+    if not np.isfinite(edge_step) or edge_step == 0 or abs(edge_step) < 5.0 * noise:
         raise Unusable(f"no edge: a step of {edge_step:.3g} in noise of {noise:.2g} a point")
     if edge_step < 0:
         raise Unusable(
             f"the edge falls (step {edge_step:.3g}): are numerator and denominator of mu exchanged?"
         )
     return ["noisy"] if noise > 0.02 * edge_step else []
+
+
+def glitches(energy: Array, mu: Array, edge_step: float) -> Array:
+    """Energies (eV) of single points that stand out of the curve through their neighbours.
+
+    Such a point lies off the cubic through its four neighbours by over 3 % of the edge step, and by over ten
+    times what the points around it do.
+
+    Parameters
+    ----------
+    energy, mu : (n,) eV, strictly ascending, and absorption.
+    edge_step : in units of mu.
+    """
+    x, y = energy, mu
+    if len(x) < 2 * GLITCH_REACH:
+        return np.empty(0)
+    i = np.arange(2, len(x) - 2)
+    guess = np.zeros(len(i))
+    around = (i - 2, i - 1, i + 1, i + 2)
+    for j in around:
+        weight = np.ones(len(i))
+        for k in around:
+            if k is not j:
+                weight *= (x[i] - x[k]) / (x[j] - x[k])
+        guess += weight * y[j]
+    off = np.abs(y[i] - guess)
+    padded = np.pad(off, GLITCH_REACH, mode="reflect")
+    usual = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * GLITCH_REACH + 1), axis=1)
+    return np.asarray(x[i][off > np.maximum(0.03 * abs(edge_step), 10.0 * usual)])
+
+
+def half_rise(energy: Array, flat: Array) -> float:
+    """Energy (eV) at which a normalised edge first passes one half; NaN when it does not within the data."""
+    above = np.flatnonzero(flat > 0.5)
+    if not above.size or above[0] == 0:
+        return float("nan")
+    i = above[0]
+    return float(np.interp(0.5, flat[i - 1 : i + 1], energy[i - 1 : i + 1]))
 
 
 def point_noise(mu: Array) -> float:

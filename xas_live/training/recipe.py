@@ -6,11 +6,12 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from xas_live.models.card import GridSegment, NetworkSpec
 
-Positive = Annotated[float, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class _Strict(BaseModel):
@@ -35,7 +36,7 @@ class Structures(_Strict):
     random_sites: Annotated[float, Field(ge=0, le=1)] = 0.35
     max_sites: Annotated[int, Field(ge=1)] = 12
     particles: Annotated[float, Field(ge=0, le=1)] = 0.62
-    weight_jitter: Positive = 0.3
+    weight_jitter: NonNegative = 0.3
 
 
 class Nuisances(_Strict):
@@ -62,23 +63,23 @@ class Nuisances(_Strict):
         difference from the bulk is taken away there (even range from 0), and the mismatch is larger per u.
     """
 
-    contraction: Positive
-    contraction_spread: Positive
-    disorder: Positive
-    disorder_spread: Positive
-    shift: Positive
-    stretch: Positive
-    gain: Positive
-    slope: Positive
-    curvature: Positive
-    broadening: Positive
-    noise: Positive
-    mismatch: Positive
-    mismatch_per_u: Positive
+    contraction: NonNegative
+    contraction_spread: NonNegative
+    disorder: NonNegative
+    disorder_spread: NonNegative
+    shift: NonNegative
+    stretch: NonNegative
+    gain: NonNegative
+    slope: NonNegative
+    curvature: NonNegative
+    broadening: NonNegative
+    noise: NonNegative
+    mismatch: NonNegative
+    mismatch_per_u: NonNegative
     mismatch_length: Positive
-    edge_response: Positive
-    edge_mismatch_per_u: Positive
-    edge_end: Positive
+    edge_response: NonNegative
+    edge_mismatch_per_u: NonNegative
+    edge_end: NonNegative
 
 
 class Schedule(_Strict):
@@ -115,6 +116,17 @@ class Recipe(_Strict):
     folds: Annotated[int, Field(ge=2)]
     domain_threshold: Annotated[float, Field(gt=0, lt=1)]
 
+    @model_validator(mode="after")
+    def _can_work(self) -> Recipe:
+        if self.network.members < self.folds:
+            raise ValueError(
+                f"network.members = {self.network.members} are fewer than folds = {self.folds}: "
+                "each fold needs one"
+            )
+        if self.structures.random_sites + self.structures.particles > 1:
+            raise ValueError("structures.random_sites + structures.particles are over 1")
+        return self
+
 
 class RecipeError(ValueError):
     """A recipe that cannot be used, with the reason."""
@@ -135,6 +147,9 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(f"recipe {path} is not valid TOML: {error}") from error
     except ValidationError as error:
         lines = [
-            f"  {'.'.join(str(x) for x in e['loc'])} = {e['input']!r}: {e['msg']}" for e in error.errors()
+            f"  {'.'.join(str(x) for x in e['loc'])} = {e['input']!r}: {e['msg']}"
+            if e["loc"]
+            else f"  {e['msg']}"
+            for e in error.errors()
         ]
         raise RecipeError(f"recipe {path}:\n" + "\n".join(lines)) from error

@@ -134,7 +134,7 @@ class Simulator:
         Parameters
         ----------
         weights : (n, sites).
-        scale : (n,) lattice scale; between the stored ones spectra are interpolated linearly.
+        scale : (n,) lattice scale; spectra are linear in it through the two stored ones, also beyond them.
         disorder : (n,) excess sigma2, Å^2.
         """
         t = ((scale - self._low) / (self._high - self._low))[:, None]

@@ -65,6 +65,7 @@ class Trained:
     weights : stacked network weights, float32.
     member_fold : (members,) fold that each member never saw.
     input_mean, input_scale : (g,); target_mean, target_scale : (targets,).
+    activation : between layers.
     loss : of the last steps, mean over members.
     """
 
@@ -74,12 +75,13 @@ class Trained:
     input_scale: torch.Tensor
     target_mean: torch.Tensor
     target_scale: torch.Tensor
+    activation: str
     loss: float
 
     def predict(self, x: torch.Tensor, members: Indices | None = None) -> torch.Tensor:
         """(members, batch, targets) of all members, or of those indexed."""
         weights = self.weights if members is None else {k: v[members] for k, v in self.weights.items()}
-        out = mlp(weights, (x - self.input_mean) / self.input_scale)
+        out = mlp(weights, (x - self.input_mean) / self.input_scale, self.activation)
         return out * self.target_scale + self.target_mean
 
 
@@ -136,6 +138,7 @@ def train_ensemble(
         input_scale=x.std((0, 1)).clamp_min(0.2 * x.std((0, 1)).max()),
         target_mean=y.mean((0, 1)),
         target_scale=y.std((0, 1)),
+        activation=recipe.network.activation,
         loss=math.nan,
     )
     parameters = [p.requires_grad_() for p in trained.weights.values()]
