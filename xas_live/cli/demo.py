@@ -80,12 +80,14 @@ def _run(archive: Archive, output: Path, scans: int, metal: str, model: str, see
             refuse(f"--model: {error}")
     results: list[tuple[Sample, Prediction]] = []
     raw_uids: list[str] = []
-    out.print(f"\n{beamline.library.element} nanoparticles that grow, truth > prediction and its interval:\n")
-    out.print(_line(["scan", "atoms", *SHELLS, "diameter (nm)", ""]), soft_wrap=True)
     for number, sample in enumerate(growth(scans, metal), start=1):
         raw_uids += RE(simulated_scan(beamline, sample))
         if not live.wait(_ANALYSIS_SECONDS) or live.latest is None:
             refuse(f"scan {number} was not analysed in {_ANALYSIS_SECONDS:.0f} s: {live.status()}")
+        if not results:  # the session has said what it found in the first scan: now the table is left alone
+            metal_name = beamline.library.element
+            out.print(f"\n{metal_name} nanoparticles that grow, truth > prediction and its interval:\n")
+            out.print(_line(["scan", "atoms", *SHELLS, "diameter (nm)", ""]), soft_wrap=True)
         results.append((sample, live.latest))
         out.print(_row(number, sample, live.latest), soft_wrap=True)
     out.print()
