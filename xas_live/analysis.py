@@ -458,7 +458,7 @@ class AnalyzerPool:
             try:
                 analyzer = self._analyzer_for(spectrum)
             except (ModelError, AnchorError, ValueError) as error:
-                results[i] = _no_model(spectrum, str(error))
+                results[i] = Prediction.refusal(spectrum, str(error))
                 continue
             groups.setdefault(id(analyzer), (analyzer, []))[1].append(i)
         for analyzer, members in groups.values():
@@ -484,18 +484,6 @@ class AnalyzerPool:
                     self._analyzers.popitem(last=False)
             self._analyzers.move_to_end(key)
             return self._analyzers[key]
-
-
-def _no_model(spectrum: Spectrum, reason: str) -> Prediction:
-    return Prediction(
-        model="",
-        model_sha256="",
-        element=spectrum.element,
-        edge=spectrum.edge,
-        provenance=spectrum.provenance,
-        refused=reason,
-        partial=not spectrum.complete,
-    )
 
 
 def _pick_device(device: str) -> torch.device:

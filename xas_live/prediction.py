@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from xas_live.spectrum import Array, Provenance
+from xas_live.spectrum import Array, Provenance, Spectrum
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,21 @@ class Prediction:
     reduced: Reduced | None = None
     calibrated_on: str = "simulation"
     configuration: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def refusal(
+        cls, spectrum: Spectrum, reason: str, *, model: str = "", model_sha256: str = ""
+    ) -> Prediction:
+        """What is said of a spectrum that could not be analysed at all."""
+        return cls(
+            model=model,
+            model_sha256=model_sha256,
+            element=spectrum.element,
+            edge=spectrum.edge,
+            provenance=spectrum.provenance,
+            partial=not spectrum.complete,
+            refused=reason,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The replay contract's record, ready for `json.dumps`; NaN becomes None."""
