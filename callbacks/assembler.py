@@ -35,6 +35,8 @@ class SpectrumAssembler:
     mapping : which fields to use; what it leaves out is guessed, see `ChannelMapping`.
     source : written to the provenance of the spectra.
     tolerance : how far the energy may run back without turning (eV).
+    whole_runs : every run is one sweep, whatever its energies do, its points in the order measured (turned
+        round where the scan ran downwards): the quality checks then name energies out of order.
     say : takes lines for the user: the mapping guessed (once each), and why a run gives no spectra (once a
         run). Default: the log "xas_live".
 
@@ -54,11 +56,13 @@ class SpectrumAssembler:
         *,
         source: str = "live",
         tolerance: float = TOLERANCE_EV,
+        whole_runs: bool = False,
         say: Callable[[str], None] = logger.info,
     ) -> None:
         self.mapping = mapping
         self.source = source
         self.tolerance = tolerance
+        self.whole_runs = whole_runs
         self.fragments = 0
         self._say = say
         self._said: set[str] = set()
@@ -103,7 +107,7 @@ class SpectrumAssembler:
         name = doc.get("name", "primary")
         if name == "baseline":
             run.baseline[doc["uid"]] = doc
-            self._streams[doc["uid"]] = (run, _Stream(doc, None, self.tolerance))
+            self._streams[doc["uid"]] = (run, self._stream(doc, None))
             return
         wanted = self.mapping
         if wanted is not None and wanted.stream not in (None, name):
@@ -120,9 +124,12 @@ class SpectrumAssembler:
             stream = known
             stream.factor = energy_factor(doc, mapping.energy or "")
         else:
-            stream = run.streams[name] = _Stream(doc, mapping, self.tolerance)
+            stream = run.streams[name] = self._stream(doc, mapping)
         self._streams[doc["uid"]] = (run, stream)
         self._announce(mapping, stream.factor)
+
+    def _stream(self, descriptor: Mapping[str, Any], mapping: ChannelMapping | None) -> _Stream:
+        return _Stream(descriptor, mapping, self.tolerance, whole=self.whole_runs)
 
     def _rows(
         self, doc: Mapping[str, Any], time: Sequence[float], seq_num: Sequence[int], page: Mapping[str, Any]
@@ -167,7 +174,7 @@ class SpectrumAssembler:
         mapping = stream.mapping
         assert mapping is not None
         time = float(rows[-1, -2])
-        ordered = rows[np.argsort(rows[:, 0], kind="stable")]
+        ordered = _turned_up(rows) if self.whole_runs else rows[np.argsort(rows[:, 0], kind="stable")]
         columns = {role: ordered[:, 1 + k] for k, role in enumerate(mapping.channels)}
         element = mapping.element or run.element
         edge = mapping.edge or run.edge
@@ -260,13 +267,13 @@ class _Stream:
     """One stream of a run: how to read its events, and the sweep being measured."""
 
     def __init__(
-        self, descriptor: Mapping[str, Any], mapping: ChannelMapping | None, tolerance: float
+        self, descriptor: Mapping[str, Any], mapping: ChannelMapping | None, tolerance: float, *, whole: bool
     ) -> None:
         self.name = descriptor.get("name", "primary")
         self.mapping = mapping
         self.fields = [mapping.energy or "", *mapping.channels.values()] if mapping else []
         self.factor = energy_factor(descriptor, self.fields[0]) if mapping else 1.0
-        self.cutter = SweepCutter(len(self.fields) + 2, tolerance)
+        self.cutter = SweepCutter(len(self.fields) + 2, tolerance, whole=whole)
         self.widest = 0.0
 
     def rows(self, page: Mapping[str, Any], time: Sequence[float], seq_num: Sequence[int]) -> Array:
@@ -295,6 +302,12 @@ class _Stream:
             return succeeded
         width = float(np.ptp(last[np.isfinite(last[:, 0]), 0]))
         return width >= self.widest * (_WHOLE if succeeded else 0.98)
+
+
+def _turned_up(rows: Array) -> Array:
+    """The rows as measured, or backwards where most steps of the energy go down."""
+    energy = rows[np.isfinite(rows[:, 0]), 0]
+    return rows[::-1] if np.sign(np.diff(energy)).sum() < 0 else rows
 
 
 def _as_page(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,14 +63,16 @@ class SweepCutter:
     ----------
     columns : number of columns of a row; column 0 is the energy (eV), the last one the sequence number.
     tolerance : smallest way back that is a turn (eV).
+    whole : never cut: all points are one sweep.
 
     Attributes
     ----------
     fragments : pieces too short to be a sweep (under 5 points, or no way made), kept out so far.
     """
 
-    def __init__(self, columns: int, tolerance: float = TOLERANCE_EV) -> None:
+    def __init__(self, columns: int, tolerance: float = TOLERANCE_EV, *, whole: bool = False) -> None:
         self.tolerance = tolerance
+        self.whole = whole
         self.fragments = 0
         self._rows = np.empty((512, columns))
         self._n = 0
@@ -106,6 +108,8 @@ class SweepCutter:
             self._n = int(np.searchsorted(self.open[:, -1], rows[0, -1]))
 
     def _cut(self) -> list[Array]:
+        if self.whole:
+            return []
         sweeps: list[Array] = []
         while (end := sweep_end(self.open[:, 0], self._way_back(self.open))) is not None:
             sweeps += self._judge(self._take(end))

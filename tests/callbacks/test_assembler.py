@@ -214,6 +214,19 @@ def test_temperature_from_start_and_baseline():
     assert warm.temperature == pytest.approx(573.15)
 
 
+@pytest.mark.parametrize("misread", [30.0, -30.0])
+def test_a_whole_run_is_one_sweep_whatever_its_energies_do(misread):
+    energy = GRID.copy()
+    energy[20] += misread
+    [spectrum] = assemble(documents(energy), whole_runs=True)
+    np.testing.assert_array_equal(spectrum.energy, energy)  # as measured, for the quality checks to name
+    [back] = assemble(documents(energy[::-1], page=[len(GRID)]), whole_runs=True)
+    np.testing.assert_array_equal(back.energy, energy)
+    [twice] = assemble(documents(np.r_[GRID, GRID]), whole_runs=True)
+    assert len(twice) == 2 * len(GRID)
+    assert twice.complete
+
+
 def test_growing():
     assembler = SpectrumAssembler()
     assert assembler.growing is None
