@@ -1,0 +1,112 @@
+"""One beamline session from end to end: what is promised of live, stored and replayed runs together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from bluesky.plans import list_scan
+from databroker import Broker
+
+import xas_live
+from xas_live.analysis import AnalyzerPool
+from xas_live.archive import Archive, open_archive
+from xas_live.prediction import Prediction
+from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
+from xas_live.sources.replay import replay
+from xas_live.sources.stored import stored_runs
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    with open_archive(tmp_path_factory.mktemp("session")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def session(archive: Archive) -> tuple[list[str], list[Prediction]]:
+    """Four simulated scans, analysed live, raw and derived runs stored."""
+    RE = RunEngine({})
+    beamline = SimulatedBeamline("au_l3", seed=3)
+    with xas_live.attach(RE, archive=archive, plot=False, write_raw=True) as xas:
+        uids = [uid for sample in growth(4, "au_l3") for uid in RE(simulated_scan(beamline, sample))]
+        assert xas.wait(60)
+        predictions = xas.predictions
+        assert not xas.errors
+    return uids, predictions
+
+
+def in_archive(catalog: Any, raw_uid: str) -> Any:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for uid in catalog:
+            run = catalog[uid]
+            if run.metadata["start"].get("raw_uid") == raw_uid and run.metadata.get("stop"):
+                return run
+        time.sleep(0.2)
+    pytest.fail(f"no derived run of {raw_uid} in the archive")
+
+
+def test_replay_of_the_stored_runs_gives_the_live_predictions(archive, session):
+    uids, live = session
+    deadline = time.monotonic() + 60
+    while len([u for u in uids if u in archive.client]) < len(uids) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    again = list(replay(stored_runs(archive.client, uids), AnalyzerPool()))
+    for then, now in zip(live, again, strict=True):
+        assert then.provenance.run_uid == now.provenance.run_uid
+        assert then.flags == now.flags
+        assert then.configuration == now.configuration
+        for name, value in then.values.items():
+            assert now.values[name].value == pytest.approx(value.value, abs=1e-4)
+            assert now.values[name].lower == pytest.approx(value.lower, abs=1e-3)
+
+
+def test_a_derived_run_is_read_by_tiled_and_databroker_and_leads_to_its_raw_run(archive, session):
+    uids, live = session
+    derived = in_archive(archive.derived, uids[-1])
+    table = derived["predictions"].read()
+    assert float(table["CN1"][0]) == pytest.approx(live[-1].values["CN1"].value, abs=1e-6)
+    assert str(table["flags"].values[0]) == ", ".join(live[-1].flags) or not live[-1].flags
+    raw = archive.client[derived.metadata["start"]["raw_uid"]]
+    assert raw.metadata["start"]["truth"]["n_atoms"] == 309
+    by_broker = Broker(archive.derived)[derived.metadata["start"]["uid"]].table("predictions")
+    assert float(by_broker["CN1"].iloc[0]) == pytest.approx(live[-1].values["CN1"].value, abs=1e-6)
+
+
+def test_predictions_appear_while_the_plan_runs():
+    RE = RunEngine({})
+    beamline = SimulatedBeamline("au_l3", dwell=0.002, seed=1)
+    beamline.load(growth(2, "au_l3")[0])
+    seen: list[int] = []
+    grid = xanes_grid(beamline.library.edge_energy)
+    up_and_down = np.concatenate([grid, grid[::-1], grid]).tolist()
+    with xas_live.attach(RE, plot=False) as xas:
+        RE.subscribe(lambda name, doc: seen.append(len(xas.predictions)), "event")
+        RE(list_scan([beamline.ion_chambers], beamline.energy, up_and_down, md=beamline.metadata()))
+        assert xas.wait(60)
+        assert len(xas.predictions) == 3
+    assert max(seen) >= 1  # there were predictions before the last event of the run
+    values = [p.values["CN1"].value for p in xas.predictions]
+    assert np.ptp(values) < 1.0
+
+
+def test_many_runs_in_one_session_leave_the_plan_as_it_was():
+    def scan(RE: RunEngine) -> tuple[int, str]:
+        documents: list[str] = []
+        token = RE.subscribe(lambda name, doc: documents.append(name))
+        beamline = SimulatedBeamline("pt_l3", seed=1)
+        (uid,) = RE(simulated_scan(beamline, growth(2, "pt_l3")[0]))
+        RE.unsubscribe(token)
+        return len(documents), uid
+
+    alone, _ = scan(RunEngine({}))
+    RE = RunEngine({})
+    with xas_live.attach(RE, plot=False):
+        assert [scan(RE)[0] for _ in range(3)] == [alone] * 3
