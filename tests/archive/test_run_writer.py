@@ -164,14 +164,16 @@ def test_a_derived_run_replaces_its_shorter_twin_only(archive, derived_writer, m
 
 def test_another_run_under_a_known_uid_stays_on_disk(archive, make_run, tmp_path, until):
     uid = make_run([])[0][1]["uid"]
-    writer = RunWriter(archive.address, tmp_path)
+    told = []
+    writer = RunWriter(archive.address, tmp_path, on_trouble=told.append)
     send(writer, make_run([1.0], uid=uid))
     assert writer.flush(20)
     send(writer, make_run([1.0, 2.0], uid=uid))
     until(lambda: writer.status().runs_failed == 1)
     assert uid in writer.status().last_error
-    with pytest.warns(UserWarning, match="not in the archive yet"):
-        assert not writer.close(0.1)
+    assert not writer.close(0.1)
+    assert ["could not be delivered" in told[0], "not in the archive yet" in told[1]] == [True, True]
+    assert str(tmp_path) in told[1]
     assert len(archive.client[uid]["primary"].read()["det"]) == 1
     (session,) = tmp_path.iterdir()
     assert len(run_files(session)) == 1
@@ -192,15 +194,18 @@ def test_a_delivery_process_that_dies_is_started_again(archive, raw_writer, make
 def test_a_spool_that_cannot_be_written_delays_but_loses_nothing(archive, make_run, tmp_path, until):
     spool = tmp_path / "spool"
     spool.write_text("in the way")
-    writer = RunWriter(archive.address, spool)
+    told = []
+    writer = RunWriter(archive.address, spool, on_trouble=told.append)
     documents = make_run([1.0, 2.0])
     send(writer, documents)
     until(lambda: "spool on disk fails" in writer.status().last_error)
     until(lambda: writer.status().queued == len(documents))
     assert not writer.flush(0.1)
+    assert "spool on disk fails" in told[0]
     spool.unlink()
     assert writer.flush(20)
     assert writer.close()
+    assert told[1:] == ["the spool on disk takes documents again"]
     assert len(archive.client[documents[0][1]["uid"]]["primary"].read()["det"]) == 2
 
 

@@ -8,7 +8,7 @@ import hashlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -107,14 +107,25 @@ class Archive:
         """Tiled client of the sub-catalog `xas_live` of derived runs, made if missing."""
         return sub_catalog(self._root, DERIVED)
 
-    def raw_writer(self) -> RunWriter:
-        """A new writer of raw runs, to subscribe to a RunEngine; the archive closes it."""
-        return self._writer(RunWriter(self.address, self._spool / "raw"))
+    def raw_writer(self, on_trouble: Callable[[str], None] | None = None) -> RunWriter:
+        """A new writer of raw runs, to subscribe to a RunEngine; closed by the archive if not before.
 
-    def derived_writer(self) -> RunWriter:
+        Parameters
+        ----------
+        on_trouble : told of troubles, one line each; default: Python's log.
+        """
+        return self._writer(RunWriter(self.address, self._spool / "raw", on_trouble=on_trouble))
+
+    def derived_writer(self, on_trouble: Callable[[str], None] | None = None) -> RunWriter:
         """A new writer of derived runs; a run that analysed more replaces its shorter twin."""
         return self._writer(
-            RunWriter(self.address, self._spool / DERIVED, catalog=DERIVED, replace_shorter=True)
+            RunWriter(
+                self.address,
+                self._spool / DERIVED,
+                catalog=DERIVED,
+                replace_shorter=True,
+                on_trouble=on_trouble,
+            )
         )
 
     def next_attempt(self, raw_uid: str) -> int:
@@ -148,7 +159,7 @@ class Archive:
         return f"<Archive {self.folder or self.address.uri}>"
 
     def _writer(self, writer: RunWriter) -> RunWriter:
-        self._writers.append(writer)
+        self._writers = [*(known for known in self._writers if not known.closed), writer]
         return writer
 
 

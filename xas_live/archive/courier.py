@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import subprocess
 import threading
 import time
@@ -20,8 +19,6 @@ _SETTLED_SECONDS = 60.0
 _END_SECONDS = 5.0
 # Tiled reads these when imported: its own patience, a minute a request, would hold up all other runs.
 _ENVIRONMENT = {"TILED_RETRY_ATTEMPTS": "1", "TILED_RETRY_TIMEOUT": "2"}
-
-logger = logging.getLogger(__name__)
 
 
 class Courier:
@@ -74,9 +71,10 @@ class Courier:
                 return
             if time.monotonic() - began > _SETTLED_SECONDS:
                 quick_deaths = 0
-            log = self._log
-            logger.warning("the delivery process ended and is started again; see %s", log)
             self.restarts += 1
+            self._on_report(
+                Report("died", error=f"the delivery process ended and is started again; see {self._log}")
+            )
             self._closing.wait(_RESTART_SECONDS[min(quick_deaths, len(_RESTART_SECONDS) - 1)])
             quick_deaths += 1
 

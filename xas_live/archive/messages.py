@@ -35,14 +35,15 @@ class Report:
 
     Attributes
     ----------
-    kind : "progress" and "done" (delivered up to `offset`), "failed", "offline" and "online" (the server).
+    kind : "progress" and "done" (delivered up to `offset`), "failed", "offline" and "online" (the server),
+        "died" (the delivery process).
     file : name of the run file; "" where the report is not about one.
     adopted : the file was left by another session.
     offset, documents : bytes and documents delivered so far.
     error : in words.
     """
 
-    kind: Literal["progress", "done", "failed", "offline", "online"]
+    kind: Literal["progress", "done", "failed", "offline", "online", "died"]
     file: str = ""
     adopted: bool = False
     offset: int = 0

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
-import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -20,6 +18,7 @@ from xas_live.archive.courier import Courier
 from xas_live.archive.documents import encode, snapshot
 from xas_live.archive.messages import Order, Report
 from xas_live.archive.spool import Router, RunFile, SessionFolder, run_files
+from xas_live.archive.troubles import Troubles
 
 _BATCH_SECONDS = 0.05
 _IDLE_SECONDS = 0.5
@@ -29,8 +28,8 @@ _EXIT_SECONDS = 10.0
 _OFFLINE_SECONDS = 1.0
 _MEMORY_BYTES = 256 * 2**20
 _QUEUE_DOCUMENTS = 200_000
-
-logger = logging.getLogger(__name__)
+_ARCHIVE = "archive"
+_DISK = "disk"
 
 
 @dataclass(frozen=True)
@@ -141,10 +140,18 @@ class RunWriter:
     spool : folder of the spool, one per catalog.
     catalog : key of a sub-catalog, or None for the root.
     replace_shorter : replace a complete run of the same uid in the archive that has fewer events.
+    on_trouble : called with one line for each distinct trouble, and when it is over, from a thread of the
+        writer; default: Python's log.
     """
 
     def __init__(
-        self, address: Address, spool: Path, *, catalog: str | None = None, replace_shorter: bool = False
+        self,
+        address: Address,
+        spool: Path,
+        *,
+        catalog: str | None = None,
+        replace_shorter: bool = False,
+        on_trouble: Callable[[str], None] | None = None,
     ) -> None:
         self._address = address
         self._spool = spool
@@ -170,6 +177,7 @@ class RunWriter:
         self._disk_error = ""
         self._disk_retry_at = 0.0
         self._last_error = ""
+        self._troubles = Troubles(on_trouble)
         self._feeder = threading.Thread(target=self._feed, name="RunWriter spool", daemon=True)
         self._feeder.start()
         atexit.register(self.close, _EXIT_SECONDS)
@@ -226,6 +234,11 @@ class RunWriter:
             )
 
     @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closing
+
+    @property
     def delivery_pid(self) -> int | None:
         """Process id of the delivery process; None while there is none."""
         return self._courier.pid if self._courier else None
@@ -237,7 +250,7 @@ class RunWriter:
 
         Returns
         -------
-        True when everything is in the archive. What is not stays on disk, a warning says where, and the next
+        True when everything is in the archive. What is not stays on disk, a line says where, and the next
         writer into the same archive delivers it.
         """
         if self._closing:
@@ -249,7 +262,8 @@ class RunWriter:
         self._feeder.join(_END_SECONDS)
         if self._courier is not None and self._session is not None:
             self._courier.close(finish=bool(run_files(self._session.path)))
-        self._warn_of_leftovers()
+        self._tell_of_leftovers()
+        self._troubles.close()
         if self._session is not None:
             self._session.remove_if_empty()
             self._session.release()
@@ -325,9 +339,11 @@ class RunWriter:
             for file in waiting:
                 file.write(self._session.path)
             self._disk_error = ""
+            self._troubles.over(_DISK, "the spool on disk takes documents again")
         except OSError as error:
             self._disk_retry_at = time.monotonic() + _DISK_RETRY_SECONDS
-            self._disk_error = self._trouble(f"the spool on disk fails, documents stay in memory: {error}")
+            self._disk_error = f"the spool on disk fails, documents stay in memory: {error}"
+            self._trouble(self._disk_error, key=_DISK)
 
     def _begin_session(self) -> None:
         self._session = SessionFolder.create(self._spool)
@@ -352,20 +368,30 @@ class RunWriter:
             elif report.kind == "done":
                 self._runs_delivered += 1
                 self._delivered += report.documents
+                self._troubles.over(report.file, f"run file {report.file} is delivered now")
                 if run is not None:
                     del self._files[report.file]
             elif report.kind == "failed":
-                self._trouble(f"run file {report.file} could not be delivered: {report.error}")
+                self._trouble(
+                    f"run file {report.file} could not be delivered, and is tried again: {report.error}",
+                    key=report.file,
+                )
                 if run is not None:
                     run.failed = True
                     run.start_over(now)
-            elif report.kind == "offline":
-                self._online = False
-                self._trouble(report.error)
+            elif report.kind in ("offline", "died"):
                 for other in self._files.values():
                     other.start_over(now)
-            if report.kind != "offline":
+            if report.kind == "died":
+                self._trouble(report.error)
+            elif report.kind == "offline":
+                self._online = False
+                self._trouble(
+                    f"{report.error}. Documents are kept in {self._spool} and delivered later", key=_ARCHIVE
+                )
+            else:
                 self._online = True
+                self._troubles.over(_ARCHIVE, "the archive answers again; what was kept is being delivered")
             self._changed.notify_all()
 
     def _pending(self) -> int:
@@ -386,22 +412,17 @@ class RunWriter:
             self._lost += 1
             self._trouble(f"documents are lost: {why}")
 
-    def _trouble(self, text: str) -> str:
-        if text != self._last_error:
-            logger.warning("%s", text)
+    def _trouble(self, text: str, key: str = "") -> None:
         self._last_error = text
-        return text
+        self._troubles.add(key or text, text)
 
-    def _warn_of_leftovers(self) -> None:
+    def _tell_of_leftovers(self) -> None:
         pending = sum(run.file.pending_documents for run in self._files.values())
         if pending:
-            warnings.warn(
-                f"{pending} documents are lost: the disk did not take them ({self._disk_error})", stacklevel=3
-            )
+            self._trouble(f"{pending} documents are lost: the disk did not take them ({self._disk_error})")
         left = run_files(self._session.path) if self._session else []
         if left:
-            warnings.warn(
+            self._trouble(
                 f"{len(left)} runs are not in the archive yet. They are kept in {left[0].parent}, and "
-                "delivered when a session opens this archive again",
-                stacklevel=3,
+                "delivered when a session opens this archive again"
             )
