@@ -6,30 +6,36 @@ import atexit
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from xas_live.callbacks.assembler import SpectrumAssembler
 from xas_live.callbacks.channels import ChannelMapping
 from xas_live.callbacks.notices import ErrorRecord, Notices
 from xas_live.callbacks.publisher import Publisher
+from xas_live.callbacks.results import Result, table, verdict
+from xas_live.callbacks.watch import Watch
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do without
     from xas_live.analysis import Analyzes
+    from xas_live.archive import WriterStatus
 
 MEASURING_INTERVAL_S = 0.2
 """Publishers see the growing sweep at most this often (s)."""
 
+STUCK_S = 10.0
+"""The user is told of a publisher or an analyzer that does not return for so long (s)."""
+
+_EXIT_S = 10.0  # how long the end of the session waits for what is not done
 _AT_ONCE = 10_000  # documents taken from the queue before their results are published
 
 
@@ -39,13 +45,15 @@ class Status:
 
     Attributes
     ----------
-    running : False after `close`.
+    running : False after `close`, and when the worker thread has ended.
     waiting : documents not yet worked on.
     documents : documents worked on.
     sweeps, refused : sweeps predicted, and how many of them were refused.
     fragments : pieces of runs too short to be a sweep.
     errors : errors met so far.
     lag : from the document that completed the last sweep to its prediction (s), or None.
+    busy : what the worker has waited for over a second, as "Slow.predicted for 14 s", else "".
+    writers : how the writers into the archive do, by what they write; empty without an archive.
     """
 
     running: bool
@@ -56,14 +64,17 @@ class Status:
     fragments: int
     errors: int
     lag: float | None
+    busy: str = ""
+    writers: Mapping[str, WriterStatus] = field(default_factory=dict)
 
 
 class LiveAnalysis:
     """Analyses sweeps while a plan runs; subscribe it to a RunEngine or feed it any stream of documents.
 
-    In the caller's thread it only puts the document on a queue. A worker thread assembles sweeps, analyses
-    them (a backlog as one batch) and calls the publishers. Whatever fails there is counted, kept in `errors`
-    and shown once; neither the plan nor the other publishers notice, and no completed sweep is dropped.
+    In the caller's thread it only puts the document on a queue, its arrays copied. A worker thread assembles
+    sweeps, analyses them (a backlog as one batch) and calls the publishers. Whatever fails there is counted,
+    kept in `errors` and shown once; neither the plan nor the other publishers notice, and no completed sweep
+    is dropped. A publisher that does not return keeps the others waiting: after 10 s the user is told which.
 
     Parameters
     ----------
@@ -73,7 +84,7 @@ class LiveAnalysis:
     mapping : fields to read; what it leaves out is guessed.
     source : written to the provenance of the spectra.
     history : number of predictions kept for `predictions` and `table`.
-    console : where lines for the user are shown; default: standard output.
+    notices : shows lines to the user and keeps errors; default: on standard output.
 
     Examples
     --------
@@ -91,26 +102,30 @@ class LiveAnalysis:
         *,
         source: str = "live",
         history: int = 2000,
-        console: Console | None = None,
+        notices: Notices | None = None,
     ) -> None:
         self.analyzer = analyzer
         self.publishers = tuple(publishers)
-        self._notices = Notices(console)
+        self._notices = notices or Notices()
         self._assembler = SpectrumAssembler(mapping, source=source, say=self._notices.say)
         self._queue: SimpleQueue[_Item] = SimpleQueue()
         self._lock = threading.Lock()
-        self._results: deque[_Result] = deque(maxlen=history)
+        self._results: deque[Result] = deque(maxlen=history)
         self._documents = self._sweeps = self._refused = 0
         self._measuring_due = False
         self._measured_at = 0.0
         self._closed = False
+        self._finished = False
+        self._watch = Watch(self._notices.trouble, self._queue.qsize, STUCK_S)
         self._worker = threading.Thread(target=self._work, name="xas_live", daemon=True)
         self._worker.start()
-        atexit.register(self.close)
+        atexit.register(self._at_exit)
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take one document, in any thread; returns at once. After `close` documents are ignored."""
         if not self._closed:
+            if name in ("event", "event_page"):
+                doc = _with_own_arrays(doc)
             self._queue.put(_Document(name, doc, time.monotonic()))
 
     @property
@@ -132,10 +147,10 @@ class LiveAnalysis:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per sweep: scan, sweep, time, values with their intervals, size, verdicts, lag (s)."""
+        """One row per sweep: scan, sweep, time, values with intervals, size, verdicts, anchor, lag (s)."""
         with self._lock:
             results = list(self._results)
-        return pd.DataFrame([result.row() for result in results], columns=_columns(results))
+        return table(results)
 
     def say(self, text: str) -> None:
         """Show the user one line, where the analysis shows its own."""
@@ -145,7 +160,7 @@ class LiveAnalysis:
         """Counts, and how far behind the analysis is."""
         with self._lock:
             return Status(
-                running=not self._closed,
+                running=not self._closed and self._worker.is_alive(),
                 waiting=self._queue.qsize(),
                 documents=self._documents,
                 sweeps=self._sweeps,
@@ -153,6 +168,7 @@ class LiveAnalysis:
                 fragments=self._assembler.fragments,
                 errors=self._notices.error_count,
                 lag=self._results[-1].lag if self._results else None,
+                busy=self._watch.busy,
             )
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -164,7 +180,7 @@ class LiveAnalysis:
 
         Returns
         -------
-        False if the time was not enough.
+        False if the time was not enough, or the worker thread has ended before its time.
 
         Raises
         ------
@@ -173,7 +189,7 @@ class LiveAnalysis:
         if threading.current_thread() is self._worker:
             raise RuntimeError("wait() was called from a publisher: the worker thread cannot wait for itself")
         if not self._worker.is_alive():
-            return True
+            return self._finished
         reached = _Mark()
         self._queue.put(reached)
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -181,8 +197,8 @@ class LiveAnalysis:
             patience = 0.5 if deadline is None else min(0.5, max(0.0, deadline - time.monotonic()))
             if reached.event.wait(patience):
                 return True
-            if not self._worker.is_alive():  # it did all there was, but ended before it met this mark
-                return True
+            if not self._worker.is_alive():  # after `close` it did all there was, and never meets this mark
+                return self._finished
             if deadline is not None and time.monotonic() >= deadline:
                 return False
 
@@ -195,19 +211,16 @@ class LiveAnalysis:
 
         Returns
         -------
-        False if the worker did not end in time (it goes on, but no longer takes documents).
+        False if the worker did not end in time (it goes on, but takes no more documents), or had ended
+        before.
         """
-        if not self._closed:
-            self._closed = True
-            atexit.unregister(self.close)
-            self._queue.put(_CLOSE)
+        self._take_no_more()
         if threading.current_thread() is self._worker:
             return False
         self._worker.join(timeout)
-        ended = not self._worker.is_alive()
-        if not ended:
-            self._notices.say(f"still busy after {timeout} s: {self._queue.qsize()} documents are waiting")
-        return ended
+        if self._worker.is_alive():
+            self._notices.say(f"not all is done after {timeout:g} s: {self._what_waits()}")
+        return self._finished
 
     def __enter__(self) -> LiveAnalysis:
         return self
@@ -223,22 +236,53 @@ class LiveAnalysis:
         counts += [f"{status.refused} refused"] if status.refused else []
         counts += [f"{_many(status.waiting, 'document')} waiting"] if status.waiting else []
         counts += [f"{_many(status.errors, 'error')}, see .errors"] if status.errors else []
-        text = f"<LiveAnalysis {'watching' if status.running else 'closed'}: {', '.join(counts)}>"
+        counts += [f"in {status.busy}"] if status.busy else []
+        state = "watching" if status.running else "closed" if self._closed else "ENDED by an error"
+        text = f"<LiveAnalysis {state}: {', '.join(counts)}>"
         if (latest := self.latest) is not None:
             where = f"scan {latest.provenance.scan}, sweep {latest.provenance.sweep}"
-            text += f"\n  {where}: {_verdict(latest)}"
+            text += f"\n  {where}: {verdict(latest)}"
         return text
+
+    def _take_no_more(self) -> None:
+        if not self._closed:
+            self._closed = True
+            atexit.unregister(self._at_exit)
+            self._queue.put(_CLOSE)
+
+    def _what_waits(self) -> str:
+        busy = self._watch.busy
+        return (
+            f"{_many(self._queue.qsize(), 'document')} waiting{f', the worker is in {busy}' if busy else ''}"
+        )
+
+    def _at_exit(self) -> None:
+        """The session ends: say what it waits for, and not for long."""
+        self._take_no_more()
+        self._worker.join(1.0)
+        if self._worker.is_alive():
+            self._notices.say(f"the session ends, but waits up to {_EXIT_S:.0f} s: {self._what_waits()}")
+        self.close(_EXIT_S)
 
     # --- in the worker thread ---------------------------------------------------------------------------
 
     def _work(self) -> None:
+        try:
+            self._work_until_closed()
+            self._finished = True
+        except BaseException as error:  # noqa: BLE001 whatever ends the worker, the user must know
+            self._notices.error("LiveAnalysis has ended, attach again", error)
+        finally:
+            self._watch.close()
+
+    def _work_until_closed(self) -> None:
         while True:
             batch = self._next_batch()
             marks = [item for item in batch if isinstance(item, _Mark)]
             try:
                 self._process([item for item in batch if isinstance(item, _Document)])
                 self._publish_growing()
-            except Exception as error:  # noqa: BLE001 the last guard: the worker must live
+            except BaseException as error:  # noqa: BLE001 the last guard: the worker must live
                 self._notices.error("LiveAnalysis", error)
             for mark in marks:
                 mark.event.set()
@@ -265,7 +309,7 @@ class LiveAnalysis:
         for document in documents:
             try:
                 spectra = self._assembler(document.name, document.doc)
-            except Exception as error:  # noqa: BLE001 a bad document must not stop those after it
+            except BaseException as error:  # noqa: BLE001 a bad document must not stop those after it
                 self._notices.error("SpectrumAssembler", error)
                 spectra = []
             if spectra or document.name in ("start", "stop"):
@@ -277,7 +321,7 @@ class LiveAnalysis:
                 self._publish("run_started", document.doc)
             for spectrum in spectra:
                 prediction = next(predictions)
-                self._keep(_Result(prediction, time.monotonic() - document.received))
+                self._keep(Result(prediction, time.monotonic() - document.received))
                 self._publish("predicted", spectrum, prediction)
             if document.name == "stop":
                 self._publish("run_stopped", document.doc)
@@ -290,14 +334,16 @@ class LiveAnalysis:
             return []
         analyzer = self.analyzer
         try:
-            return _analyze_checked(analyzer, spectra)
-        except Exception as error:  # noqa: BLE001 one bad sweep must not take the others with it
+            with self._watch.over(f"{type(analyzer).__name__}.analyze"):
+                return _analyze_checked(analyzer, spectra)
+        except BaseException as error:  # noqa: BLE001 one bad sweep must not take the others with it
             self._notices.error(type(analyzer).__name__, error)
             if len(spectra) == 1:
-                return [_refused(spectra[0], error)]
+                reason = f"the analysis failed ({type(error).__name__}: {error})"
+                return [Prediction.refusal(spectra[0], reason)]
         return [prediction for spectrum in spectra for prediction in self._analyze([spectrum])]
 
-    def _keep(self, result: _Result) -> None:
+    def _keep(self, result: Result) -> None:
         with self._lock:
             self._results.append(result)
             self._sweeps += 1
@@ -317,10 +363,12 @@ class LiveAnalysis:
             self._tell(publisher, method, *arguments)
 
     def _tell(self, publisher: Publisher, method: str, *arguments: Any) -> None:
+        what = f"{type(publisher).__name__}.{method}"
         try:
-            getattr(publisher, method)(*arguments)
-        except Exception as error:  # noqa: BLE001 a publisher that fails must not stop the others
-            self._notices.error(f"{type(publisher).__name__}.{method}", error)
+            with self._watch.over(what):
+                getattr(publisher, method)(*arguments)
+        except BaseException as error:  # noqa: BLE001 a publisher that fails must not stop the others
+            self._notices.error(what, error)
 
 
 @dataclass(frozen=True)
@@ -341,33 +389,21 @@ _CLOSE = _Mark()
 _Item = _Document | _Mark
 
 
-@dataclass(frozen=True)
-class _Result:
-    prediction: Prediction
-    lag: float
-
-    def row(self) -> dict[str, Any]:
-        p = self.prediction
-        time = p.provenance.time
-        row: dict[str, Any] = {
-            "scan": p.provenance.scan,
-            "sweep": p.provenance.sweep,
-            "time": None if time is None else datetime.fromtimestamp(time),
-            "size": p.size.label if p.size else "",
-            "in_domain": p.in_domain,
-            "flags": ", ".join(p.flags),
-            "refused": p.refused or "",
-            "lag": self.lag,
-        }
-        for name, value in p.values.items():
-            row |= {name: value.value, f"{name}_lower": value.lower, f"{name}_upper": value.upper}
-        return row
+def _with_own_arrays(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The event with copies of its arrays: a detector may fill them again before the worker reads them."""
+    data = event.get("data")
+    if not isinstance(data, dict) or not any(isinstance(value, _CHANGEABLE) for value in data.values()):
+        return event
+    return {**event, "data": {name: _own(value) for name, value in data.items()}}
 
 
-def _columns(results: Sequence[_Result]) -> list[str]:
-    names = dict.fromkeys(name for result in results for name in result.prediction.values)
-    values = [column for name in names for column in (name, f"{name}_lower", f"{name}_upper")]
-    return ["scan", "sweep", "time", *values, "size", "in_domain", "flags", "refused", "lag"]
+_CHANGEABLE = (np.ndarray, list)
+
+
+def _own(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    return [_own(each) for each in value] if isinstance(value, list) else value
 
 
 def _analyze_checked(analyzer: Analyzes, spectra: list[Spectrum]) -> list[Prediction]:
@@ -377,27 +413,5 @@ def _analyze_checked(analyzer: Analyzes, spectra: list[Spectrum]) -> list[Predic
     return predictions
 
 
-def _refused(spectrum: Spectrum, error: Exception) -> Prediction:
-    return Prediction(
-        model="",
-        model_sha256="",
-        element=spectrum.element,
-        edge=spectrum.edge,
-        provenance=spectrum.provenance,
-        partial=not spectrum.complete,
-        refused=f"the analysis failed ({type(error).__name__}: {error})",
-    )
-
-
 def _many(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
-
-
-def _verdict(prediction: Prediction) -> str:
-    if prediction.refused:
-        return f"refused, {prediction.refused}"
-    values = ", ".join(f"{name} {value}" for name, value in prediction.values.items())
-    size = f"; {prediction.size.label}" if prediction.size else ""
-    domain = "in domain" if prediction.in_domain else "OUT OF DOMAIN"
-    flags = f"; {', '.join(prediction.flags)}" if prediction.flags else ""
-    return f"{values}{size}; {domain}{flags}"

@@ -12,20 +12,21 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.markup import escape
 
-logger = logging.getLogger("xas_live")
-# Lines go to the console below: without this, warnings would appear twice where logging is not set up.
+# A log of its own: its lines go to the console too, and would appear twice where logging is not set up. What
+# other parts of xas_live log must still reach Python's last resort, stderr.
+logger = logging.getLogger("xas_live.live")
 logger.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
 class ErrorRecord:
-    """One error that analysis or a publisher met.
+    """One error that the analysis, a publisher or the archive met.
 
     Attributes
     ----------
     time : Unix time (s).
     where : what failed, as "PredictionWriter.predicted".
-    message : kind and text of the exception.
+    message : kind and text of the exception, or what the archive says.
     """
 
     time: float
@@ -37,7 +38,7 @@ class ErrorRecord:
 
 
 class Notices:
-    """Shows lines on the console and in the log "xas_live", and keeps the errors.
+    """Shows lines on the console and in the log "xas_live.live", and keeps the errors.
 
     Parameters
     ----------
@@ -69,19 +70,29 @@ class Notices:
 
     def error(self, where: str, error: BaseException) -> None:
         """Keep an error; show it unless the same was shown before."""
-        record = ErrorRecord(time.time(), where, f"{type(error).__name__}: {error}")
+        record = self._keep(where, f"{type(error).__name__}: {error}")
         key = (record.where, record.message)
         with self._lock:
-            self.error_count += 1
-            self._errors.append(record)
             new = key not in self._shown
             if new:
                 self._shown.append(key)
         if new:
-            logger.warning("%s", record, exc_info=error)
-            self._print(
-                f"[bold yellow]xas_live[/] {escape(str(record))} [dim](the plan goes on; see .errors)[/]"
-            )
+            self._show(record, error)
+
+    def trouble(self, where: str, line: str) -> None:
+        """Keep and show what somebody else found wrong, or right again, and tells once by itself."""
+        self._show(self._keep(where, line))
+
+    def _keep(self, where: str, message: str) -> ErrorRecord:
+        record = ErrorRecord(time.time(), where, message)
+        with self._lock:
+            self.error_count += 1
+            self._errors.append(record)
+        return record
+
+    def _show(self, record: ErrorRecord, error: BaseException | None = None) -> None:
+        logger.warning("%s", record, exc_info=error)
+        self._print(f"[bold yellow]xas_live[/] {escape(str(record))} [dim](the plan goes on; see .errors)[/]")
 
     def _print(self, markup: str) -> None:
         # A console that is gone (closed pipe, ended notebook) must not end the analysis.

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter as Tally
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +19,7 @@ from bluesky import plan_stubs as bps
 from bluesky import plans as bp
 from bluesky import preprocessors as bpp
 from bluesky.utils import RunEngineInterrupted
-from edges import GRID, Counter, Edges, Energy, documents
+from edges import GRID, Counter, Edges, Energy, counts_of, documents
 
 from xas_live.callbacks.live import LiveAnalysis
 from xas_live.callbacks.publisher import BasePublisher
@@ -243,6 +249,155 @@ def test_bad_documents_are_counted_and_the_next_run_is_fine(capsys):
         assert live.wait(20)
         assert len(live.errors) == 2
         assert live.status().sweeps == 1
+
+
+def passes(energies, count, fill):
+    """A run whose every event is a whole pass; `fill(k)` gives the data of pass k."""
+    [start, descriptor, *_, stop] = list(documents(energies, element="Pt", edge="L3"))
+    yield start
+    yield descriptor
+    for k in range(count):
+        event = {"descriptor": descriptor[1]["uid"], "time": 5.0 + k, "seq_num": k + 1, "uid": "e"}
+        yield "event", event | {"data": fill(k), "timestamps": {}}
+    yield stop
+
+
+@pytest.mark.parametrize("as_lists", [False, True])
+def test_a_detector_may_use_its_buffers_again(as_lists):
+    """What counts is what stood in the arrays when the document came."""
+    entered, gate = threading.Event(), threading.Event()
+
+    class Slow(BasePublisher):
+        def run_started(self, start):
+            entered.set()
+            gate.wait(10)
+
+    counts = counts_of(GRID)
+    kind = list if as_lists else np.array
+    buffers = {name: kind(np.zeros(len(GRID))) for name in ("energy", "i0", "it", "ir")}
+
+    def fill(k):
+        for name, buffer in buffers.items():
+            buffer[:] = GRID if name == "energy" else counts[name] * (k + 1 if name == "it" else 1)
+        return buffers
+
+    class Keeps(Edges):
+        def analyze(self, spectra):
+            seen.extend(spectra)
+            return super().analyze(spectra)
+
+    seen = []
+    with LiveAnalysis(Keeps(), [Slow()]) as live:
+        for name, doc in passes(GRID, 3, fill):
+            live(name, doc)
+            assert entered.wait(10)
+        gate.set()
+        assert live.wait(20)
+    for k, spectrum in enumerate(seen):
+        np.testing.assert_allclose(spectrum.counts["it"], counts["it"] * (k + 1))
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError, KeyboardInterrupt])
+def test_nothing_that_a_publisher_raises_ends_the_worker(kind, capsys):
+    class Quits(BasePublisher):
+        def predicted(self, spectrum, prediction):
+            raise kind("bye")
+
+    class QuitsToo(Edges):
+        def analyze(self, spectra):
+            raise kind("no more")
+
+    diary = Diary()
+    with LiveAnalysis(QuitsToo(), [Quits(), diary]) as live:
+        for _ in range(2):
+            for name, doc in documents(GRID):
+                live(name, doc)
+            assert live.wait(20)
+        assert live.status().running
+        assert [p.refused is not None for p in live.predictions] == [True, True]
+        assert diary.names() == ["run_started", "predicted", "run_stopped"] * 2
+        assert {"Quits.predicted", "QuitsToo"} <= {error.where for error in live.errors}
+    assert kind.__name__ in capsys.readouterr().out
+
+
+def test_a_worker_that_has_ended_does_not_look_well(capsys):
+    live = LiveAnalysis(Edges())
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(live._worker.ident), ctypes.py_object(SystemExit)
+    )
+    live("start", {})  # wakes it up
+    live._worker.join(10)
+    for name, doc in documents(GRID):
+        live(name, doc)
+    assert not live.status().running
+    assert not live.wait(5)
+    assert not live.close(5)
+    assert "attach again" in live.errors[-1].where
+    assert "attach again" in capsys.readouterr().out
+
+
+def test_a_publisher_that_does_not_return_is_named(monkeypatch, capsys):
+    monkeypatch.setattr("xas_live.callbacks.live.STUCK_S", 0.3)
+    gate = threading.Event()
+
+    class Stuck(BasePublisher):
+        def run_started(self, start):
+            gate.wait(20)
+
+    live = LiveAnalysis(Edges(), [Stuck()])
+    for name, doc in documents(GRID):
+        live(name, doc)
+    assert not live.wait(1.5)
+    assert "Stuck.run_started for" in live.status().busy
+    assert "Stuck.run_started for" in repr(live)
+    assert not live.close(0.2)
+    shown = capsys.readouterr().out
+    assert shown.count("Stuck.run_started: has not returned for") == 1
+    assert "documents wait for it" in shown
+    assert "not all is done after 0.2 s" in shown
+    gate.set()
+    assert live.close(10)
+    assert "Stuck.run_started: has returned after" in capsys.readouterr().out
+    assert live.status().sweeps == 1
+
+
+def test_the_end_of_a_session_says_what_it_waits_for():
+    """A process whose publisher hangs: it ends soon, and not without a word."""
+    script = """
+import time
+from edges import GRID, Edges, documents
+from xas_live.callbacks import live
+from xas_live.callbacks.publisher import BasePublisher
+live._EXIT_S = 1.0
+class Stuck(BasePublisher):
+    def run_started(self, start):
+        time.sleep(60)
+analysis = live.LiveAnalysis(Edges(), [Stuck()])
+for name, doc in documents(GRID):
+    analysis(name, doc)
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=True,
+    )
+    assert "the session ends, but waits up to 1 s" in done.stdout
+    assert "the worker is in Stuck.run_started" in done.stdout
+
+
+def test_times_that_are_none_are_left_out(capsys):
+    """Milliseconds taken for seconds must cost neither the prediction nor the table."""
+    with LiveAnalysis(Edges()) as live:
+        for name, doc in documents(GRID):
+            live(name, doc | {"time": doc["time"] * 1000} if name == "event" else doc)
+        assert live.wait(20)
+        assert live.table["time"].isna().all()
+        assert not live.errors
 
 
 def test_two_runs_at_once(beamline):
