@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xas_live.spectrum import Array
 
@@ -15,22 +16,55 @@ MIN_POINTS = 5
 _KEV_LOOKS_LIKE = 200.0  # an axis wholly below this many "eV" is in keV without saying so
 
 
-def sweep_end(energy: Array, tolerance: float = TOLERANCE_EV) -> int | None:
+def misread(energy: Array, tolerance: float = TOLERANCE_EV) -> NDArray[np.bool_]:
+    """Which single points jump out of their neighbours' way, as a readback does that was misread once.
+
+    A point is misread when it lies further beyond the two before and the two after it than the tolerance and
+    one of their steps, so that the tip of a turn and the ends of a jump are none.
+
+    Parameters
+    ----------
+    energy : (n,) finite, in the order measured (eV).
+    tolerance : as for `sweep_end` (eV).
+
+    Returns
+    -------
+    (n,) True for misread points; the first point and the last two are never judged.
+    """
+    found = np.zeros(len(energy), dtype=bool)
+    if len(energy) < 4:
+        return found
+    before2 = np.concatenate([energy[:1], energy[:-4]])  # the second point has one before it only
+    before, point, after, after2 = energy[:-3], energy[1:-2], energy[2:-1], energy[3:]
+    around = np.stack([before2, before, after, after2])
+    step = np.maximum(np.abs(before - before2), np.abs(after2 - after))
+    beyond = np.maximum(point - around.max(axis=0), around.min(axis=0) - point)
+    found[1:-2] = beyond > tolerance + step
+    return found
+
+
+def sweep_end(energy: Array, tolerance: float = TOLERANCE_EV, *, final: bool = False) -> int | None:
     """Where the first sweep in a series of energies ends.
 
-    The answer depends only on the points up to the one that shows the turn, so it is the same however the
+    A turn must persist: three points in a row must lie back, or all up to the end, for fewer were misread.
+    The answer depends only on the points up to the fifth of the next sweep, so it is the same however the
     points were paged.
 
     Parameters
     ----------
-    energy : (n,) in the order measured, eV; NaN never makes a turn.
+    energy : (n,) in the order measured, eV; NaN and single misread points never make a turn.
     tolerance : smallest way back that is a turn (eV).
+    final : nothing follows: the last points count too.
 
     Returns
     -------
     Number of points in the first sweep, or None while no turn has shown.
     """
-    known = np.flatnonzero(np.isfinite(energy))
+    finite = np.flatnonzero(np.isfinite(energy))
+    sound = ~misread(energy[finite], tolerance)
+    if not final:
+        sound[-2:] = False  # not judged yet
+    known = finite[sound]
     if len(known) < 2:
         return None
     e = energy[known]
@@ -42,6 +76,8 @@ def sweep_end(energy: Array, tolerance: float = TOLERANCE_EV) -> int | None:
     if e[start] != high[start]:  # going down: the same thing upside down
         e, high, low = -e, -low, -high
     back = high - e > tolerance
+    following = np.concatenate([back, [final, final]])
+    back &= following[1:-1] & following[2:]
     turn = int(np.argmax(back))
     if not back[turn]:
         return None
@@ -77,19 +113,24 @@ class SweepCutter:
         self._rows = np.empty((512, columns))
         self._n = 0
         self._check_at = 0
+        self._taken_to = -np.inf  # sequence number of the last row that was cut off
 
     @property
     def open(self) -> Array:
-        """(n, columns) The rows of the sweep being measured, as they came. A view: copy what you keep."""
+        """(n, columns) The rows of the sweep being measured, in the order they came, misread energies NaN."""
+        return self._mended(self._open.copy())
+
+    @property
+    def _open(self) -> Array:
         return self._rows[: self._n]
 
     def append(self, rows: Array) -> list[Array]:
         """Add rows, (k, columns), and return the sweeps that they complete, in the order measured."""
-        self._rewind(rows)
+        rows = self._rewind(rows)
         needed = self._n + len(rows)
         if needed > len(self._rows):
             grown = np.empty((max(needed, 2 * len(self._rows)), self._rows.shape[1]))
-            grown[: self._n] = self.open
+            grown[: self._n] = self._open
             self._rows = grown
         self._rows[self._n : needed] = rows
         self._n = needed
@@ -98,29 +139,44 @@ class SweepCutter:
 
     def finish(self) -> tuple[list[Array], Array | None]:
         """End: sweeps that were complete but not yet cut, and the one that was open, if it is one."""
-        sweeps = self._cut()
+        sweeps = self._cut() + self._cut(final=True)
         last = self._judge(self._take(self._n))
         return sweeps, last[0] if last else None
 
-    def _rewind(self, rows: Array) -> None:
-        """Forget points that a resumed plan measures again: their sequence numbers come twice."""
-        if len(rows) and self._n and rows[0, -1] <= self._rows[self._n - 1, -1]:
-            self._n = int(np.searchsorted(self.open[:, -1], rows[0, -1]))
+    def _rewind(self, rows: Array) -> Array:
+        """The rows that are new, when a resumed plan measures points again: their numbers come twice.
 
-    def _cut(self) -> list[Array]:
+        Points of the open sweep are forgotten for their second try; those already cut off stay as they are.
+        """
+        rows = rows[rows[:, -1] > self._taken_to]
+        if len(rows) and self._n and rows[0, -1] <= self._rows[self._n - 1, -1]:
+            self._n = int(np.searchsorted(self._open[:, -1], rows[0, -1]))
+        return rows
+
+    def _cut(self, *, final: bool = False) -> list[Array]:
         if self.whole:
             return []
         sweeps: list[Array] = []
-        while (end := sweep_end(self.open[:, 0], self._way_back(self.open))) is not None:
+        while (end := sweep_end(self._open[:, 0], self._way_back(self._open), final=final)) is not None:
             sweeps += self._judge(self._take(end))
         self._check_at = self._n + 1 + self._n // 5000
         return sweeps
 
     def _take(self, end: int) -> Array:
-        sweep = self._rows[:end].copy()
+        sweep = self._mended(self._open.copy())[:end]
+        if end:
+            self._taken_to = sweep[-1, -1]
         self._rows[: self._n - end] = self._rows[end : self._n].copy()
         self._n -= end
         return sweep
+
+    def _mended(self, rows: Array) -> Array:
+        """The rows with NaN for energies that were misread; as they are where nothing is cut."""
+        if not self.whole:
+            finite = np.flatnonzero(np.isfinite(rows[:, 0]))
+            bad = misread(rows[finite, 0], self._way_back(rows))
+            rows[finite[bad], 0] = np.nan
+        return rows
 
     def _judge(self, sweep: Array) -> list[Array]:
         if not len(sweep):

@@ -85,15 +85,56 @@ def test_points_measured_again_replace_the_first_try():
     assert last[:, 0].tolist() == UP.tolist()
 
 
+@pytest.mark.parametrize("by", [30.0, -30.0, -8000.0, 1e6])
+@pytest.mark.parametrize("at", [1, 40, -3])
+@pytest.mark.parametrize("path", [UP, UP[::-1], np.repeat(UP, 3)])
+def test_a_misread_energy_is_a_bad_point_of_its_sweep(path, at, by):
+    energy = path.copy()
+    energy[at] += by
+    for sizes in ((), (len(energy),), (45, 60)):
+        [first, second] = cut(np.r_[energy, path], sizes) if len(path) > 100 else [*cut(energy, sizes), []]
+        assert np.flatnonzero(np.isnan(first)).tolist() == [at % len(path)]
+        np.testing.assert_array_equal(np.delete(first, at), np.delete(path, at))
+        assert len(second) in (0, len(path))
+
+
+@pytest.mark.parametrize("by", [3.0, -3.0, 2.5])
+def test_a_small_misreading_makes_no_turn(by):
+    fine = np.arange(8900.0, 9100.0, 0.5)
+    energy = fine.copy()
+    energy[200] += by
+    [sweep] = cut(energy)
+    assert len(sweep) == len(fine)
+
+
+def test_back_for_two_points_is_no_turn():
+    energy = np.r_[UP[:50], UP[46:48], UP[50:]]
+    [sweep] = cut(energy)
+    assert sweep == energy.tolist()
+
+
+def test_points_before_the_cut_that_come_again_make_no_sweep():
+    """A plan resumes from a checkpoint in the sweep before: its points come twice, by the same numbers."""
+    rows = np.column_stack([np.r_[UP, UP], np.arange(1.0, 2 * len(UP) + 1)])
+    cutter = SweepCutter(2)
+    sweeps = cutter.append(rows[: len(UP) + 20])
+    for row in rows[60:]:
+        sweeps += cutter.append(row[None])
+    finished, last = cutter.finish()
+    assert [sweep[:, 0].tolist() for sweep in [*sweeps, *finished, last]] == [UP.tolist()] * 2
+    assert cutter.fragments == 0
+
+
 @given(
     turns=st.lists(st.booleans(), min_size=1, max_size=5),
     noise=st.floats(0.0, 0.9),
     step=st.sampled_from([0.05, 0.5, 3.0]),
+    spikes=st.lists(st.tuples(st.integers(0, 900), st.floats(-500, 500)), max_size=3),
     seed=st.integers(0, 100),
     sizes=st.lists(st.integers(1, 300), max_size=8).map(tuple),
 )
-@settings(deadline=None, max_examples=60)
-def test_encoder_noise_and_paging_change_nothing(turns, noise, step, seed, sizes):
+@settings(deadline=None, max_examples=100)
+def test_encoder_noise_and_paging_change_nothing(turns, noise, step, spikes, seed, sizes):
     base = np.arange(0.0, 300 * step, step)
     if np.ptp(base) < 10 * (1 + noise):
         base = base * 5
@@ -103,6 +144,10 @@ def test_encoder_noise_and_paging_change_nothing(turns, noise, step, seed, sizes
         at_top = not (at_top and not jump)
     energy = 9000.0 + np.concatenate(path)
     energy += np.random.default_rng(seed).uniform(-noise, noise, len(energy))
+    spoiled = energy.copy()
+    for at, by in spikes:
+        spoiled[at % len(energy)] += by
+    assert repr(cut(spoiled, (len(energy),))) == repr(cut(spoiled, sizes))
     whole = cut(energy, (len(energy),))
     assert len(whole) == len(turns)
     assert sum(map(len, whole)) == len(energy)
