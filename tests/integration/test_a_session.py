@@ -42,22 +42,21 @@ def session(archive: Archive) -> tuple[list[str], list[Prediction]]:
     return uids, predictions
 
 
-def in_archive(catalog: Any, raw_uid: str) -> Any:
+def in_archive(catalog: Any, key: str, uid: str) -> Any:
+    """The complete run whose start document has this uid under `key`, as soon as it is there."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for uid in catalog:
-            run = catalog[uid]
-            if run.metadata["start"].get("raw_uid") == raw_uid and run.metadata.get("stop"):
+        for run in catalog.values():
+            if run.metadata.get("start", {}).get(key) == uid and run.metadata.get("stop"):
                 return run
         time.sleep(0.2)
-    pytest.fail(f"no derived run of {raw_uid} in the archive")
+    pytest.fail(f"no complete run with {key} {uid} in the archive")
 
 
 def test_replay_of_the_stored_runs_gives_the_live_predictions(archive, session):
     uids, live = session
-    deadline = time.monotonic() + 60
-    while len([u for u in uids if u in archive.client]) < len(uids) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    for uid in uids:
+        in_archive(archive.client, "uid", uid)
     again = list(replay(stored_runs(archive.client, uids), AnalyzerPool()))
     for then, now in zip(live, again, strict=True):
         assert then.provenance.run_uid == now.provenance.run_uid
@@ -70,7 +69,7 @@ def test_replay_of_the_stored_runs_gives_the_live_predictions(archive, session):
 
 def test_a_derived_run_is_read_by_tiled_and_databroker_and_leads_to_its_raw_run(archive, session):
     uids, live = session
-    derived = in_archive(archive.derived, uids[-1])
+    derived = in_archive(archive.derived, "raw_uid", uids[-1])
     table = derived["predictions"].read()
     assert float(table["CN1"][0]) == pytest.approx(live[-1].values["CN1"].value, abs=1e-6)
     assert str(table["flags"].values[0]) == ", ".join(live[-1].flags) or not live[-1].flags
