@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
+from parts import Cable, write
 from typer.testing import CliRunner, Result
 
+from xas_live.archive import Archive, open_archive
 from xas_live.cli import app
 from xas_live.models.registry import SHIPPED_FOLDER
-from xas_live.simulator import Sample, SimulatedBeamline, growth, xanes_grid
+from xas_live.simulator import growth
 
 Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """A real archive with its server, for all tests of a worker."""
+    with open_archive(tmp_path_factory.mktemp("archive")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def cable(archive: Archive) -> Iterator[Cable]:
+    made = Cable(int(urlsplit(archive.uri).port or 0))
+    yield made
+    made.cut()
 
 
 @pytest.fixture(autouse=True)
@@ -40,28 +56,16 @@ def run() -> Run:
 @pytest.fixture(scope="session")
 def counts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A 55-atom sample as a beamline writes it: energy, i0, it, ir."""
-    return _write(tmp_path_factory.mktemp("files") / "sample.dat", growth(4)[1], "# energy i0 it ir")
+    return write(tmp_path_factory.mktemp("files") / "sample.dat", growth(4)[1], "# energy i0 it ir")
 
 
 @pytest.fixture(scope="session")
 def mu_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same sample as two columns without names."""
-    return _write(tmp_path_factory.mktemp("files") / "sample_mu.dat", growth(4)[1], "")
+    return write(tmp_path_factory.mktemp("files") / "sample_mu.dat", growth(4)[1], "")
 
 
 @pytest.fixture(scope="session")
 def foil_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The foil as energy and mu."""
-    return _write(tmp_path_factory.mktemp("files") / "pt_foil.dat", None, "# energy mu")
-
-
-def _write(path: Path, sample: Sample | None, header: str) -> Path:
-    beamline = SimulatedBeamline(counts=1e8, drift=0.0)
-    beamline.load(sample)
-    rows = []
-    for energy in xanes_grid(beamline.library.edge_energy):
-        beamline.energy.set(float(energy)).wait(1)
-        i0, it, ir = beamline.count()
-        rows.append((energy, i0, it, ir) if "i0" in header else (energy, np.log(i0 / it)))
-    np.savetxt(path, np.array(rows), header=header.lstrip("# "), fmt="%.8g")
-    return path
+    return write(tmp_path_factory.mktemp("files") / "pt_foil.dat", None, "# energy mu")

@@ -26,6 +26,12 @@ def test_help_is_quick() -> None:
         assert command in done.stdout
 
 
+def test_help_of_replay_shows_examples_and_exit_codes(run: Run) -> None:
+    text = run("replay", "--help").output
+    assert "--align -0.5" in text
+    assert "1  not everything could be stored" in text
+
+
 def test_models_list_show_verify(run: Run, pt: Path) -> None:
     listed = json.loads(run("models", "list", "--json").output)
     assert [row["name"] for row in listed] == available_models()
@@ -50,11 +56,14 @@ def test_an_anchor_is_kept_and_found_again(
     assert "stretch" in result.output
     (saved,) = home.glob("anchors/*")
     out = tmp_path / "out.json"
-    for anchor in ((), ("--anchor", saved)):
-        assert run("replay", mu_file, "--model", pt, *anchor, "--json", out).exit_code == 0
+    for chosen in ("auto", saved):
+        result = run("replay", mu_file, "--model", pt, "--anchor", chosen, "--json", out)
         assert json.loads(out.read_text())[0]["anchored"] is True
-    assert run("replay", mu_file, "--model", pt, "--anchor", "none", "--json", out).exit_code == 0
-    assert json.loads(out.read_text())[0]["anchored"] is False
+        assert f"Anchored by {foil_file}" in result.output
+    for chosen in ((), ("--anchor", "none")):  # what is saved counts only when it is asked for
+        result = run("replay", mu_file, "--model", pt, *chosen, "--json", out)
+        assert json.loads(out.read_text())[0]["anchored"] is False
+        assert "Not anchored" in result.output
 
 
 def test_what_is_no_foil_is_refused(run: Run, pt: Path, tmp_path: Path) -> None:
@@ -83,6 +92,11 @@ def test_profile_install_does_not_overwrite_what_was_edited(run: Run, tmp_path: 
     assert run(*arguments, "--force").exit_code == 0
     assert devices.read_text() == original
     assert run("profile", "install", "--ipython-dir", tmp_path, "--name", "../evil").exit_code == 2
+
+
+def test_demo_without_a_model_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    assert run("demo", "--output", tmp_path / "demo", "--model", "bad").exit_code == 2
+    assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.slow

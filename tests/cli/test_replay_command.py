@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from parts import Cable, write
+from tiled.queries import Eq
 from typer.testing import Result
 
+from xas_live.archive import Archive
 from xas_live.models.registry import SHIPPED_FOLDER
+from xas_live.simulator import growth
 
 Run = Callable[..., Result]
 
@@ -72,6 +77,7 @@ def test_results_come_in_order_with_refusals_among_them(
     assert records[2]["values"]["CN1"]["value"] == pytest.approx(good["values"]["CN1"]["value"], abs=0.1)
     assert good["values"]["CN1"]["value"] == pytest.approx(7.85, abs=1.0)
     assert records[4]["values"]["CN1"]["value"] > 11
+    assert f"Anchored by {foil_file}" in result.output
     assert "3 spectra analysed, 2 refused" in result.output
 
 
@@ -144,6 +150,11 @@ def test_plot(run: Run, pt: Path, counts_file: Path, tmp_path: Path) -> None:
         (["--anchor", "reference", "--anchor-columns", "energy=0,mu=1"], "give it as --anchor FILE"),
         (["--standards", "PtO2"], "NAME=FILE"),
         (["--json", "/no/such/folder/out.json"], "no folder"),
+        (["--json", "/"], "is a folder"),
+        (["--plot", "out.xyz"], "no kind of picture"),
+        (["--archive", ""], "is empty"),
+        (["--redo"], "with --archive"),
+        (["--from", "http://127.0.0.1:1", "--columns", "energy=0,mu=1"], "are for files"),
     ],
 )
 def test_unusable_arguments_end_with_2_and_say_what_to_do(
@@ -156,19 +167,61 @@ def test_unusable_arguments_end_with_2_and_say_what_to_do(
 
 
 def test_replay_into_an_archive_and_again_from_it(
-    run: Run, pt: Path, counts_file: Path, tmp_path: Path
+    run: Run, pt: Path, archive: Archive, counts_file: Path, tmp_path: Path
 ) -> None:
-    archive, first, second = tmp_path / "archive", tmp_path / "1.json", tmp_path / "2.json"
-    options = ("--model", pt, "--anchor", "reference")
-    result = run("replay", counts_file, *options, "--archive", archive, "--json", first)
+    first, second = tmp_path / "1.json", tmp_path / "2.json"
+    result = run("replay", counts_file, "--model", pt, "--archive", archive.folder, "--json", first)
     assert result.exit_code == 0, result.output
-    result = run("replay", "1", "0badf00d", *options, "--from", archive, "--json", second)
+    uid = archive.client[-1].start["uid"]
+    # as before, a second time, and the same once more as a new attempt
+    options = ("--model", pt, "--from", archive.folder)
+    result = run("replay", uid, "0badf00d", *options, "--archive", archive.folder, "--json", second)
     assert result.exit_code == 0, result.output
+    assert result.output.count("energy = energy (eV)") == 1
     (before,), (after, missing) = results(first), results(second)
     assert missing["refused"].startswith("no such run")
-    assert after["scan"] == "sample.dat"
+    assert (after["scan"], after["source"]) == ("sample.dat", str(archive.folder))
     for name, value in before["values"].items():
         assert after["values"][name]["value"] == pytest.approx(value["value"], abs=1e-4)
+    assert attempts(archive, uid) == [1]
+    assert run("replay", uid, *options, "--archive", archive.folder, "--redo").exit_code == 0
+    assert attempts(archive, uid) == [1, 2]
+
+
+def attempts(archive: Archive, raw_uid: str) -> list[int]:
+    runs = archive.derived.search(Eq("raw_uid", raw_uid)).values()
+    return sorted(run.start["attempt"] for run in runs)
+
+
+def test_an_archive_that_stops_answering_is_said_soon(
+    run: Run, pt: Path, archive: Archive, cable: Cable, mu_file: Path, home: Path
+) -> None:
+    address = f"http://127.0.0.1:{cable.port}/api/v1?api_key={archive.api_key}"
+    began = time.monotonic()
+    result = run("replay", mu_file, "--model", pt, "--archive", address)
+    assert time.monotonic() - began < 30
+    assert result.exit_code == 1, result.output
+    assert "1 spectra analysed" in result.output
+    assert f"kept in {home / 'spool'}" in result.output
+    assert list(home.glob("spool/*/raw/*/*"))
+
+
+def test_from_what_is_no_archive_makes_none(run: Run, pt: Path, tmp_path: Path) -> None:
+    result = run("replay", "1", "--model", pt, "--from", tmp_path / "typo")
+    assert result.exit_code == 2
+    assert "is no archive" in result.output
+    assert not (tmp_path / "typo").exists()
+
+
+def test_each_absorber_gets_its_own_model(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    metals = {"au_l3": "au-l3", "pd_k": "pd-k", "pt_l3": "pt-l3"}
+    files = [write(tmp_path / f"{m}.dat", growth(4, m)[1], "# energy i0 it ir", metal=m) for m in metals]
+    result = run("replay", *files, "--json", out)
+    assert result.exit_code == 0, result.output
+    assert [record["model"] for record in results(out)] == list(metals.values())
+    assert all(record["anchored"] for record in results(out))
+    assert "Anchored by their own reference channel" in result.output
 
 
 def test_measured_files(run: Run, measured: Path, tmp_path: Path) -> None:

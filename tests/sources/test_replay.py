@@ -83,11 +83,60 @@ def test_the_batch_does_not_change_the_prediction(pool: AnalyzerPool, files: lis
         assert one.values["CN1"].value == pytest.approx(other.values["CN1"].value, abs=1e-4)
 
 
-def test_files_without_a_sweep_are_refused(pool: AnalyzerPool, tmp_path: Path) -> None:
+def test_files_of_a_few_points_are_refused(pool: AnalyzerPool, tmp_path: Path) -> None:
     (tmp_path / "short.dat").write_text("# energy mu\n11500 1\n11501 2\n11502 3\n")
     (prediction,) = replay([tmp_path / "short.dat"], pool)
     assert prediction.refused is not None
-    assert "no sweep" in prediction.refused
+    assert "at least 5 points" in prediction.refused
+
+
+def energies_of_a_bad_file(kind: str, energy: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Energies as a misread encoder, a stitched or a repeated scan leave them."""
+    odd, after = energy.copy(), int(np.searchsorted(energy, 11700.0))
+    if kind == "misread":
+        odd[after] += 30.0
+    elif kind == "stitched":
+        odd[after:] -= 7.0
+    elif kind == "there_and_back":
+        odd = np.concatenate([energy[::2], energy[1::2][::-1]])
+    elif kind == "shuffled":
+        np.random.default_rng(0).shuffle(odd)
+    elif kind == "falling":
+        odd = odd[::-1]
+    elif kind == "no_numbers":
+        odd[:] = np.nan
+    elif kind == "one_energy":
+        odd[:] = 11600.0
+    return odd
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "refusal"),
+    [
+        ("misread", {"unsorted"}, None),
+        ("stitched", {"unsorted"}, None),
+        ("there_and_back", {"unsorted"}, None),
+        ("shuffled", {"unsorted"}, None),
+        ("falling", set(), None),
+        ("no_numbers", set(), "with an energy"),
+        ("one_energy", set(), "over more than 2 eV"),
+    ],
+)
+def test_a_file_is_one_spectrum_whatever_its_energies_do(
+    pool: AnalyzerPool, tmp_path: Path, kind: str, flags: set[str], refusal: str | None
+) -> None:
+    grid = xanes_grid(11564.0)
+    energy = energies_of_a_bad_file(kind, grid)
+    measured_at = np.sort(energy)[::-1] if kind == "falling" else energy
+    mu = measured(np.where(np.isfinite(measured_at), measured_at, grid), "pt_l3", growth(4)[1], Mismatch())
+    np.savetxt(tmp_path / "odd.dat", np.column_stack([energy, mu]), header="energy mu")
+    (prediction,) = replay([tmp_path / "odd.dat"], pool)
+    if refusal is None:
+        assert prediction.refused is None
+        assert "incomplete" not in prediction.flags
+    else:
+        assert refusal in (prediction.refused or "")
+    assert set(prediction.flags) & {"unsorted"} == flags
 
 
 def test_a_file_takes_less_than_a_fifth_of_a_second(pool: AnalyzerPool, files: list[Path]) -> None:

@@ -44,11 +44,24 @@ def demo(
     if metal not in LIBRARIES:
         refuse(f"--metal {metal!r}: use one of {', '.join(LIBRARIES)}")
     began = time.monotonic()
+    chosen = model or metal.replace("_", "-")
+    _check_model(chosen)
     with err.status("Starting the archive ..."):
         archive = _open(output)
     with archive:
-        _run(archive, output, scans, metal, model or metal.replace("_", "-"), seed)
+        _run(archive, output, scans, metal, chosen, seed)
     out.print(f"Took {time.monotonic() - began:.0f} s.")
+
+
+def _check_model(model: str) -> None:
+    """Before anything is made: the archive would be left behind."""
+    from xas_live.models.bundle import ModelError
+    from xas_live.models.registry import load_model
+
+    try:
+        load_model(model)
+    except ModelError as error:
+        refuse(f"--model: {error}")
 
 
 def _open(output: Path) -> Archive:
@@ -67,17 +80,13 @@ def _run(archive: Archive, output: Path, scans: int, metal: str, model: str, see
 
     import xas_live
     from xas_live.callbacks.plot import LiveStructurePlot
-    from xas_live.models.bundle import ModelError
     from xas_live.simulator import SimulatedBeamline, growth, simulated_scan
 
     beamline = SimulatedBeamline(metal, seed=seed)
     RE = RunEngine({})
     plot = LiveStructurePlot()
     with err.status("Loading the model ..."):
-        try:
-            live = xas_live.attach(RE, model=model, archive=archive, plot=plot, write_raw=True)
-        except ModelError as error:
-            refuse(f"--model: {error}")
+        live = xas_live.attach(RE, model=model, archive=archive, plot=plot, write_raw=True)
     results: list[tuple[Sample, Prediction]] = []
     raw_uids: list[str] = []
     for number, sample in enumerate(growth(scans, metal), start=1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from xas_live.prediction import Prediction
 
+_NAMED = 8  # scans at most that a line names
 _PIPED_WIDTH = 132  # what goes to a file or a pipe has no screen to fit
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
@@ -33,6 +35,17 @@ def refuse(message: str) -> NoReturn:
 def print_json(value: Any) -> None:
     """A JSON document on standard output, whatever the terminal's width."""
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def check_output(path: Path, option: str) -> None:
+    """End the command, before any work is done, when a file that an option names cannot be written."""
+    place = path.absolute()
+    if place.is_dir():
+        refuse(f"{option} {str(path)!r} is a folder: give the name of a file")
+    if not place.parent.is_dir():
+        refuse(f"{option}: there is no folder {place.parent} for {path.name}: make it first")
+    if not os.access(place if place.exists() else place.parent, os.W_OK):
+        refuse(f"{option} {path} cannot be written: you have no permission")
 
 
 def write_text(path: Path, text: str, option: str) -> None:
@@ -68,7 +81,8 @@ def print_remarks(predictions: Sequence[Prediction]) -> None:
             scans.setdefault(flag, []).append(p.provenance.scan)
     analysed = sum(p.refused is None for p in predictions)
     for flag, of in scans.items():
-        named = "all" if len(of) >= analysed > 1 else ", ".join(of)
+        named = "all" if len(of) >= analysed > 1 else ", ".join(of[:_NAMED])
+        named += f" and {len(of) - _NAMED} more" if named != "all" and len(of) > _NAMED else ""
         out.print(f"  [yellow]{flag}[/]: {escape(named)}", soft_wrap=True)
     for p in predictions:
         if p.refused is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,12 +14,12 @@ import typer
 from rich.progress import Progress
 
 from xas_live.cli.anchor import fit_foil
-from xas_live.cli.output import err, out, print_predictions, refuse, write_text
+from xas_live.cli.output import check_output, err, out, print_predictions, refuse, write_text
+from xas_live.cli.storing import open_past, open_store, show_trouble, wait_until_stored
 from xas_live.spectrum import Mode
 
 if TYPE_CHECKING:
     from xas_live.anchor import FoilAnchor
-    from xas_live.archive.catalog import Archive
     from xas_live.callbacks.plot import LiveStructurePlot
     from xas_live.callbacks.publisher import Publisher
     from xas_live.prediction import Prediction
@@ -26,24 +27,23 @@ if TYPE_CHECKING:
 Align = Literal["auto", "reference", "none", "e0"]
 Anchor = Literal["reference", "auto"] | None
 
-_WRITING_SECONDS = 300.0
-
 
 def replay(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Data files; with --from, uids of runs.")
+        list[str], typer.Argument(metavar="PATH", help="Data files; with --from, uids of runs.")
     ],
     model: Annotated[
-        str | None, typer.Option(help="A model's name or folder; default: by each spectrum's absorber.")
+        str | None,
+        typer.Option(metavar="NAME", help="A model's name or folder; default: by each spectrum's absorber."),
     ] = None,
     anchor: Annotated[
         str,
         typer.Option(
             metavar="FOIL|reference|auto|none",
-            help="A foil's file; `reference`: the files' own reference channel; `auto`: that, or else the "
-            "anchor saved last.",
+            help="A foil's file; 'reference': the files' own reference channel; 'auto': that, or else the "
+            "foil that you saved last (xas-live anchor).",
         ),
-    ] = "auto",
+    ] = "reference",
     anchor_columns: Annotated[
         str | None, typer.Option(metavar="NAME=N,...", help="Columns of the foil's file.")
     ] = None,
@@ -51,7 +51,8 @@ def replay(
         str,
         typer.Option(
             metavar="reference|none|e0|EV",
-            help="How energies are laid on the foil's; default: by the reference channel, if there is one.",
+            help="How energies are laid on the foil's; default: by the reference channel, if there is one. "
+            "A number of eV, also negative, says how far the samples lie above the foil.",
         ),
     ] = "auto",
     columns: Annotated[
@@ -67,6 +68,10 @@ def replay(
     archive: Annotated[
         str | None, typer.Option(metavar="DIR_OR_URI", help="Store the runs and their predictions there.")
     ] = None,
+    redo: Annotated[
+        bool,
+        typer.Option("--redo", help="With --archive: store the predictions once more, as a new attempt."),
+    ] = False,
     from_: Annotated[
         str | None, typer.Option("--from", metavar="URI", help="Replay runs of this archive (URI or folder).")
     ] = None,
@@ -75,13 +80,32 @@ def replay(
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="OUT.png", help="Draw the results.")] = None,
 ) -> None:
-    """Analyse data files, or runs stored in an archive, and print what the models say of each spectrum."""
+    """Analyse data files, or runs stored in an archive, and print what the models say of each spectrum.
+
+    \b
+    Examples:
+      xas-live replay scans/*.dat --anchor Pt_foil.xdi --json results.json
+      xas-live replay raw.dat --columns energy=0,i0=2,it=3,ir=4
+      xas-live replay series.prj --model au-l3 --anchor Au_foil.dat --align -0.5
+      xas-live replay --from ~/xas_archive 3f2a91c0
+
+    \b
+    Exit codes:
+      0  every spectrum was analysed, or cleanly refused
+      1  not everything could be stored
+      2  the arguments cannot be used
+    """
     alignment = _alignment(align)
     _check_standards(standards or [])
     numbers, chosen_mode = _columns(columns), _mode(mode)
-    for path in (json_path, plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            refuse(f"there is no folder {path.absolute().parent} for {path.name}: make it first")
+    if from_ is not None and (columns is not None or mode is not None):
+        refuse("--columns and --mode are for files: the fields of stored runs are told by their names")
+    if redo and archive is None:
+        refuse("--redo stores a new attempt: say where, with --archive")
+    if json_path is not None:
+        check_output(json_path, "--json")
+    if plot is not None:
+        check_output(plot, "--plot")
 
     with ExitStack() as stack:
         with err.status("Loading ..."):
@@ -91,22 +115,23 @@ def replay(
             from xas_live.sources.files import read_file
             from xas_live.sources.replay import replay as run_replay
 
+            figure = _figure(plot) if plot is not None else None
             try:
                 bundle = load_model(model) if model else None
             except ModelError as error:
                 refuse(f"--model: {error}")
             foil = _anchor(anchor, model, anchor_columns)
             pool = AnalyzerPool(model, foil, AnalysisConfig(align=alignment))
-            store = stack.enter_context(_open(archive, "--archive")) if archive else None
-            past = stack.enter_context(_open(from_, "--from")) if from_ else None
-            raw = store.raw_writer() if store and not past else None
-            derived = store.derived_writer() if store else None
-            figure = _figure() if plot is not None else None
+            past = stack.enter_context(open_past(from_, "--from")) if from_ is not None else None
+            store = stack.enter_context(open_store(archive, "--archive")) if archive is not None else None
             publishers: list[Publisher] = [figure] if figure is not None else []
-            if derived is not None:
+            raw = derived = None
+            if store is not None:
                 from xas_live.callbacks.writer import PredictionWriter
 
-                publishers.append(PredictionWriter(derived))
+                raw = None if past else store.raw_writer(show_trouble)
+                derived = store.derived_writer(show_trouble)
+                publishers.append(PredictionWriter(derived, store.next_attempt if redo else None))
 
         progress = stack.enter_context(Progress(console=err, transient=True))
         task = progress.add_task("Analysing", total=len(paths))
@@ -115,8 +140,9 @@ def replay(
             if past is not None:
                 from xas_live.sources.stored import stored_runs
 
+                place = past.uri if past.folder is None else from_ or ""
                 for uid in paths:
-                    yield from stored_runs(past.client, [uid], past.uri)
+                    yield from stored_runs(past.client, [uid], place)
                     progress.advance(task)
             else:
                 for path in paths:
@@ -124,19 +150,23 @@ def replay(
                     progress.advance(task)
 
         identity = (bundle.name, bundle.sha256) if bundle else ("", "")
-        predictions = list(run_replay(sources(), pool, raw=raw, publishers=publishers, model=identity))
+        results = run_replay(sources(), pool, raw=raw, publishers=publishers, model=identity, say=_say)
+        predictions = list(results)
         progress.stop()
         for publisher in publishers:
             publisher.close()
-        _report(predictions)
+        _report(predictions, foil)
         if json_path is not None:
             records = [prediction.to_json() for prediction in predictions]
             write_text(json_path, json.dumps(records, indent=1, allow_nan=False) + "\n", "--json")
         if figure is not None and plot is not None:
             _save(figure, plot)
-        for writer in (raw, derived):
-            if writer is not None and not writer.flush(_WRITING_SECONDS):
-                err.print(f"Not all is stored yet: {writer.status()}")
+        if not wait_until_stored([writer for writer in (raw, derived) if writer is not None]):
+            raise typer.Exit(1)
+
+
+def _say(text: str) -> None:
+    err.print(text, markup=False, soft_wrap=True)
 
 
 def _alignment(text: str) -> Align | float:
@@ -185,16 +215,6 @@ def _anchor(text: str, model: str | None, columns: str | None) -> FoilAnchor | A
     return None if text == "none" else fit_foil(Path(text), model, columns, "--anchor-columns")
 
 
-def _open(place: str, option: str) -> Archive:
-    from xas_live.archive.catalog import open_archive
-    from xas_live.archive.errors import ArchiveError
-
-    try:
-        return open_archive(place)
-    except ArchiveError as error:
-        refuse(f"{option}: {error}")
-
-
 def _save(figure: LiveStructurePlot, path: Path) -> None:
     try:
         figure.save(path)
@@ -202,16 +222,20 @@ def _save(figure: LiveStructurePlot, path: Path) -> None:
         refuse(f"--plot {path} cannot be written: {error}")
 
 
-def _figure() -> LiveStructurePlot:
+def _figure(path: Path) -> LiveStructurePlot:
     import matplotlib as mpl
+    from matplotlib.backend_bases import FigureCanvasBase
 
+    kinds = sorted(FigureCanvasBase.get_supported_filetypes())
+    if path.suffix.lower().lstrip(".") not in kinds:
+        refuse(f"--plot {path}: its ending says no kind of picture; use one of .{', .'.join(kinds)}")
     mpl.use("Agg")
     from xas_live.callbacks.plot import LiveStructurePlot
 
     return LiveStructurePlot()
 
 
-def _report(predictions: list[Prediction]) -> None:
+def _report(predictions: list[Prediction], foil: FoilAnchor | Anchor) -> None:
     print_predictions(predictions)
     shifted = {
         p.provenance.scan: p.provenance.metadata["athena_eshift"]
@@ -221,5 +245,33 @@ def _report(predictions: list[Prediction]) -> None:
     if shifted:
         words = ", ".join(f"{scan} {shift:+.2f}" for scan, shift in shifted.items())
         out.print(f"Athena's energy shifts applied (eV): {words}", soft_wrap=True, markup=False)
-    refused = sum(prediction.refused is not None for prediction in predictions)
-    out.print(f"{len(predictions) - refused} spectra analysed, {refused} refused")
+    analysed = [prediction for prediction in predictions if prediction.refused is None]
+    if analysed:
+        out.print(_anchors(analysed, foil), soft_wrap=True, markup=False)
+    out.print(f"{len(analysed)} spectra analysed, {len(predictions) - len(analysed)} refused")
+
+
+def _anchors(analysed: list[Prediction], foil: FoilAnchor | Anchor) -> str:
+    """In one sentence, which foils the predictions stand on."""
+    from xas_live.anchor import FoilAnchor, newest_anchor
+
+    absorbers = {(p.element or "", p.edge or "") for p in analysed} if foil == "auto" else set()
+    saved = {absorber: newest_anchor(*absorber) for absorber in absorbers}
+
+    def anchor_of(p: Prediction) -> str:
+        if not p.anchored:
+            return "not anchored, for lack of a foil (--anchor FILE)"
+        if isinstance(foil, FoilAnchor):
+            return f"anchored by {foil.source}"
+        kept = saved.get((p.element or "", p.edge or ""))
+        own = p.configuration["anchor"] == "reference" and not {"no_reference", "bad_reference"} & set(
+            p.flags
+        )
+        return (
+            "anchored by their own reference channel" if own or kept is None else f"anchored by {kept.source}"
+        )
+
+    counts = Counter(map(anchor_of, analysed))
+    words = list(counts) if len(counts) == 1 else [f"{count} {how}" for how, count in counts.items()]
+    text = "; ".join(words)
+    return text[0].upper() + text[1:]

@@ -15,6 +15,9 @@ from xas_live.sources.scan import Scan
 
 Document = tuple[str, dict[str, Any]]
 
+PLAN_NAME = "file"
+"""What the start document of a file's run says in place of a plan's name."""
+
 _NAMESPACE = uuid.UUID("6f3e0f0e-52f2-5e0b-9c3e-0c1f6b1d7a55")
 _UNITS = {"energy": "eV"}
 
@@ -71,7 +74,7 @@ def _metadata(scan: Scan) -> dict[str, Any]:
         **scan.notes,
     }
     return {
-        "plan_name": "file",
+        "plan_name": PLAN_NAME,
         "scan_id": 1,
         "source": scan.source,
         "scan": scan.scan,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from xas_live.callbacks.assembler import SpectrumAssembler
 from xas_live.callbacks.channels import ChannelMapping
 from xas_live.prediction import Prediction
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 BATCH = 64
 """Spectra analysed together: enough for speed, few enough for a progress bar that moves."""
 
-_NO_SWEEP = "its energies make no sweep: at least 5 points are needed, over more than 2 eV"
+_NO_SWEEP = "it holds no spectrum: at least 5 points with an energy are needed, over more than 2 eV"
 
 
 class Recorded(Protocol):
@@ -30,6 +32,11 @@ class Recorded(Protocol):
 
     source: str
     scan: str
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is one sweep whatever its energies do, as a file is."""
+        ...
 
     def documents(self) -> Iterator[Document]:
         """Its documents in order; raises UnreadableError when they cannot be had."""
@@ -45,6 +52,7 @@ class _Run:
     refusal: Unreadable | None = None
     documents: list[Document] = field(default_factory=list)
     spectra: list[Spectrum] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
 
 def replay(
@@ -56,10 +64,12 @@ def replay(
     publishers: Sequence[Publisher] = (),
     model: tuple[str, str] = ("", ""),
     batch: int = BATCH,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Prediction]:
-    """Analyse files and recorded runs; predictions come in the order of the sources, one or more for each.
+    """Analyse files and recorded runs; predictions come in the order of the sources.
 
-    What cannot be read comes back as a refused prediction with the reason; it never stops the others.
+    A file gives one prediction, a project one a group, a recorded run one a sweep. What cannot be read comes
+    back as a refused prediction with the reason; it never stops the others.
 
     Parameters
     ----------
@@ -70,6 +80,7 @@ def replay(
     publishers : told about every run and prediction, as in a live run; not closed.
     model : name and hash that refusals of unreadable files carry.
     batch : number of spectra analysed together.
+    say : takes lines for the user, each once: the fields guessed for recorded runs.
 
     Examples
     --------
@@ -78,8 +89,13 @@ def replay(
     """
     runs: list[_Run] = []
     waiting = 0
+    said: set[str] = set()
     for entry in _entries(sources):
         run = _assemble(entry, mapping)
+        for text in run.said:
+            if text not in said:
+                said.add(text)
+                say(text)
         runs.append(run)
         waiting += max(1, len(run.spectra))
         if waiting >= batch:
@@ -89,7 +105,7 @@ def replay(
 
 
 def spectra_of(scan: Scan) -> list[Spectrum]:
-    """The sweeps of one scan of a file, assembled from its documents as a live run's are."""
+    """The spectrum of one scan of a file, assembled from its documents as a live run's are; none if empty."""
     return _assemble(scan, None).spectra
 
 
@@ -104,20 +120,21 @@ def _entries(sources: Iterable[Source]) -> Iterator[Scan | Unreadable | Recorded
 def _assemble(entry: Scan | Unreadable | Recorded, mapping: ChannelMapping | None) -> _Run:
     if isinstance(entry, Unreadable):
         return _Run(refusal=entry)
-    said: list[str] = []
+    whole = isinstance(entry, Scan) or entry.whole
     if isinstance(entry, Scan):
         own: dict[str, Any] = {name: name for name in entry.channels}
         mapping = ChannelMapping(**own, mode=entry.mode, element=entry.element, edge=entry.edge)
-    assembler = SpectrumAssembler(mapping, source=entry.source, say=said.append)
     run = _Run()
+    assembler = SpectrumAssembler(mapping, source=entry.source, whole_runs=whole, say=run.said.append)
     try:
         for name, doc in documents(entry) if isinstance(entry, Scan) else entry.documents():
             run.documents.append((name, doc))
             run.spectra += [_labelled(spectrum, entry) for spectrum in assembler(name, doc)]
     except UnreadableError as error:
         return _Run(refusal=Unreadable(entry.source, entry.scan, str(error)))
-    if not run.spectra:
-        run.refusal = Unreadable(entry.source, entry.scan, said[-1] if said else _NO_SWEEP)
+    if not run.spectra:  # the assembler's last word is the reason
+        reason = run.said.pop() if run.said else _NO_SWEEP
+        run.refusal = Unreadable(entry.source, entry.scan, reason)
     return run
 
 
@@ -157,9 +174,10 @@ def _publish(
 
 
 def _refused(entry: Unreadable, model: tuple[str, str]) -> Prediction:
-    return Prediction(
+    where = Provenance(source=entry.source, scan=entry.scan)
+    return Prediction.refusal(
+        Spectrum(np.empty(0), np.empty(0), provenance=where),
+        entry.reason,
         model=model[0],
         model_sha256=model[1],
-        provenance=Provenance(source=entry.source, scan=entry.scan),
-        refused=entry.reason,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xas_live.sources.documents import Document
+from xas_live.sources.documents import PLAN_NAME, Document
 from xas_live.sources.scan import Unreadable, UnreadableError
 
 _PAGE = 10_000  # events a page: a run of any length goes by in bounded memory
@@ -29,6 +29,11 @@ class StoredRun:
     source: str
     scan: str
     run: Any
+
+    @property
+    def whole(self) -> bool:
+        """Whether it was a file, so that it is one sweep whatever its energies do."""
+        return bool(self.run.metadata["start"].get("plan_name") == PLAN_NAME)
 
     def documents(self) -> Iterator[Document]:
         """Start, then each stream's descriptor and event pages, then stop if there is one.

@@ -1,0 +1,76 @@
+"""Archives on the command line: open one, or say why not; and wait, with a bar, until all is stored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from xas_live.cli.output import err, refuse
+
+if TYPE_CHECKING:
+    from xas_live.archive.catalog import Archive
+    from xas_live.archive.writer import RunWriter
+
+_LOOK_SECONDS = 0.2
+_PATIENCE_SECONDS = 60.0  # without one more document in the archive
+_OFFLINE_SECONDS = 5.0  # the same while the archive does not answer: time to come back, no more
+
+
+def open_store(place: str, option: str) -> Archive:
+    """The archive of a folder (made if missing) or URI; ends the command when there is none to be had."""
+    from xas_live.archive.catalog import open_archive
+    from xas_live.archive.errors import ArchiveError
+
+    if not place.strip():
+        refuse(f"{option} is empty: give a folder, or the URI of a Tiled server")
+    try:
+        return open_archive(place)
+    except ArchiveError as error:
+        refuse(f"{option}: {error}")
+
+
+def open_past(place: str, option: str) -> Archive:
+    """An archive that is there already; ends the command when it is not."""
+    is_uri = place.startswith(("http://", "https://"))
+    if not is_uri and not (Path(place).expanduser() / "catalog.db").is_file():
+        refuse(f"{option} {place!r} is no archive: give the folder of one, or the URI of a Tiled server")
+    return open_store(place, option)
+
+
+def wait_until_stored(writers: Sequence[RunWriter]) -> bool:
+    """Show a bar until everything handed to the writers is in the archive.
+
+    Returns
+    -------
+    False when it is not, soon after the archive stopped answering or taking more. Each writer says where the
+    rest is kept, when it is closed.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task("Storing", total=None)
+        delivered, since = -1, time.monotonic()
+        while not all(writer.flush(_LOOK_SECONDS) for writer in writers):
+            states = [writer.status() for writer in writers]
+            now = sum(state.delivered for state in states)
+            waiting = sum(state.queued + state.spooled for state in states)
+            progress.update(task, completed=now, total=now + waiting)
+            if now != delivered:
+                delivered, since = now, time.monotonic()
+            online = all(state.online for state in states)
+            if time.monotonic() - since > (_PATIENCE_SECONDS if online else _OFFLINE_SECONDS):
+                break
+    states = [writer.status() for writer in writers]
+    stored = not any(state.queued or state.spooled or state.lost for state in states)
+    if not stored:
+        err.print("[bold red]Not everything is stored.[/]")
+    return stored
+
+
+def show_trouble(text: str) -> None:
+    """Print a line of a writer's: what went wrong, and where it keeps what it could not store."""
+    err.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
