@@ -37,8 +37,8 @@ class SpectrumAssembler:
     tolerance : how far the energy may run back without turning (eV).
     whole_runs : every run is one sweep, whatever its energies do, its points in the order measured (turned
         round where the scan ran downwards): the quality checks then name energies out of order.
-    say : takes lines for the user: the mapping guessed (once each), and why a run gives no spectra (once a
-        run). Default: the log "xas_live".
+    say : takes lines for the user, each once: the mapping guessed, and why a run gives no spectra. Default:
+        the log "xas_live".
 
     Attributes
     ----------
@@ -193,7 +193,7 @@ class SpectrumAssembler:
         )
         if guess and (element is None or edge is None):
             element, edge = absorber_from_energies(spectrum.energy, spectrum.mu, element, edge)
-            spectrum = replace(spectrum, element=element, edge=edge)
+            spectrum = replace(spectrum, element=element, edge=edge, absorber_guessed=True)
         return spectrum
 
     def _announce(self, mapping: ChannelMapping, factor: float) -> None:
@@ -213,6 +213,9 @@ class SpectrumAssembler:
             return
         run.explained = True
         why = run.reasons[0] if run.reasons else "it has no stream with an energy"
+        if why in self._said:  # motor scans and counts come by the dozen
+            return
+        self._said.add(why)
         self._say(
             f"Run {run.label} gives no spectra: {why}. If it should, name the fields: "
             f"mapping=ChannelMapping(energy='...', i0='...', it='...')."

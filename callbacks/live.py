@@ -20,7 +20,7 @@ from xas_live.callbacks.assembler import SpectrumAssembler
 from xas_live.callbacks.channels import ChannelMapping
 from xas_live.callbacks.notices import ErrorRecord, Notices
 from xas_live.callbacks.publisher import Publisher
-from xas_live.callbacks.results import Result, table, verdict
+from xas_live.callbacks.results import Result, table
 from xas_live.callbacks.watch import Watch
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
@@ -237,11 +237,12 @@ class LiveAnalysis:
         counts += [f"{_many(status.waiting, 'document')} waiting"] if status.waiting else []
         counts += [f"{_many(status.errors, 'error')}, see .errors"] if status.errors else []
         counts += [f"in {status.busy}"] if status.busy else []
+        counts += [f"{name} runs: {writer}" for name, writer in status.writers.items() if not writer.healthy]
         state = "watching" if status.running else "closed" if self._closed else "ENDED by an error"
         text = f"<LiveAnalysis {state}: {', '.join(counts)}>"
         if (latest := self.latest) is not None:
             where = f"scan {latest.provenance.scan}, sweep {latest.provenance.sweep}"
-            text += f"\n  {where}: {verdict(latest)}"
+            text += f"\n  {where}: {latest}"
         return text
 
     def _take_no_more(self) -> None:

@@ -25,6 +25,9 @@ INK, GREY, PALE = "#222222", "#767676", "#C9CED3"
 
 XAxis = Literal["scan", "time"]
 
+_TICKS = 8  # along the axis of scans
+_LETTER = 6.0  # width of one in a tick's label (points)
+
 
 @dataclass(frozen=True)
 class Point:
@@ -103,7 +106,7 @@ class SeriesPanel:
         ax.grid(axis="y", color=PALE, lw=0.6, alpha=0.7)
         ax.set_axisbelow(True)
         if x == "scan":
-            ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+            ax.xaxis.set_major_locator(MaxNLocator(_TICKS, integer=True, min_n_ticks=1))
             ax.xaxis.set_major_formatter(FuncFormatter(self._scan_label))
         else:
             locator = AutoDateLocator(maxticks=6)
@@ -185,11 +188,16 @@ class SeriesPanel:
             self._interval.set_text(f"{value.lower:.1f} – {value.upper:.1f}{unit}")
         else:
             self._value.set_text("–")
-            self._interval.set_text(last.size.label if self.name == "size" and last.size else "")
+            label = last.size.label if self.name == "size" and last.size else ""
+            self._interval.set_text(label.replace(", ", ",\n"))
 
     def _scan_label(self, x: float, _: int | None = None) -> str:
         index = round(x) - 1
-        return self._points[index].label if 0 <= index < len(self._points) else ""
+        if not 0 <= index < len(self._points):
+            return ""
+        label = self._points[index].label  # a scan's number, or a file's name, which may be long
+        room = int(self._width_of_one(min(len(self._points), _TICKS)) / _LETTER)
+        return label if len(label) <= room else f"{label[: max(3, room - 1)]}…"
 
 
 class SpectrumPanel:

@@ -42,7 +42,8 @@ class LiveStructurePlot(BasePublisher):
 
     On a screen it draws in the main thread's event loop, at most five times a second, never in the worker;
     without one (Agg) it draws on `refresh` and `save`. Closing its window ends the drawing and nothing else.
-    It shows the absorber measured last; a change of element or edge begins a new history.
+    It shows the absorber measured last; a change of element or edge begins a new history, a refused sweep of
+    which neither is known does not.
 
     Parameters
     ----------
@@ -83,6 +84,7 @@ class LiveStructurePlot(BasePublisher):
         self._lock = threading.Lock()
         self._points: deque[Point] = deque(maxlen=history)
         self._last: tuple[Spectrum, Prediction] | None = None
+        self._absorber: tuple[str | None, str | None] | None = None
         self._growing: Spectrum | None = None
         self._changed = True
         self._open = True
@@ -120,9 +122,11 @@ class LiveStructurePlot(BasePublisher):
         time = where.time if where.time is not None else math.nan
         label = where.scan if where.sweep == 0 else f"{where.scan}.{where.sweep + 1}"
         with self._lock:
-            if self._points and _absorber(self._points[-1].prediction) != _absorber(prediction):
-                self._points.clear()
-                self._last = None
+            if (absorber := _absorber(prediction)) != (None, None):
+                if self._absorber not in (None, absorber):
+                    self._points.clear()
+                    self._last = None
+                self._absorber = absorber
             self._points.append(Point(prediction, label, time))
             if prediction.reduced is not None:
                 self._last = (spectrum, prediction)

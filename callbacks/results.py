@@ -57,14 +57,3 @@ def anchor_of(prediction: Prediction) -> str:
             return "reference"
         anchor = configuration.get("fallback_anchor")
     return f"foil {str(anchor)[:8]}"
-
-
-def verdict(prediction: Prediction) -> str:
-    """A prediction in one line."""
-    if prediction.refused:
-        return f"refused, {prediction.refused}"
-    values = ", ".join(f"{name} {value}" for name, value in prediction.values.items())
-    size = f"; {prediction.size.label}" if prediction.size else ""
-    domain = "in domain" if prediction.in_domain else "OUT OF DOMAIN"
-    flags = f"; {', '.join(prediction.flags)}" if prediction.flags else ""
-    return f"{values}{size}; {domain}{flags}"

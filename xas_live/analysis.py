@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -47,6 +48,8 @@ ANALYZERS_KEPT = 8  # by a pool: each holds its model's tensors and operators
 REDUCTION_VERSION = 1  # raised when the same sweep would be reduced to something else
 ROOM_TEMPERATURE = 295.0  # K: where a reference foil stands, behind the sample's environment
 
+MAX_SHIFT = 50.0  # eV between sample and foil that can be asked for
+
 Alignment = Literal["auto", "reference", "none", "e0"]
 
 
@@ -64,8 +67,29 @@ class AnalysisConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    align: Alignment | Annotated[float, Field(ge=-50.0, le=50.0, allow_inf_nan=False)] = "auto"
+    align: Alignment | Annotated[float, Field(ge=-MAX_SHIFT, le=MAX_SHIFT, allow_inf_nan=False)] = "auto"
     level: float = Field(default=0.9, ge=0.5, le=0.99)
+
+
+def checked_alignment(align: str | float) -> Alignment | float:
+    """The alignment that a word, a number or the text of a number asks for.
+
+    Raises
+    ------
+    ValueError : for anything else, and for a shift over 50 eV.
+    """
+    if align in get_args(Alignment):
+        return align  # type: ignore[return-value]
+    try:
+        shift = float(align)
+    except (TypeError, ValueError):
+        shift = math.nan
+    if not abs(shift) <= MAX_SHIFT:
+        raise ValueError(
+            f"{align!r} is no alignment: use {', '.join(get_args(Alignment))}, or a number of eV, "
+            f"{-MAX_SHIFT:g} to {MAX_SHIFT:g}"
+        )
+    return shift
 
 
 class Analyzes(Protocol):
@@ -115,7 +139,8 @@ class Analyzer:
     ------
     AnchorError : when an anchor is of another absorber than the model, or does not fit its theory.
     ModelError : when the model takes or gives what this Analyzer does not know.
-    ValueError : when the level is beyond what the model's calibration set allows.
+    ValueError : when the level is beyond what the model's calibration set allows, or the machine lacks the
+        device.
     """
 
     def __init__(
@@ -123,7 +148,7 @@ class Analyzer:
         bundle: Bundle,
         anchor: FoilAnchor | Literal["reference"] | None = None,
         config: AnalysisConfig | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         *,
         fallback: FoilAnchor | None = None,
     ) -> None:
@@ -137,7 +162,7 @@ class Analyzer:
         self.anchor = anchor.for_bundle(bundle) if isinstance(anchor, FoilAnchor) else anchor
         self.fallback = None if fallback is None else fallback.for_bundle(bundle)
         self.config = config or AnalysisConfig()
-        self.device = _pick_device(device)
+        self.device = device if isinstance(device, torch.device) else _pick_device(device)
         self._tensors = {k: v.to(self.device) for k, v in bundle.tensors.items()}
         self._network = {k: v.to(self.device) for k, v in bundle.network.items()}
         conformal_rank(bundle.tensors["calibration_scores"].shape[1], self.config.level)
@@ -188,6 +213,9 @@ class Analyzer:
         """Check the sweep; settle its anchor, energy shift and windows."""
         spectrum, card = job.spectrum, self.bundle.card
         absorber = card.absorber_of(spectrum.element, spectrum.edge)
+        if absorber is None and spectrum.absorber_guessed:  # a guess does not overrule the user's choice
+            job.spectrum = spectrum = replace(spectrum, element=None, edge=None, absorber_guessed=False)
+            absorber = card.absorbers[0]
         if absorber is None:
             known = ", ".join(f"{a.element} {a.edge}" for a in card.absorbers)
             asked = f"{spectrum.element or ''} {spectrum.edge or ''}".strip()
@@ -365,7 +393,7 @@ class Analyzer:
             if lower > target.maximum or upper < target.minimum:
                 flags.append(f"{target.name}_beyond_training")
             values[target.name] = Value(
-                value=float(value),
+                value=max(float(value), 0.0) if target.non_negative else float(value),
                 std=float(width) / gaussian_quantile(level),
                 lower=max(lower, 0.0) if target.non_negative else lower,
                 upper=upper,
@@ -427,6 +455,7 @@ class AnalyzerPool:
     Raises
     ------
     ModelError : when the model cannot be had.
+    ValueError : when the machine does not have the device.
     """
 
     def __init__(
@@ -438,7 +467,7 @@ class AnalyzerPool:
     ) -> None:
         self.anchor = anchor
         self.config = config or AnalysisConfig()
-        self.device = device
+        self.device = _pick_device(device)
         self._fixed = None if model is None else load_model(model)
         self._analyzers: OrderedDict[tuple[str | None, ...], Analyzer] = OrderedDict()
         self._lock = Lock()
@@ -469,8 +498,7 @@ class AnalyzerPool:
     def _analyzer_for(self, spectrum: Spectrum) -> Analyzer:
         bundle = self.bundle_for(spectrum)
         if bundle is None:
-            absorber = f"{spectrum.element or 'unknown element'} {spectrum.edge or ''}".strip()
-            raise ModelError(f"no model for {absorber}: shipped are {', '.join(available_models())}")
+            raise ModelError(_no_model(spectrum))
         anchor, fallback = self.anchor, None
         if anchor == "auto":
             anchor = saved = newest_anchor(bundle.card.element, bundle.card.edge)
@@ -486,10 +514,28 @@ class AnalyzerPool:
             return self._analyzers[key]
 
 
+def _no_model(spectrum: Spectrum) -> str:
+    """Why there is no model for a spectrum, and what to do."""
+    shipped = ", ".join(available_models())
+    if spectrum.element is not None and spectrum.edge is not None:
+        return f"no model for {spectrum.element} {spectrum.edge}: shipped are {shipped}"
+    finite = spectrum.energy[np.isfinite(spectrum.energy)]
+    seen = f"energies from {finite.min():.0f} to {finite.max():.0f} eV" if len(finite) else "its energies"
+    return (
+        f"element and edge are not known: the metadata do not name them, and in {seen} mu does not rise at "
+        f"one edge with 50 eV behind it. Name them in the metadata, or choose a model ({shipped})"
+    )
+
+
 def _pick_device(device: str) -> torch.device:
+    """The device of this name. Raises ValueError when this machine does not have it."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    try:
+        return torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {device!r} cannot be used here: {reason}; give 'auto' or 'cpu'") from error
 
 
 def _steepest_rise(energy: Array, mu: Array) -> float:

@@ -69,7 +69,7 @@ class Reduced:
     network_input: Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """What one model says of one sweep.
 
@@ -119,6 +119,21 @@ class Prediction:
             partial=not spectrum.complete,
             refused=reason,
         )
+
+    def __str__(self) -> str:
+        """Values with intervals, size, domain and flags in one line; or why it was refused."""
+        if self.refused is not None:
+            return f"refused, {self.refused}"
+        values = ", ".join(f"{name} {value}" for name, value in self.values.items())
+        size = f"; {self.size.label}" if self.size else ""
+        domain = "in domain" if self.in_domain else "OUT OF DOMAIN"
+        flags = f"; {', '.join(self.flags)}" if self.flags else ""
+        return f"{values}{size}; {domain}{flags}"
+
+    def __repr__(self) -> str:
+        where = self.provenance
+        absorber = " ".join(filter(None, (self.element, self.edge))) or "unknown absorber"
+        return f"<Prediction {self.model} of {absorber}, scan {where.scan}, sweep {where.sweep}: {self}>"
 
     def to_json(self) -> dict[str, Any]:
         """The replay contract's record, ready for `json.dumps`; NaN becomes None."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from xas_live.analysis import Alignment, AnalysisConfig, AnalyzerPool, Analyzes
+from xas_live.analysis import Alignment, AnalysisConfig, AnalyzerPool, Analyzes, checked_alignment
 from xas_live.anchor import FoilAnchor
-from xas_live.archive import Archive, open_archive
+from xas_live.archive import Archive, RunWriter, open_archive
 from xas_live.callbacks.channels import ChannelMapping
-from xas_live.callbacks.live import LiveAnalysis
+from xas_live.callbacks.live import LiveAnalysis, Status
+from xas_live.callbacks.notices import Notices
 from xas_live.callbacks.plot import LiveStructurePlot, is_headless
-from xas_live.callbacks.publisher import Publisher
+from xas_live.callbacks.publisher import BasePublisher, Publisher
 from xas_live.callbacks.writer import PredictionWriter
 from xas_live.models.registry import available_models
 
@@ -46,16 +48,25 @@ class AttachedAnalysis(LiveAnalysis):
         *,
         plot: LiveStructurePlot | None,
         archive: Archive | None,
-        also: Iterable[Callable[[str, Mapping[str, Any]], None]],
+        writers: Mapping[str, RunWriter],
+        notices: Notices,
         afterwards: ExitStack,
     ) -> None:
-        super().__init__(analyzer, publishers, mapping)
+        super().__init__(analyzer, publishers, mapping, notices=notices)
         self.plot = plot
         self.archive = archive
+        self._writers = writers
         self._afterwards = afterwards
         self._engine = RE
-        callbacks: list[Callable[[str, Mapping[str, Any]], None]] = [*also, self]
+        raw = [writers["raw"]] if "raw" in writers else []
+        callbacks: list[Callable[[str, Mapping[str, Any]], None]] = [*raw, self]
         self._tokens = [RE.subscribe(callback) for callback in callbacks]
+
+    def status(self) -> Status:
+        """Counts, how far behind the analysis is, and how the writers into the archive do."""
+        return replace(
+            super().status(), writers={name: writer.status() for name, writer in self._writers.items()}
+        )
 
     def close(self, timeout: float | None = 60.0) -> bool:
         """Detach, analyse and publish what is waiting, then close the publishers and an archive opened here.
@@ -113,7 +124,7 @@ def attach(
     Raises
     ------
     ModelError, ArchiveError : when the model or the archive cannot be had.
-    ValueError : for settings that do not exist, or `write_raw` without an archive.
+    ValueError : for settings that do not exist or cannot be used, or `write_raw` without an archive.
 
     Examples
     --------
@@ -123,26 +134,65 @@ def attach(
     """
     if write_raw and archive is None:
         raise ValueError("write_raw=True needs an archive: give archive='FOLDER' or a URI")
-    pool = AnalyzerPool(model, anchor, AnalysisConfig(align=align), device)
+    everyone = list(publishers)
+    _check_settings(RE, anchor, mapping, everyone)
+    pool = AnalyzerPool(model, anchor, AnalysisConfig(align=checked_alignment(align)), device)
+    notices = Notices()
     with ExitStack() as opened:
         store = archive
         if store is not None and not isinstance(store, Archive):
             store = open_archive(store)
             opened.callback(store.close)
-        everyone = list(publishers)
+        writers: dict[str, RunWriter] = {}
         if store is not None:
-            everyone.append(PredictionWriter(store.derived_writer()))
+
+            def tell(line: str) -> None:
+                notices.trouble("archive", line)
+
+            if write_raw:
+                writers["raw"] = store.raw_writer(tell)
+            writers["derived"] = store.derived_writer(tell)
+            everyone.append(PredictionWriter(writers["derived"]))
         figure = plot if isinstance(plot, LiveStructurePlot) else None
         if plot is True and not is_headless():
             figure = LiveStructurePlot()
         if figure is not None:
             everyone.append(figure)
-        raw = [store.raw_writer()] if store is not None and write_raw else []
         live = AttachedAnalysis(
-            RE, pool, everyone, mapping, plot=figure, archive=store, also=raw, afterwards=opened.pop_all()
+            RE,
+            pool,
+            everyone,
+            mapping,
+            plot=figure,
+            archive=store,
+            writers=writers,
+            notices=notices,
+            afterwards=opened.pop_all(),
         )
     live.say(_summary(live, model, anchor, raw_too=write_raw, plot_wanted=plot is True))
     return live
+
+
+def _check_settings(RE: Any, anchor: Any, mapping: Any, publishers: Iterable[Any]) -> None:
+    """Refuse, before anything is made, what would make every scan fail. Raises ValueError."""
+    if not hasattr(RE, "subscribe"):
+        raise ValueError(f"{RE!r} is no RunEngine: nothing can be subscribed to it")
+    if not (anchor in ("auto", "reference", None) or isinstance(anchor, FoilAnchor)):
+        raise ValueError(
+            f"anchor={anchor!r}: give 'auto', 'reference', None, or a FoilAnchor; of a foil's file "
+            "`xas-live anchor FILE` makes the one that 'auto' finds"
+        )
+    if not (mapping is None or isinstance(mapping, ChannelMapping)):
+        raise ValueError(
+            f"mapping={mapping!r}: give a ChannelMapping, as ChannelMapping(energy='mono_energy')"
+        )
+    methods = [name for name in vars(BasePublisher) if not name.startswith("_")]
+    for publisher in publishers:
+        if missing := [name for name in methods if not callable(getattr(publisher, name, None))]:
+            raise ValueError(
+                f"{publisher!r} is no publisher: it lacks {', '.join(missing)}; "
+                "derive its class from xas_live.callbacks.publisher.BasePublisher"
+            )
 
 
 def _summary(

@@ -49,6 +49,7 @@ class Spectrum:
     reference : (n,) absorption of the reference foil, or None.
     counts : raw channels, each (n,): any of i0, it, ir, iff (dark-subtracted). Empty for ready-made mu.
     element, edge : absorber, as "Pt" and "L3"; None when unknown.
+    absorber_guessed : they were told from the energies alone, and yield to what the user chooses.
     mode : how mu was measured.
     complete : False while the sweep is still running, or when it was aborted.
     temperature : of the sample (K), or None.
@@ -61,6 +62,7 @@ class Spectrum:
     counts: Mapping[str, Array] = field(default_factory=dict)
     element: str | None = None
     edge: str | None = None
+    absorber_guessed: bool = False
     mode: Mode = "mu"
     complete: bool = True
     temperature: float | None = None

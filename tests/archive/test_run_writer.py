@@ -219,14 +219,14 @@ def test_a_closed_writer_says_so(make_run, tmp_path):
 
 
 def test_crash_of_the_session_and_of_the_server(crashed, until, process_exists):
-    """What a session left is delivered by the next; a plan does not notice that its server dies."""
+    """What a session left is delivered by the next opening; a plan does not notice that its server dies."""
     folder, left = crashed
     state = ServerState.load(folder)
     until(lambda: not process_exists(state.pid))
     archive = open_archive(folder)
     assert archive.api_key == state.api_key
-    writer = archive.raw_writer()
     until(lambda: left in archive.client)
+    writer = archive.raw_writer()
     seen = []
 
     def kill_at_tenth(name, doc):

@@ -185,15 +185,16 @@ def test_it_says_what_it_guessed_once():
     assert "mapping=ChannelMapping(energy='energy'" in line
 
 
-def test_it_says_once_a_run_why_there_are_no_spectra():
+def test_it_says_once_why_there_are_no_spectra():
     said: list[str] = []
     assembler = SpectrumAssembler(say=said.append)
-    for scan in (4, 5):
-        for name, doc in documents(GRID, fields={"energy": "slit", "i0": "i0"}, units="mm", scan_id=scan):
+    for scan, motor in ((4, "slit"), (5, "slit"), (6, "table")):
+        for name, doc in documents(GRID, fields={"energy": motor, "i0": "i0"}, units="mm", scan_id=scan):
             assert assembler(name, doc) == []
     assert len(said) == 2
     assert "Run 4 gives no spectra: no energy among" in said[0]
     assert "i0, slit" in said[0]
+    assert "i0, table" in said[1]
 
 
 def test_temperature_from_start_and_baseline():

@@ -110,6 +110,18 @@ def test_another_absorber_begins_a_new_history():
     assert len(plot._points) == 1
 
 
+def test_a_refused_sweep_of_no_known_absorber_leaves_the_history():
+    plot = LiveStructurePlot()
+    feed(plot, 3)
+    spectrum = swept()
+    plot.predicted(
+        spectrum, Prediction("m", "", None, None, spectrum.provenance, refused="it is no spectrum")
+    )
+    feed(plot, 1)
+    plot.refresh()
+    assert len(plot._points) == 5
+
+
 def test_preview_before_and_after_the_first_sweep():
     spectrum = swept()
     x, first = previewed(spectrum, None)

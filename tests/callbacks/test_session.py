@@ -67,6 +67,7 @@ def test_derived_runs_reach_the_archive(tmp_path, capsys):
         assert xas.wait(60)
         assert xas.close()
         assert not xas.errors
+        assert list(xas.status().writers) == ["raw", "derived"]
         writers = archive._writers
         assert all(writer.flush(60) for writer in writers)
         assert uid in archive.client
@@ -82,5 +83,17 @@ def test_settings_that_cannot_be_had_are_refused_at_once(tmp_path):
         xas_live.attach(RE, write_raw=True)
     with pytest.raises(ModelError):
         xas_live.attach(RE, model="no-such-model", plot=False)
-    with pytest.raises(ValueError, match="align"):
-        xas_live.attach(RE, align="sideways", plot=False)
+    for settings, message in (
+        ({"align": "sideways"}, "no alignment"),
+        ({"align": 51.0}, "-50 to 50"),
+        ({"anchor": "foil.xdi"}, "xas-live anchor FILE"),
+        ({"mapping": {"energy": "energy"}}, "give a ChannelMapping"),
+        ({"publishers": [print]}, "no publisher"),
+        ({"device": "abacus"}, "cannot be used here"),
+        ({"device": "cuda:99"}, "cannot be used here"),
+        ({"archive": ""}, "is empty"),
+    ):
+        with pytest.raises((ValueError, xas_live.archive.ArchiveError), match=message):
+            xas_live.attach(RE, plot=False, **settings)
+    with pytest.raises(ValueError, match="no RunEngine"):
+        xas_live.attach(5)

@@ -56,11 +56,11 @@ def test_an_anchor_is_kept_and_found_again(
     assert "stretch" in result.output
     (saved,) = home.glob("anchors/*")
     out = tmp_path / "out.json"
-    for chosen in ("auto", saved):
-        result = run("replay", mu_file, "--model", pt, "--anchor", chosen, "--json", out)
+    for chosen in ((), ("--anchor", "auto"), ("--anchor", saved)):
+        result = run("replay", mu_file, "--model", pt, *chosen, "--json", out)
         assert json.loads(out.read_text())[0]["anchored"] is True
         assert f"Anchored by {foil_file}" in result.output
-    for chosen in ((), ("--anchor", "none")):  # what is saved counts only when it is asked for
+    for chosen in (("--anchor", "reference"), ("--anchor", "none")):
         result = run("replay", mu_file, "--model", pt, *chosen, "--json", out)
         assert json.loads(out.read_text())[0]["anchored"] is False
         assert "Not anchored" in result.output

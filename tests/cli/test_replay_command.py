@@ -142,7 +142,8 @@ def test_plot(run: Run, pt: Path, counts_file: Path, tmp_path: Path) -> None:
     [
         (["--columns", "energy=0"], "no spectrum can be made"),
         (["--columns", "energy=zero,mu=1"], "count from 0"),
-        (["--align", "left"], "use reference, none, e0, or a number"),
+        (["--align", "left"], "use auto, reference, none, e0, or a number"),
+        (["--align", "51"], "-50 to 50"),
         (["--align", "nan"], "a number of eV"),
         (["--mode", "reflection"], "transmission"),
         (["--model", "no-such-model"], "no model"),

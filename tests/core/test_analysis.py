@@ -173,3 +173,25 @@ def test_channels_that_do_not_go_together_are_refused():
         Spectrum.from_counts(energy, {"i0": energy, "it": energy}, dark={"I0": 3.0})
     with pytest.raises(ValueError, match="one length"):
         Spectrum(energy=energy, mu=energy[:-1])
+
+
+def test_a_guessed_absorber_yields_to_the_model_chosen(scan_of):
+    good = scan_of(Sample({"cuboctahedron_7_3": 1.0}, "au_l3"))
+    exchanged = replace(good, mu=-good.mu, element="Re", edge="L2", absorber_guessed=True)
+    told = replace(exchanged, absorber_guessed=False)
+    guessed, named = AnalyzerPool("au-l3").analyze([exchanged, told])
+    assert "edge falls" in guessed.refused
+    assert "the sample is Re L2" in named.refused
+
+
+def test_what_cannot_be_below_zero_is_not(scan_of):
+    atoms = Sample({"raft111_1_1.1": 1.0}, "au_l3")
+    (prediction,) = AnalyzerPool("au-l3").analyze([scan_of(atoms)])
+    assert all(v.lower <= v.value <= v.upper and v.value >= 0 for v in prediction.values.values())
+
+
+def test_a_prediction_is_told_in_a_line(scan_of):
+    (prediction,) = AnalyzerPool("au-l3").analyze([scan_of(None)])
+    assert repr(prediction).startswith("<Prediction au-l3 of Au L3, scan ")
+    assert "CN1 1" in str(prediction)
+    assert "\n" not in repr(prediction)

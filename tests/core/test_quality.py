@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xas_live.analysis import Analyzer
+from xas_live.analysis import Analyzer, AnalyzerPool
 from xas_live.prediction import Prediction
-from xas_live.simulator import Sample
+from xas_live.simulator import Sample, growth
 from xas_live.spectrum import Spectrum
 
 SAMPLE = Sample({"cuboctahedron_7_3": 1.0}, "au_l3")
@@ -164,6 +164,18 @@ def test_a_glitch_is_flagged(analyze, good):
     mu[np.searchsorted(good.energy, 11940.0)] += 0.1
     assert "glitch" in analyze(replace(good, mu=mu)).flags
     assert "glitch" not in analyze(good).flags
+
+
+@pytest.mark.parametrize("step", [0.5, 1.0, 2.0, 3.0])
+def test_a_scan_too_coarse_for_its_edge_has_no_glitch_there(scan_of, step):
+    fine = scan_of(growth(4, "pt_l3")[2], "pt_l3")
+    energy = np.arange(fine.energy[0], fine.energy[-1], step)
+    mu, reference = (np.interp(energy, fine.energy, y) for y in (fine.mu, fine.reference))
+    coarse = replace(fine, energy=energy, mu=mu, reference=reference)
+    analyzer = AnalyzerPool("pt-l3", "reference")
+    assert "glitch" not in analyzer.analyze([coarse])[0].flags
+    mu[np.searchsorted(energy, 11605.0)] += 0.1
+    assert "glitch" in analyzer.analyze([replace(coarse, mu=mu)])[0].flags
 
 
 @pytest.mark.parametrize("scale", [1e-13, 1e-6, 1e6])

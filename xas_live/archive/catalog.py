@@ -18,6 +18,7 @@ from typing import Any
 from xas_live.archive.address import Address, ServerState, sub_catalog
 from xas_live.archive.errors import ArchiveError
 from xas_live.archive.process import end_process, start_module, tail
+from xas_live.archive.spool import has_forgotten
 from xas_live.archive.writer import RunWriter
 from xas_live.folders import user_folder
 
@@ -52,6 +53,8 @@ def open_archive(
         address = Address.of_uri(str(dir_or_uri), api_key)
         name = hashlib.sha256(address.uri.encode()).hexdigest()[:12]
         return Archive(address, user_folder("spool") / name)
+    if not str(dir_or_uri).strip():
+        raise ArchiveError("the archive's name is empty: give a folder, or the URI of a Tiled server")
     folder = Path(dir_or_uri).expanduser().resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -83,6 +86,7 @@ class Archive:
             if self.folder is not None:
                 # Before the first run, so that client[-1] is always a run.
                 sub_catalog(self._root, DERIVED)
+            self._deliver_leftovers()
         except BaseException:
             self.close()
             raise
@@ -158,6 +162,12 @@ class Archive:
     def __repr__(self) -> str:
         return f"<Archive {self.folder or self.address.uri}>"
 
+    def _deliver_leftovers(self) -> None:
+        """Have delivered what sessions before this one left in the spool."""
+        for name, make in (("raw", self.raw_writer), (DERIVED, self.derived_writer)):
+            if has_forgotten(self._spool / name):
+                make().begin()
+
     def _writer(self, writer: RunWriter) -> RunWriter:
         self._writers = [*(known for known in self._writers if not known.closed), writer]
         return writer
@@ -180,7 +190,8 @@ def _join_or_start(folder: Path, readable: tuple[str, ...]) -> subprocess.Popen[
 
 def _start(folder: Path, readable: tuple[str, ...]) -> subprocess.Popen[str]:
     log = folder / "server.log"
-    log.unlink(missing_ok=True)
+    if log.exists():  # what the last one said may still be wanted
+        log.replace(folder / "server.previous.log")
     arguments = [str(folder), "--parent", str(os.getpid())]
     for path in readable:
         arguments += ["--readable", path]

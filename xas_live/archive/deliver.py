@@ -7,6 +7,8 @@ object a line (`Report`). Without its session it ends, and leaves the rest to th
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -200,12 +202,24 @@ class Follower:
         for path, delivery in list(self._runs.items()):
             delivery.final = delivery.final or closing
             try:
-                if delivery.step(self._catalog):
+                with self._alone():
+                    finished = delivery.step(self._catalog)
+                if finished:
                     del self._runs[path]
             except httpx.TransportError as error:
                 self._disconnect(f"the archive does not answer: {error!r}")
                 break
         self._adopted = [folder for folder in self._adopted if not self._return(folder)]
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One delivery at a time into an embedded archive: DuckDB fails at times when two write at once."""
+        if self._address.folder is None:
+            yield
+            return
+        with (self._address.folder / "writing.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _find(self) -> None:
         for path in run_files(self._session):

@@ -84,6 +84,16 @@ def forgotten(root: Path) -> Iterator[SessionFolder]:
                 yield folder
 
 
+def has_forgotten(root: Path) -> bool:
+    """Whether folders under `root` hold runs and are held by nobody."""
+    if not root.is_dir():
+        return False
+    for folder in forgotten(root):
+        folder.release()
+        return True
+    return False
+
+
 def _try_lock(folder: Path) -> int | None:
     lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -194,6 +194,10 @@ class RunWriter:
         except Exception as error:  # noqa: BLE001 - a plan must not end because of a strange document
             self._reject(f"a {name} document cannot be copied: {error!r}")
 
+    def begin(self) -> None:
+        """Start the delivery now, also of what crashed sessions left, before there is a first document."""
+        self._queue.put(threading.Event())
+
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all documents handed in so far are in the archive.
 

@@ -77,8 +77,9 @@ def print_remarks(predictions: Sequence[Prediction]) -> None:
     """The flags of predictions, each with the scans that have it, and the reasons of refusals."""
     scans: dict[str, list[str]] = {}
     for p in predictions:
-        for flag in set(p.flags) - {"out_of_domain"}:  # the verdict says so
-            scans.setdefault(flag, []).append(p.provenance.scan)
+        for flag in p.flags:
+            if flag != "out_of_domain":  # the verdict says so
+                scans.setdefault(flag, []).append(p.provenance.scan)
     analysed = sum(p.refused is None for p in predictions)
     for flag, of in scans.items():
         named = "all" if len(of) >= analysed > 1 else ", ".join(of[:_NAMED])
@@ -92,7 +93,8 @@ def print_remarks(predictions: Sequence[Prediction]) -> None:
 def with_interval(prediction: Prediction, name: str) -> str:
     """A value with half the width of its interval, as "9.04 ±0.61"; empty when there is none."""
     value = prediction.values.get(name)
-    return "" if value is None else f"{value.value:.2f} ±{0.5 * (value.upper - value.lower):.2f}"
+    # The upper half: the lower one may be cut off at zero.
+    return "" if value is None else f"{value.value:.2f} ±{value.upper - value.value:.2f}"
 
 
 def verdict(prediction: Prediction) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,12 +18,12 @@ from xas_live.cli.storing import open_past, open_store, show_trouble, wait_until
 from xas_live.spectrum import Mode
 
 if TYPE_CHECKING:
+    from xas_live.analysis import Alignment
     from xas_live.anchor import FoilAnchor
     from xas_live.callbacks.plot import LiveStructurePlot
     from xas_live.callbacks.publisher import Publisher
     from xas_live.prediction import Prediction
 
-Align = Literal["auto", "reference", "none", "e0"]
 Anchor = Literal["reference", "auto"] | None
 
 
@@ -40,10 +39,10 @@ def replay(
         str,
         typer.Option(
             metavar="FOIL|reference|auto|none",
-            help="A foil's file; 'reference': the files' own reference channel; 'auto': that, or else the "
-            "foil that you saved last (xas-live anchor).",
+            help="A foil's file; 'reference': the files' own reference channel; default: that, or else the "
+            "foil that you kept last (xas-live anchor).",
         ),
-    ] = "reference",
+    ] = "auto",
     anchor_columns: Annotated[
         str | None, typer.Option(metavar="NAME=N,...", help="Columns of the foil's file.")
     ] = None,
@@ -95,7 +94,6 @@ def replay(
       1  not everything could be stored
       2  the arguments cannot be used
     """
-    alignment = _alignment(align)
     _check_standards(standards or [])
     numbers, chosen_mode = _columns(columns), _mode(mode)
     if from_ is not None and (columns is not None or mode is not None):
@@ -115,9 +113,10 @@ def replay(
             from xas_live.sources.files import read_file
             from xas_live.sources.replay import replay as run_replay
 
+            alignment = _alignment(align)
             figure = _figure(plot) if plot is not None else None
             try:
-                bundle = load_model(model) if model else None
+                bundle = load_model(model) if model is not None else None
             except ModelError as error:
                 refuse(f"--model: {error}")
             foil = _anchor(anchor, model, anchor_columns)
@@ -169,16 +168,13 @@ def _say(text: str) -> None:
     err.print(text, markup=False, soft_wrap=True)
 
 
-def _alignment(text: str) -> Align | float:
-    if text in get_args(Align):
-        return text  # type: ignore[return-value]
+def _alignment(text: str) -> Alignment | float:
+    from xas_live.analysis import checked_alignment
+
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        refuse(f"--align {text!r}: use reference, none, e0, or a number of eV")
-    return value
+        return checked_alignment(text)
+    except ValueError as error:
+        refuse(f"--align: {error}")
 
 
 def _columns(text: str | None) -> dict[str, int] | None:
@@ -260,7 +256,7 @@ def _anchors(analysed: list[Prediction], foil: FoilAnchor | Anchor) -> str:
 
     def anchor_of(p: Prediction) -> str:
         if not p.anchored:
-            return "not anchored, for lack of a foil (--anchor FILE)"
+            return "not anchored: no foil given (--anchor FILE), none kept, and no reference channel"
         if isinstance(foil, FoilAnchor):
             return f"anchored by {foil.source}"
         kept = saved.get((p.element or "", p.edge or ""))

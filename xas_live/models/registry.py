@@ -33,7 +33,7 @@ def load_model(name: str | Path) -> Bundle:
     if str(name) in SHIPPED_HASHES:
         return _shipped(str(name))
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if str(name) and folder.is_dir():
         return Bundle.load(folder)
     raise ModelError(
         f"no model {str(name)!r}: shipped are {', '.join(available_models())}; or give a bundle's folder"

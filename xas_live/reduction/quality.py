@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xas_live.reduction.e0 import find_e0
 from xas_live.spectrum import Array, Spectrum
@@ -15,6 +16,8 @@ GLITCH_REACH = 12  # points to either side that tell what is usual
 E0_CELL = 0.5  # eV
 E0_RANGE = 40.0  # eV around the tabulated edge
 BEFORE_EDGE = 20.0  # eV that a sweep must start before the edge
+
+Indices = NDArray[np.int64]
 
 
 class Unusable(ValueError):
@@ -232,30 +235,38 @@ def check_step(edge_step: float, noise: float) -> list[str]:
 def glitches(energy: Array, mu: Array, edge_step: float) -> Array:
     """Energies (eV) of single points that stand out of the curve through their neighbours.
 
-    Such a point lies off the cubic through its four neighbours by over 3 % of the edge step, and by over ten
-    times what the points around it do.
+    Such a point lies off the cubic through its four neighbours by over 3 % of the edge step, by over ten
+    times what the points around it do, and by over three times what its neighbours do when it is taken away:
+    where the scan is too coarse for the edge, they do, too.
 
     Parameters
     ----------
     energy, mu : (n,) eV, strictly ascending, and absorption.
     edge_step : in units of mu.
     """
-    x, y = energy, mu
-    if len(x) < 2 * GLITCH_REACH:
+    if len(energy) < 2 * GLITCH_REACH:
         return np.empty(0)
-    i = np.arange(2, len(x) - 2)
-    guess = np.zeros(len(i))
-    around = (i - 2, i - 1, i + 1, i + 2)
-    for j in around:
-        weight = np.ones(len(i))
-        for k in around:
-            if k is not j:
-                weight *= (x[i] - x[k]) / (x[j] - x[k])
-        guess += weight * y[j]
-    off = np.abs(y[i] - guess)
+    i = np.arange(3, len(energy) - 3)
+    off = _off_cubic(energy, mu, i, (i - 2, i - 1, i + 1, i + 2))
     padded = np.pad(off, GLITCH_REACH, mode="reflect")
     usual = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * GLITCH_REACH + 1), axis=1)
-    return np.asarray(x[i][off > np.maximum(0.03 * abs(edge_step), 10.0 * usual)])
+    out = off > np.maximum(0.03 * abs(edge_step), 10.0 * usual)
+    i, off = i[out], off[out]
+    before = _off_cubic(energy, mu, i - 1, (i - 3, i - 2, i + 1, i + 2))
+    after = _off_cubic(energy, mu, i + 1, (i - 2, i - 1, i + 2, i + 3))
+    return np.asarray(energy[i][off > 3.0 * np.maximum(before, after)])
+
+
+def _off_cubic(x: Array, y: Array, points: Indices, through: tuple[Indices, ...]) -> Array:
+    """How far each point lies off the cubic through four others (Lagrange)."""
+    guess = np.zeros(len(points))
+    for j in through:
+        weight = np.ones(len(points))
+        for k in through:
+            if k is not j:
+                weight *= (x[points] - x[k]) / (x[j] - x[k])
+        guess += weight * y[j]
+    return np.abs(y[points] - guess)
 
 
 def half_rise(energy: Array, flat: Array) -> float:

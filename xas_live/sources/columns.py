@@ -122,7 +122,7 @@ def _in_kev(name: str, group: Any, column: int) -> bool:
 def _names(header: Sequence[str], group: Any, width: int) -> list[str]:
     """One name a column: the header's last line, where it names an energy, else what larch makes of it."""
     for line in reversed(header):
-        text = line.lstrip("#;%*!$ \t").strip()
+        text = re.sub(r"^#L\s+", "", line).lstrip("#;%*!$ \t").strip()  # SPEC writes #L before its names
         if not re.search(r"[A-Za-z]", text):
             continue
         text = re.sub(r"\s*[(\[]\s*(\w+)\s*[)\]]", r"_\1", text)

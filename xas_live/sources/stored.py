@@ -112,6 +112,8 @@ def stored_runs(catalog: Any, uids: Sequence[str], source: str = "") -> list[Sto
     for uid in uids:
         try:
             run = catalog[int(uid)] if uid.isdecimal() and len(uid) < 6 else catalog[uid]
+            if "start" not in run.metadata:  # the sub-catalog of derived runs, where there is no run
+                raise LookupError(uid)
             # databroker's Broker switches every run of the process to its older interface: ask for the newer.
             found.append(StoredRun(source, _label(run.metadata["start"]), run.v3))
         except (LookupError, ValueError, httpx.HTTPError) as error:
