@@ -26,7 +26,7 @@ INK, GREY, PALE = "#222222", "#767676", "#C9CED3"
 XAxis = Literal["scan", "time"]
 
 _TICKS = 8  # along the axis of scans
-_LETTER = 6.0  # width of one in a tick's label (points)
+_LETTER = 7.5  # width of one in a tick's label (points)
 
 
 @dataclass(frozen=True)

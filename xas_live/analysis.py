@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from xas_live.anchor import AnchorError, FoilAnchor, common_windows, newest_anchor
 from xas_live.models.bundle import Bundle, ModelError
 from xas_live.models.domain import domain_p_value
-from xas_live.models.networks import mlp
+from xas_live.models.networks import network
 from xas_live.models.registry import available_models, find_model, load_model
 from xas_live.models.uncertainty import conformal_rank, gaussian_quantile, half_width
 from xas_live.prediction import Prediction, Reduced, Value
@@ -362,7 +362,7 @@ class Analyzer:
         x = torch.from_numpy(inputs).float().to(self.device)
         with torch.inference_mode():
             scaled = (x - t["input_mean"]) / t["input_scale"]
-            out = mlp(self._network, scaled, self.bundle.card.network.activation)
+            out = network(self.bundle.card.network, self._network, scaled)
             out = out * t["target_scale"] + t["target_mean"]
             mean, spread = out.mean(0), out.std(0, correction=0)
             half = half_width(t, spread, mean[:, 0], self.config.level)

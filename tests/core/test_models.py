@@ -10,14 +10,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from xas_live.analysis import Analyzer
 from xas_live.models import registry
 from xas_live.models.bundle import Bundle, ModelError
+from xas_live.models.card import NetworkSpec
 from xas_live.models.document import document
 from xas_live.models.domain import domain_p_value, fit_domain
-from xas_live.models.networks import init_mlp, mlp
+from xas_live.models.networks import init_network, network
 from xas_live.models.uncertainty import conformal_rank, fit_intervals, half_width
 
 
@@ -72,15 +74,41 @@ def test_a_bundle_survives_the_disk(au, tmp_path):
 
 
 def test_stacked_members_equal_single_networks():
-    weights = init_mlp(3, 7, (5, 4), 2, torch.Generator().manual_seed(0))
+    spec = NetworkSpec(hidden=(5, 4), members=3)
+    weights = init_network(spec, 7, 2, torch.Generator().manual_seed(0))
     x = torch.randn(6, 7)
-    together = mlp(weights, x)
+    together = network(spec, weights, x)
     for i in range(3):
         h = x
         for layer in range(3):
             h = h @ weights[f"layer{layer}.weight"][i] + weights[f"layer{layer}.bias"][i]
             h = torch.tanh(h) if layer < 2 else h
         torch.testing.assert_close(together[i], h)
+
+
+def test_a_convolutional_network_is_torchs_own():
+    spec = NetworkSpec(kind="cnn", kernels=(3, 4), kernel_width=5, hidden=(6,), activation="relu", members=2)
+    weights = init_network(spec, 20, 2, torch.Generator().manual_seed(0))
+    x = torch.randn(2, 7, 20)
+    together = network(spec, weights, x)
+    for i in range(2):
+        own = {name: value[i] for name, value in weights.items()}
+        h = x[i][:, None]
+        for layer in range(2):
+            h = torch.relu(torch.conv1d(h, own[f"conv{layer}.weight"], own[f"conv{layer}.bias"]))
+        h = torch.relu(h.flatten(1) @ own["layer0.weight"] + own["layer0.bias"])
+        h = h @ own["layer1.weight"] + own["layer1.bias"]
+        torch.testing.assert_close(together[i], h)
+
+
+def test_networks_that_cannot_be_are_refused():
+    with pytest.raises(ValidationError, match="do not fit kind"):
+        NetworkSpec(kind="cnn", hidden=(5,), members=1)
+    with pytest.raises(ValidationError, match="do not fit kind"):
+        NetworkSpec(kernels=(5,), hidden=(5,), members=1)
+    wide = NetworkSpec(kind="cnn", kernels=(3, 4), kernel_width=30, hidden=(6,), members=2)
+    with pytest.raises(ValueError, match="leave nothing of 40 points"):
+        init_network(wide, 40, 2, torch.Generator())
 
 
 @settings(deadline=None, max_examples=15)

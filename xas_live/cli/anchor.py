@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,6 +76,9 @@ def fit_foil(path: Path, model: str | None, columns: str | None, option: str) ->
             labels = ", ".join(repr(scan.scan) for scan in scans)
             refuse(f"{path} must hold one foil, not {len(spectra)} spectra ({labels})")
         spectrum = spectra[0]
+        if len(entries) > 1:  # of several groups the anchor says which it was
+            where = replace(spectrum.provenance, source=f"{path} ({spectrum.provenance.scan})")
+            spectrum = replace(spectrum, provenance=where)
         name = model or find_model(spectrum.element, spectrum.edge)
         if name is None:
             refuse(

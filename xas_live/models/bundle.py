@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from xas_live.models.card import Card
-from xas_live.models.networks import layer_sizes
+from xas_live.models.networks import weight_shapes
 from xas_live.spectrum import Array
 
 CARD, WEIGHTS = "card.json", "weights.safetensors"
@@ -31,7 +31,7 @@ class Bundle:
     Attributes
     ----------
     card : what the model is.
-    tensors : network weights (`layer*`), input and target scaling, and what stands beside the weights:
+    tensors : network weights (`conv*`, `layer*`), input and target scaling, and what stands beside them:
         `theory_energy`, `theory_bulk` (eV, and the bulk's theoretical spectrum), `train_mean`,
         `train_covariance` of network inputs, `calibration_scores`, `calibration_edges` and `scale_floor` (by
         predicted size), `edge_rise_limit` (eV), the `domain_*` tensors, `bulk_r1` (Å), and the particle table
@@ -63,7 +63,7 @@ class Bundle:
     @property
     def network(self) -> dict[str, torch.Tensor]:
         """The stacked weights alone."""
-        return {k: v for k, v in self.tensors.items() if k.startswith("layer")}
+        return {k: v for k, v in self.tensors.items() if k.startswith(("conv", "layer"))}
 
     @cached_property
     def theory_sha256(self) -> str:
@@ -97,9 +97,10 @@ class Bundle:
         missing = [name for name in free if name not in self.tensors]
         if missing:
             raise ModelError(f"model {card.name}: its weights lack {', '.join(missing)}")
-        for i, (n_in, n_out) in enumerate(layer_sizes(g, card.network.hidden, t)):
-            expected[f"layer{i}.weight"] = (card.network.members, n_in, n_out)
-            expected[f"layer{i}.bias"] = (card.network.members, 1, n_out)
+        try:
+            expected |= weight_shapes(card.network, g, t)
+        except ValueError as error:
+            raise ModelError(f"model {card.name}: {error}") from error
         for name, shape in expected.items():
             if name not in self.tensors:
                 raise ModelError(f"model {card.name}: its weights lack {name!r}")

@@ -78,13 +78,29 @@ class Target(_Strict):
 
 
 class NetworkSpec(_Strict):
-    """Shape of one ensemble member, and how many there are."""
+    """Shape of one ensemble member, and how many there are.
 
-    kind: Literal["mlp"] = "mlp"
+    Attributes
+    ----------
+    kind : a multilayer perceptron, or a one-dimensional convolutional network.
+    kernels, kernel_width : of the convolutional layers, one number of kernels a layer; none for "mlp".
+    hidden : sizes of the dense layers before the last.
+    activation : after every layer but the last.
+    """
+
+    kind: Literal["mlp", "cnn"] = "mlp"
+    kernels: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    kernel_width: Annotated[int, Field(ge=1)] = 1
     hidden: tuple[int, ...]
     activation: Literal["tanh", "relu"] = "tanh"
     members: Annotated[int, Field(ge=1)]
     source: str = ""
+
+    @model_validator(mode="after")
+    def _kernels_fit_the_kind(self) -> NetworkSpec:
+        if bool(self.kernels) != (self.kind == "cnn"):
+            raise ValueError(f"kernels = {list(self.kernels)} do not fit kind = {self.kind!r}")
+        return self
 
 
 class Accuracy(_Strict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from xas_live.models.bundle import Bundle
+from xas_live.models.card import NetworkSpec
 
 _HEAD = """# Models
 
@@ -17,6 +18,11 @@ saw any of its site environments (the bulk's aside).
 def document(bundles: Iterable[Bundle]) -> str:
     """The page, in Markdown."""
     return "\n".join([_HEAD, *(_section(bundle) for bundle in bundles)])
+
+
+def _layers(network: NetworkSpec) -> str:
+    kernels = f"{' and '.join(map(str, network.kernels))} kernels of width {network.kernel_width}, "
+    return f"{kernels if network.kernels else ''}layers {'-'.join(map(str, network.hidden))}"
 
 
 def _section(bundle: Bundle) -> str:
@@ -33,7 +39,7 @@ def _section(bundle: Bundle) -> str:
         f"- Input: {card.input.kind}, {len(points)} points from {points[0]:g} to {points[-1]:g} eV "
         f"({card.input.origin}); windows pre1 {pre1:g}, pre2 {pre2:g}, norm1 {norm1:g}, norm2 {norm2:g} eV; "
         f"{'needs' if card.input.needs_anchor else 'needs no'} anchor",
-        f"- Network: {card.network.members} members, layers {'-'.join(map(str, card.network.hidden))}, "
+        f"- Network: {card.network.members} members, {_layers(card.network)}, "
         f"{card.network.activation} ({card.network.source})",
         f"- Training: {card.training['data']}; {card.training['folds']}; left out: "
         f"{', '.join(card.training['left_out_particles'])}",

@@ -1,4 +1,4 @@
-"""Networks, many members at once: every layer is one batched product over the ensemble."""
+"""Networks, many members at once: every layer is one batched product, or one grouped convolution."""
 
 from __future__ import annotations
 
@@ -7,52 +7,75 @@ from itertools import pairwise
 
 import torch
 
+from xas_live.models.card import NetworkSpec
+
 Weights = dict[str, torch.Tensor]
 
 
-def layer_sizes(inputs: int, hidden: tuple[int, ...], outputs: int) -> list[tuple[int, int]]:
-    """(in, out) of each dense layer."""
-    sizes = [inputs, *hidden, outputs]
-    return list(pairwise(sizes))
+def weight_shapes(spec: NetworkSpec, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights of all members.
 
+    `conv{i}.weight` (members, kernels, channels, width) and `conv{i}.bias` (members, kernels), then
+    `layer{i}.weight` (members, in, out) and `layer{i}.bias` (members, 1, out).
 
-def init_mlp(
-    members: int, inputs: int, hidden: tuple[int, ...], outputs: int, generator: torch.Generator
-) -> Weights:
-    """Glorot-uniform weights of `members` multilayer perceptrons.
-
-    Returns
-    -------
-    `layer{i}.weight` of shape (members, in, out) and `layer{i}.bias` of shape (members, 1, out), float32.
+    Raises
+    ------
+    ValueError : when the kernels leave nothing of the input.
     """
+    shapes: dict[str, tuple[int, ...]] = {}
+    members, length, channels = spec.members, inputs, 1
+    for i, kernels in enumerate(spec.kernels):
+        shapes[f"conv{i}.weight"] = (members, kernels, channels, spec.kernel_width)
+        shapes[f"conv{i}.bias"] = (members, kernels)
+        length, channels = length - spec.kernel_width + 1, kernels
+    if length < 1:
+        raise ValueError(
+            f"{len(spec.kernels)} layers of kernels of width {spec.kernel_width} leave nothing of {inputs} "
+            "points: take narrower ones, or fewer layers"
+        )
+    for i, (n_in, n_out) in enumerate(pairwise([length * channels, *spec.hidden, outputs])):
+        shapes[f"layer{i}.weight"] = (members, n_in, n_out)
+        shapes[f"layer{i}.bias"] = (members, 1, n_out)
+    return shapes
+
+
+def init_network(spec: NetworkSpec, inputs: int, outputs: int, generator: torch.Generator) -> Weights:
+    """Glorot-uniform weights and zero biases, float32, of the shapes of `weight_shapes`."""
     weights: Weights = {}
-    for i, (n_in, n_out) in enumerate(layer_sizes(inputs, hidden, outputs)):
-        bound = math.sqrt(6.0 / (n_in + n_out))
-        uniform = torch.rand((members, n_in, n_out), generator=generator)
-        weights[f"layer{i}.weight"] = (2.0 * uniform - 1.0) * bound
-        weights[f"layer{i}.bias"] = torch.zeros((members, 1, n_out))
+    for name, shape in weight_shapes(spec, inputs, outputs).items():
+        if name.endswith("bias"):
+            weights[name] = torch.zeros(shape)
+            continue
+        fans = shape[1] + shape[2] if len(shape) == 3 else (shape[1] + shape[2]) * shape[3]
+        uniform = torch.rand(shape, generator=generator)
+        weights[name] = (2.0 * uniform - 1.0) * math.sqrt(6.0 / fans)
     return weights
 
 
-def mlp(weights: Weights, x: torch.Tensor, activation: str = "tanh") -> torch.Tensor:
-    """Outputs of all members.
+def network(spec: NetworkSpec, weights: Weights, x: torch.Tensor) -> torch.Tensor:
+    """Outputs of all members: convolutions without padding or pooling, if any, then dense layers.
 
     Parameters
     ----------
-    weights : as `init_mlp` gives them.
+    spec : which network; the number of members is that of the weights.
+    weights : as `init_network` gives them, of some or all members.
     x : (batch, inputs), seen by every member, or (members, batch, inputs), each its own.
-    activation : "tanh" or "relu", between layers.
 
     Returns
     -------
     (members, batch, outputs).
     """
-    act = torch.tanh if activation == "tanh" else torch.relu
-    depth = len(weights) // 2
+    act = torch.tanh if spec.activation == "tanh" else torch.relu
     members = weights["layer0.weight"].shape[0]
     h = x.expand(members, *x.shape) if x.ndim == 2 else x
-    for i in range(depth):
+    if spec.kernels:
+        h = h.transpose(0, 1)  # (batch, members x channels, points): members are the groups
+        for i in range(len(spec.kernels)):
+            kernel, bias = weights[f"conv{i}.weight"], weights[f"conv{i}.bias"]
+            h = act(torch.conv1d(h, kernel.flatten(0, 1), bias.flatten(), groups=members))
+        h = h.unflatten(1, (members, -1)).flatten(2).transpose(0, 1)
+    for i in range(len(spec.hidden) + 1):
         h = torch.baddbmm(weights[f"layer{i}.bias"], h, weights[f"layer{i}.weight"])
-        if i < depth - 1:
+        if i < len(spec.hidden):
             h = act(h)
     return h

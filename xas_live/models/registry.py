@@ -10,9 +10,9 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "c1ba28ead281bcdc5de6d1a57d5c8c5c5b6703e0f73053d38c8fd800a7dc4101",
-    "pd-k": "156038bd331ea00ebf9532b5099e705daf73976ae0e2c8ac2dc938f1f32843dd",
-    "pt-l3": "35a3cde42a5ca3fa6b864c60333e43aa342fbe8ebef760b9eee18d8def9b03b6",
+    "au-l3": "2526dcf6415118d4a9d62e6f7ac936a9044ff2ed121ecf001c2820ef7f1335e6",
+    "pd-k": "39a4af8259e07ff45e50aebd5a3f07926bfb6603a138ff791b6aecef1e159ed4",
+    "pt-l3": "b577b68f64b64665c0a75e86168608825787112cc8ff6035433e826b2a2f29a3",
 }
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from xas_live.models.networks import Weights, init_mlp, mlp
+from xas_live.models.card import NetworkSpec
+from xas_live.models.networks import Weights, init_network, network
 from xas_live.training.recipe import Recipe
 from xas_live.training.simulate import Mixtures, Simulator
 from xas_live.training.sites import Indices, Particle, SiteLibrary
@@ -62,26 +63,26 @@ class Trained:
 
     Attributes
     ----------
-    weights : stacked network weights, float32.
+    spec : the network.
+    weights : its members' stacked weights, float32.
     member_fold : (members,) fold that each member never saw.
     input_mean, input_scale : (g,); target_mean, target_scale : (targets,).
-    activation : between layers.
     loss : of the last steps, mean over members.
     """
 
+    spec: NetworkSpec
     weights: Weights
     member_fold: Indices
     input_mean: torch.Tensor
     input_scale: torch.Tensor
     target_mean: torch.Tensor
     target_scale: torch.Tensor
-    activation: str
     loss: float
 
     def predict(self, x: torch.Tensor, members: Indices | None = None) -> torch.Tensor:
         """(members, batch, targets) of all members, or of those indexed."""
         weights = self.weights if members is None else {k: v[members] for k, v in self.weights.items()}
-        out = mlp(weights, (x - self.input_mean) / self.input_scale, self.activation)
+        out = network(self.spec, weights, (x - self.input_mean) / self.input_scale)
         return out * self.target_scale + self.target_mean
 
 
@@ -125,10 +126,10 @@ def train_ensemble(
 
     x, y = draw(2000)
     trained = Trained(
-        weights=init_mlp(
-            members,
+        spec=recipe.network,
+        weights=init_network(
+            recipe.network,
             len(simulator.grid),
-            recipe.network.hidden,
             y.shape[-1],
             torch.Generator().manual_seed(schedule.seed),
         ),
@@ -138,7 +139,6 @@ def train_ensemble(
         input_scale=x.std((0, 1)).clamp_min(0.2 * x.std((0, 1)).max()),
         target_mean=y.mean((0, 1)),
         target_scale=y.std((0, 1)),
-        activation=recipe.network.activation,
         loss=math.nan,
     )
     parameters = [p.requires_grad_() for p in trained.weights.values()]
@@ -151,7 +151,7 @@ def train_ensemble(
     running = math.nan
     for step in range(schedule.steps):
         x, y = draw(schedule.batch)
-        out = mlp(trained.weights, (x - trained.input_mean) / trained.input_scale, recipe.network.activation)
+        out = network(recipe.network, trained.weights, (x - trained.input_mean) / trained.input_scale)
         error = out - (y - trained.target_mean) / trained.target_scale
         # Every member is its own network: the sum keeps each one's gradient that of its own mean.
         loss = torch.nn.functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.3) * members

@@ -1,0 +1,117 @@
+"""A candidate: linear estimators, one for every point of a grid of nuisances, weighted by their likelihood.
+
+At fixed shift, disorder and lattice scale the spectrum of a mixture and its coordination numbers are both
+linear in the sites. With Gaussian mixtures and noise the best estimate is then linear in the spectrum, and the
+likelihood of the spectrum tells the nuisances. What is not Gaussian is left to a network after it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from accuracy import Task
+
+COMPONENTS = 28  # of the spectra, by principal components
+NODES = {"shift": 6, "disorder": 4, "scale": 6}  # of the grid of nuisances, where they vary
+FLOOR = 3e-4  # least noise: finite training sets know no less
+DRAWS = 20_000
+
+
+class Experts:
+    """The estimators of all folds, stacked.
+
+    Parameters
+    ----------
+    task : mixtures and nuisances.
+    shrinkage : how much of the spread of sites that coordination numbers do not explain is added to the
+        covariance, as its standard deviation: unknown environments differ as known ones do.
+    seed : of the mixtures that covariances are taken from.
+    """
+
+    def __init__(self, task: Task, shrinkage: float, seed: int) -> None:
+        c, library = task.conditions, task.library
+        axes = {
+            "shift": _nodes(-c.shift, c.shift, NODES["shift"]),
+            "disorder": _nodes(0.0, c.disorder, NODES["disorder"]),
+            "scale": _nodes(*c.scales, NODES["scale"]),
+        }
+        self.r1 = library.r1[1.0]
+        grid = np.stack(np.meshgrid(*axes.values(), indexing="ij"), axis=-1).reshape(-1, 3)
+        steps = np.array([a[1] - a[0] if len(a) > 1 else 0.0 for a in axes.values()])
+        sites = torch.eye(len(library.cn), dtype=torch.float64)
+
+        def of_sites(nuisances: np.ndarray) -> torch.Tensor:
+            shift, disorder, scale = (
+                torch.full((len(sites),), float(v), dtype=torch.float64) for v in nuisances
+            )
+            return task.spectra(sites, shift, disorder, scale)
+
+        rng = np.random.default_rng(seed)
+        x, _ = task.draw(3000, rng)
+        components = COMPONENTS if c.noise else 60
+        self.axes = torch.stack(
+            [torch.linalg.svd((of - of.mean(0)).double(), full_matrices=False)[2][:components].T for of in x]
+        )
+        weights = [torch.from_numpy(source.draw(DRAWS, rng)) for source in task.mixtures]
+        cn, noise = task.simulator.cn, max(c.noise, FLOOR)
+        design = torch.cat([torch.ones(len(cn), 1, dtype=torch.float64), cn], dim=1)
+        parts: list[list[tuple[torch.Tensor, ...]]] = []
+        for nuisances in grid:
+            spectra = of_sites(nuisances)
+            steep = [
+                step * (of_sites(nuisances + 0.1 * step * unit) - spectra) / (0.1 * step)
+                for step, unit in zip(steps, np.eye(3), strict=True)
+                if step
+            ]
+            row = []
+            for w, axis, allowed in zip(weights, self.axes, task.allowed, strict=True):
+                m, mean_w = spectra @ axis, w.mean(0)
+                spread_w = (w - mean_w).T @ (w - mean_w) / len(w)
+                mean = mean_w @ m
+                known = torch.from_numpy(allowed)
+                left = m[known] - design[known] @ torch.linalg.lstsq(design[known], m[known]).solution
+                covariance = m.T @ spread_w @ m + shrinkage**2 * left.T @ left / len(left)
+                covariance += c.gain**2 * torch.outer(mean, mean) + noise**2 * torch.eye(
+                    len(mean), dtype=torch.float64
+                )
+                for change in steep:  # evenly between the nodes
+                    along = mean_w @ (change @ axis)
+                    covariance += torch.outer(along, along) / 12.0
+                whiten = torch.linalg.inv(torch.linalg.cholesky(covariance)).T
+                gain = whiten @ whiten.T @ (m.T @ spread_w @ cn)
+                volume = torch.log(torch.diagonal(whiten)).sum()
+                row.append((whiten, mean @ whiten, gain, mean_w @ cn - mean @ gain, volume))
+            parts.append(row)
+        whiten, centre, gain, offset, volume = (
+            torch.stack([torch.stack([row[k][i] for row in parts]) for k in range(len(weights))]).float()
+            for i in range(5)
+        )
+        self.axes, self.nuisances = self.axes.float(), torch.from_numpy(grid).float()
+        folds, _, size, _ = whiten.shape
+        self.whiten = whiten.permute(0, 2, 1, 3).reshape(folds, size, -1)
+        self.centre = centre.reshape(folds, 1, -1)
+        self.gain = gain.permute(0, 2, 1, 3).reshape(folds, size, -1)
+        self.offset, self.volume = offset, volume
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Components, shift and disorder as estimated, and CN1 to CN4 and R1: (folds, batch, ...) of each fold's x."""
+        with torch.no_grad():
+            z = torch.bmm(x, self.axes)
+            folds, batch, _ = z.shape
+            experts = len(self.nuisances)
+            far = (
+                (torch.bmm(z, self.whiten) - self.centre).reshape(folds, batch, experts, -1).square().sum(-1)
+            )
+            share = torch.softmax(self.volume[:, None] - 0.5 * far, dim=-1)
+            each = torch.bmm(z, self.gain).reshape(folds, batch, experts, -1) + self.offset[:, None]
+            cn = (share[..., None] * each).sum(2)
+            nuisances = share @ self.nuisances
+            return torch.cat([z, nuisances[..., :2], cn, nuisances[..., 2:] * self.r1], dim=-1)
+
+
+def _nodes(low: float, high: float, count: int) -> np.ndarray:
+    return np.linspace(low, high, count) if high > low else np.array([low])
