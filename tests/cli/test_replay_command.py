@@ -14,6 +14,7 @@ from tiled.queries import Eq
 from typer.testing import Result
 
 from xas_live.archive import Archive
+from xas_live.cli.storing import Hurry
 from xas_live.models.registry import SHIPPED_FOLDER
 from xas_live.simulator import growth
 
@@ -236,3 +237,17 @@ def test_measured_files(run: Run, measured: Path, tmp_path: Path) -> None:
     assert [r["scan"] for r in records][2:5] == ["0.12", "2.42", "4.73"]
     assert records[1]["values"]["CN1"]["value"] > records[0]["values"]["CN1"]["value"] + 1
     assert "energy shifts applied (eV): 0.12 -0.23" in result.output
+
+
+def test_ctrl_c_closes_a_mock_archive_soon(capsys: pytest.CaptureFixture[str]) -> None:
+    closed: list[float] = []
+
+    class MockArchive:
+        def close(self, timeout: float) -> None:
+            closed.append(timeout)
+
+    for error, expected in ((KeyboardInterrupt, [1.0]), (SystemExit, [1.0])):
+        with pytest.raises(error), Hurry(MockArchive()):  # type: ignore[arg-type]
+            raise error
+        assert closed == expected
+    assert "is kept" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from xas_live.cli.anchor import fit_foil
 from xas_live.cli.output import check_output, err, out, print_predictions, refuse, write_text
-from xas_live.cli.storing import open_past, open_store, show_trouble, wait_until_stored
+from xas_live.cli.storing import Hurry, open_past, open_store, show_trouble, wait_until_stored
 from xas_live.spectrum import Mode
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ def replay(
             publishers: list[Publisher] = [figure] if figure is not None else []
             raw = derived = None
             if store is not None:
+                stack.enter_context(Hurry(store))
                 from xas_live.callbacks.writer import PredictionWriter
 
                 raw = None if past else store.raw_writer(show_trouble)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.2
 _PATIENCE_SECONDS = 60.0  # without one more document in the archive
+_HURRY_SECONDS = 1.0
 _OFFLINE_SECONDS = 5.0  # the same while the archive does not answer: time to come back, no more
 
 
@@ -69,6 +71,20 @@ def wait_until_stored(writers: Sequence[RunWriter]) -> bool:
     if not stored:
         err.print("[bold red]Not everything is stored.[/]")
     return stored
+
+
+class Hurry(AbstractContextManager[None]):
+    """On Ctrl-C closes an archive soon: what is not stored stays in the spool, and a line says where."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            err.print(
+                "Stopping; what is not stored yet is kept and stored when this archive is opened again."
+            )
+            self._archive.close(_HURRY_SECONDS)
 
 
 def show_trouble(text: str) -> None:
