@@ -42,13 +42,11 @@ class Experts:
         self.r1 = library.r1[1.0]
         grid = np.stack(np.meshgrid(*axes.values(), indexing="ij"), axis=-1).reshape(-1, 3)
         steps = np.array([a[1] - a[0] if len(a) > 1 else 0.0 for a in axes.values()])
-        sites = torch.eye(len(library.cn), dtype=torch.float64)
+        sites = torch.eye(len(task.used))
 
         def of_sites(nuisances: np.ndarray) -> torch.Tensor:
-            shift, disorder, scale = (
-                torch.full((len(sites),), float(v), dtype=torch.float64) for v in nuisances
-            )
-            return task.spectra(sites, shift, disorder, scale)
+            shift, disorder, scale = (torch.full((len(sites),), float(v)) for v in nuisances)
+            return task.spectra(sites, shift, disorder, scale).double()
 
         rng = np.random.default_rng(seed)
         x, _ = task.draw(3000, rng)
@@ -56,8 +54,8 @@ class Experts:
         self.axes = torch.stack(
             [torch.linalg.svd((of - of.mean(0)).double(), full_matrices=False)[2][:components].T for of in x]
         )
-        weights = [torch.from_numpy(source.draw(DRAWS, rng)) for source in task.mixtures]
-        cn, noise = task.simulator.cn, max(c.noise, FLOOR)
+        weights = [torch.from_numpy(source.draw(DRAWS, rng)[:, task.used]) for source in task.mixtures]
+        cn, noise = task.simulator.cn[task.used], max(c.noise, FLOOR)
         design = torch.cat([torch.ones(len(cn), 1, dtype=torch.float64), cn], dim=1)
         parts: list[list[tuple[torch.Tensor, ...]]] = []
         for nuisances in grid:
@@ -72,7 +70,7 @@ class Experts:
                 m, mean_w = spectra @ axis, w.mean(0)
                 spread_w = (w - mean_w).T @ (w - mean_w) / len(w)
                 mean = mean_w @ m
-                known = torch.from_numpy(allowed)
+                known = torch.from_numpy(allowed[task.used])
                 left = m[known] - design[known] @ torch.linalg.lstsq(design[known], m[known]).solution
                 covariance = m.T @ spread_w @ m + shrinkage**2 * left.T @ left / len(left)
                 covariance += c.gain**2 * torch.outer(mean, mean) + noise**2 * torch.eye(
