@@ -31,8 +31,8 @@ def measured_folder() -> Path:
     return folder
 
 
-def record(name: str, claims: list[dict[str, Any]], data: dict[str, Any], **more: Any) -> None:
-    """Print the claims and write benchmarks/results/NAME.json."""
+def record(name: str, claims: list[dict[str, Any]], data: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Print the claims, write benchmarks/results/NAME.json, and return what was written."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -54,3 +54,4 @@ def record(name: str, claims: list[dict[str, Any]], data: dict[str, Any], **more
     path = ROOT / "benchmarks" / "results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return result
