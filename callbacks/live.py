@@ -237,7 +237,11 @@ class LiveAnalysis:
         counts += [f"{_many(status.waiting, 'document')} waiting"] if status.waiting else []
         counts += [f"{_many(status.errors, 'error')}, see .errors"] if status.errors else []
         counts += [f"in {status.busy}"] if status.busy else []
-        counts += [f"{name} runs: {writer}" for name, writer in status.writers.items() if not writer.healthy]
+        counts += [
+            f"{_many(writer.queued + writer.spooled, 'document')} of {name} runs not in the archive"
+            for name, writer in status.writers.items()
+            if not writer.healthy
+        ]
         state = "watching" if status.running else "closed" if self._closed else "ENDED by an error"
         text = f"<LiveAnalysis {state}: {', '.join(counts)}>"
         if (latest := self.latest) is not None:

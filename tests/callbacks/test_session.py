@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+
 import matplotlib as mpl
 import pytest
 from bluesky import RunEngine
 
 import xas_live
 import xas_live.archive
+from xas_live.archive.address import ServerState
 from xas_live.callbacks.plot import LiveStructurePlot
 from xas_live.models.bundle import ModelError
 from xas_live.simulator import SimulatedBeamline, growing_particles, simulated_scan
@@ -97,3 +102,22 @@ def test_settings_that_cannot_be_had_are_refused_at_once(tmp_path):
             xas_live.attach(RE, plot=False, **settings)
     with pytest.raises(ValueError, match="no RunEngine"):
         xas_live.attach(5)
+
+
+@pytest.mark.slow
+def test_an_archive_that_died_is_said(tmp_path):
+    RE = RunEngine({})
+    beamline = SimulatedBeamline("au_l3", seed=1)
+    with (
+        xas_live.archive.open_archive(tmp_path / "archive") as archive,
+        xas_live.attach(RE, archive=archive, write_raw=True, plot=False) as xas,
+    ):
+        os.kill(ServerState.load(archive.folder).pid, signal.SIGKILL)
+        RE(simulated_scan(beamline, None))
+        assert xas.wait(60)
+        deadline = time.monotonic() + 30
+        while all(w.online for w in xas.status().writers.values()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "runs not in the archive" in repr(xas)
+        assert any("no Tiled server answers" in str(error) for error in xas.errors)
+        assert xas.latest.refused is None
