@@ -219,8 +219,9 @@ def test_each_absorber_gets_its_own_model(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     metals = {"au_l3": "au-l3", "pd_k": "pd-k", "pt_l3": "pt-l3"}
     files = [write(tmp_path / f"{m}.dat", growth(4, m)[1], "# energy i0 it ir", metal=m) for m in metals]
-    result = run("replay", *files, "--json", out)
+    result = run("replay", *files, "--json", out, "--plot", tmp_path / "out.png")
     assert result.exit_code == 0, result.output
+    assert "shows one of the absorbers Au L3, Pd K, Pt L3" in result.output
     assert [record["model"] for record in results(out)] == list(metals.values())
     assert all(record["anchored"] for record in results(out))
     assert "Anchored by their own reference channel" in result.output

@@ -161,6 +161,9 @@ def replay(
             write_text(json_path, json.dumps(records, indent=1, allow_nan=False) + "\n", "--json")
         if figure is not None and plot is not None:
             _save(figure, plot)
+            absorbers = {f"{p.element} {p.edge}" for p in predictions if p.values}
+            if len(absorbers) > 1:
+                err.print(f"{plot} shows one of the absorbers {', '.join(sorted(absorbers))}: the last one.")
         if not wait_until_stored([writer for writer in (raw, derived) if writer is not None]):
             raise typer.Exit(1)
 
