@@ -192,8 +192,9 @@ class SpectrumAssembler:
             provenance=run.provenance(self.source, stream.name, index, time),
         )
         if guess and (element is None or edge is None):
+            unnamed = element is None and edge is None
             element, edge = absorber_from_energies(spectrum.energy, spectrum.mu, element, edge)
-            spectrum = replace(spectrum, element=element, edge=edge, absorber_guessed=True)
+            spectrum = replace(spectrum, element=element, edge=edge, absorber_guessed=unnamed)
         return spectrum
 
     def _announce(self, mapping: ChannelMapping, factor: float) -> None:

@@ -94,7 +94,9 @@ def test_keV_with_a_unit_becomes_eV():
 
 def test_the_energies_tell_element_and_edge():
     [spectrum] = assemble(documents(GRID))
-    assert (spectrum.element, spectrum.edge) == ("Pt", "L3")
+    assert (spectrum.element, spectrum.edge, spectrum.absorber_guessed) == ("Pt", "L3", True)
+    [named] = assemble(documents(GRID, element="Pt"))  # what the metadata name is not guessed
+    assert (named.element, named.edge, named.absorber_guessed) == ("Pt", "L3", False)
     [given_by_hand] = assemble(documents(GRID), mapping=ChannelMapping(element="Au", edge="L3"))
     assert given_by_hand.element == "Au"
 
