@@ -28,6 +28,7 @@ from experts import Experts
 from record import ROOT, claim, record
 from rich.console import Console
 from rich.table import Table
+from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 
@@ -298,7 +299,7 @@ def classical(task: Task, name: str, seed: int, rows: int = 20000) -> Predict:
             trees = HistGradientBoostingRegressor(
                 max_iter=100, max_depth=3, early_stopping=False, random_state=seed
             )
-            models.append([type(trees)(**trees.get_params()).fit(inputs, t) for t in targets.T])
+            models.append([clone(trees).fit(inputs, t) for t in targets.T])
 
     def predict(fold: int, x: torch.Tensor) -> torch.Tensor:
         inputs = scaling.inputs(x).numpy()

@@ -61,7 +61,7 @@ class Experts:
         for nuisances in grid:
             spectra = of_sites(nuisances)
             steep = [
-                step * (of_sites(nuisances + 0.1 * step * unit) - spectra) / (0.1 * step)
+                (of_sites(nuisances + 0.1 * step * unit) - spectra) / 0.1
                 for step, unit in zip(steps, np.eye(3), strict=True)
                 if step
             ]

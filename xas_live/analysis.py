@@ -47,7 +47,6 @@ NOISY_FOIL = 0.005  # noise of a point of the foil, in edge steps, from which it
 ANALYZERS_KEPT = 8  # by a pool: each holds its model's tensors and operators
 REDUCTION_VERSION = 1  # raised when the same sweep would be reduced to something else
 ROOM_TEMPERATURE = 295.0  # K: where a reference foil stands, behind the sample's environment
-
 MAX_SHIFT = 50.0  # eV between sample and foil that can be asked for
 
 Alignment = Literal["auto", "reference", "none", "e0"]

@@ -254,24 +254,23 @@ def _report(predictions: list[Prediction], foil: FoilAnchor | Anchor) -> None:
 def _anchors(analysed: list[Prediction], foil: FoilAnchor | Anchor) -> str:
     """In one sentence, which foils the predictions stand on."""
     from xas_live.anchor import FoilAnchor, newest_anchor
+    from xas_live.callbacks.results import anchor_of
 
     absorbers = {(p.element or "", p.edge or "") for p in analysed} if foil == "auto" else set()
     saved = {absorber: newest_anchor(*absorber) for absorber in absorbers}
 
-    def anchor_of(p: Prediction) -> str:
-        if not p.anchored:
+    def told(p: Prediction) -> str:
+        how = anchor_of(p)
+        if how == "none":
             return "not anchored: no foil given (--anchor FILE), none kept, and no reference channel"
         if isinstance(foil, FoilAnchor):
             return f"anchored by {foil.source}"
         kept = saved.get((p.element or "", p.edge or ""))
-        own = p.configuration["anchor"] == "reference" and not {"no_reference", "bad_reference"} & set(
-            p.flags
-        )
-        return (
-            "anchored by their own reference channel" if own or kept is None else f"anchored by {kept.source}"
-        )
+        if how == "reference" or kept is None:
+            return "anchored by their own reference channel"
+        return f"anchored by {kept.source}"
 
-    counts = Counter(map(anchor_of, analysed))
+    counts = Counter(map(told, analysed))
     words = list(counts) if len(counts) == 1 else [f"{count} {how}" for how, count in counts.items()]
     text = "; ".join(words)
     return text[0].upper() + text[1:]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.2
 _PATIENCE_SECONDS = 60.0  # without one more document in the archive
-_HURRY_SECONDS = 1.0
 _OFFLINE_SECONDS = 5.0  # the same while the archive does not answer: time to come back, no more
+_HURRY_SECONDS = 1.0  # for a writer, after Ctrl-C
 
 
 def open_store(place: str, option: str) -> Archive:
@@ -74,7 +74,7 @@ def wait_until_stored(writers: Sequence[RunWriter]) -> bool:
 
 
 class Hurry(AbstractContextManager[None]):
-    """On Ctrl-C closes an archive soon: what is not stored stays in the spool, and a line says where."""
+    """On Ctrl-C closes an archive soon: what is not stored stays in the spool, and a line says so."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
