@@ -36,26 +36,28 @@ class Experts:
         c, library = task.conditions, task.library
         axes = {
             "shift": _nodes(-c.shift, c.shift, NODES["shift"]),
-            "disorder": _nodes(0.0, c.disorder, NODES["disorder"]),
-            "scale": _nodes(*c.scales, NODES["scale"]),
+            "disorder": _nodes(0.0, c.disorder_spread, NODES["disorder"]),
+            "scale": _nodes(1.0 + c.lattice[0], 1.0 + c.lattice[1], NODES["scale"]),
         }
         self.r1 = library.r1[1.0]
         grid = np.stack(np.meshgrid(*axes.values(), indexing="ij"), axis=-1).reshape(-1, 3)
         steps = np.array([a[1] - a[0] if len(a) > 1 else 0.0 for a in axes.values()])
-        sites = torch.eye(len(task.used))
+        sites = torch.eye(len(library.cn))[task.used]
+        simulator, instrument = task.simulator, task.simulator.instrument
 
         def of_sites(nuisances: np.ndarray) -> torch.Tensor:
             shift, disorder, scale = (torch.full((len(sites),), float(v)) for v in nuisances)
-            return task.spectra(sites, shift, disorder, scale).double()
+            clean = simulator.clean(sites, scale, disorder)
+            return instrument.on_grid(instrument.moved(clean, shift[:, None])).double()
 
         rng = np.random.default_rng(seed)
-        x, _ = task.draw(3000, rng)
-        components = COMPONENTS if c.noise else 60
+        x, _ = task.draw(rng)(3000)
+        components = COMPONENTS if c.noise[1] else 60
         self.axes = torch.stack(
             [torch.linalg.svd((of - of.mean(0)).double(), full_matrices=False)[2][:components].T for of in x]
         )
         weights = [torch.from_numpy(source.draw(DRAWS, rng)[:, task.used]) for source in task.mixtures]
-        cn, noise = task.simulator.cn[task.used], max(c.noise, FLOOR)
+        cn, noise = simulator.cn[task.used].double(), max(c.noise[1], FLOOR)
         design = torch.cat([torch.ones(len(cn), 1, dtype=torch.float64), cn], dim=1)
         parts: list[list[tuple[torch.Tensor, ...]]] = []
         for nuisances in grid:

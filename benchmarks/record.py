@@ -31,15 +31,19 @@ def measured_folder() -> Path:
     return folder
 
 
-def record(name: str, claims: list[dict[str, Any]], data: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """Print the claims, write benchmarks/results/NAME.json, and return what was written."""
-    commit = subprocess.run(
+def commit() -> str:
+    """The commit that runs, with "-dirty" where it does not tell all."""
+    return subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     ).stdout.strip()  # fmt: skip
+
+
+def record(name: str, claims: list[dict[str, Any]], data: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Print the claims, write benchmarks/results/NAME.json, and return what was written."""
     result = {
         "benchmark": name,
-        "commit": commit,
+        "commit": commit(),
         "versions": {library: version(library) for library in LIBRARIES}
         | {"python": platform.python_version()},
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},

@@ -25,6 +25,9 @@ INK, GREY, PALE = "#222222", "#767676", "#C9CED3"
 
 XAxis = Literal["scan", "time"]
 
+LEAST_ROOM = {"size": 0.6, "R1": 0.05}
+"""Least height of a panel's axis (nm, Å); 1.5 for coordination numbers."""
+
 _TICKS = 8  # along the axis of scans
 _LETTER = 7.5  # width of one in a tick's label (points)
 
@@ -99,8 +102,8 @@ class SeriesPanel:
         self._value = ax.text(1.025, 0.52, "", transform=ax.transAxes, size=19, weight="bold", color=BLUE)
         self._interval = ax.text(1.027, 0.44, "", transform=ax.transAxes, size=10, color=GREY, va="top")
         ax.set_ylabel(label, rotation=0, ha="right", va="center", size=13, weight="bold", color=INK)
-        ax.yaxis.set_label_coords(-0.075, 0.5)
-        ax.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=2))
+        ax.yaxis.set_label_coords(-0.075 if name != "R1" else -0.105, 0.5)  # beside its longer figures
+        ax.yaxis.set_major_locator(MaxNLocator(4, integer=name != "R1", min_n_ticks=2))
         _quiet(ax)
         ax.tick_params(labelbottom=last)
         ax.grid(axis="y", color=PALE, lw=0.6, alpha=0.7)
@@ -164,7 +167,7 @@ class SeriesPanel:
         self.ax.tick_params(labelleft=len(shown) > 0)
         if len(shown):
             low, high = float(shown.min()), float(shown.max())
-            room = max(1.5 if self.name != "size" else 0.6, high - low)
+            room = max(LEAST_ROOM.get(self.name, 1.5), high - low)
             middle = 0.5 * (low + high)
             self.ax.set_ylim(middle - 0.62 * room, middle + 0.62 * room)
         at = at[np.isfinite(at)]
@@ -183,9 +186,10 @@ class SeriesPanel:
             return
         self._value.set_color(BLUE if last.in_domain else VERMILION)
         if value is not None:
-            self._value.set_text(f"{value.value:.1f}")
+            places = value.decimals if value.unit and self.name != "size" else 1
             unit = f" {value.unit}" if self.name == "size" else ""
-            self._interval.set_text(f"{value.lower:.1f} – {value.upper:.1f}{unit}")
+            self._value.set_text(f"{value.value:.{places}f}")
+            self._interval.set_text(f"{value.lower:.{places}f} – {value.upper:.{places}f}{unit}")
         else:
             self._value.set_text("–")
             label = last.size.label if self.name == "size" and last.size else ""

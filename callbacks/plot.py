@@ -34,7 +34,7 @@ from xas_live.spectrum import Array, Spectrum
 REDRAW_INTERVAL_MS = 200
 """A figure on the screen is redrawn at most this often (ms)."""
 
-TARGETS = ("CN1", "CN2", "CN3", "CN4")
+TARGETS = ("CN1", "CN2", "CN3", "CN4", "R1")
 
 
 class LiveStructurePlot(BasePublisher):
@@ -97,7 +97,7 @@ class LiveStructurePlot(BasePublisher):
         self.figure: Figure = next(iter(axes.values())).get_figure(root=True)  # type: ignore[assignment]
         series = [name for name in (*targets, "size") if name in axes]
         self._series = [
-            SeriesPanel(axes[name], name, "size" if name == "size" else name, x, last=name == series[-1])
+            SeriesPanel(axes[name], name, "R1 (Å)" if name == "R1" else name, x, last=name == series[-1])
             for name in series
         ]
         self._spectrum = SpectrumPanel(axes["spectrum"]) if "spectrum" in axes else None

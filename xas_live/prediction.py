@@ -31,8 +31,16 @@ class Value:
     unit: str = ""
 
     def __str__(self) -> str:
-        unit = f" {self.unit}" if self.unit else ""
-        return f"{self.value:.2f} [{self.lower:.2f}, {self.upper:.2f}]{unit}"
+        unit, n = f" {self.unit}" if self.unit else "", self.decimals
+        return f"{self.value:.{n}f} [{self.lower:.{n}f}, {self.upper:.{n}f}]{unit}"
+
+    @property
+    def decimals(self) -> int:
+        """Decimal places worth showing, at least two: the interval's half width with two figures."""
+        half = 0.5 * (self.upper - self.lower)
+        if not math.isfinite(half) or half <= 0:
+            return 2
+        return min(max(2, 1 - math.floor(math.log10(half))), 6)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def test_results_come_in_order_with_refusals_among_them(
     assert records[1]["model"] == records[0]["model"] == "pt-l3"
     good = records[0]
     assert (good["element"], good["edge"], good["anchored"], good["aligned"]) == ("Pt", "L3", True, "none")
-    assert set(good["values"]) == {"CN1", "CN2", "CN3", "CN4"}
+    assert set(good["values"]) == {"CN1", "CN2", "CN3", "CN4", "R1"}
     assert set(good["values"]["CN1"]) == {"value", "std", "lower", "upper", "level", "unit"}
     assert set(good["size"]) == {"diameter_nm", "lower", "upper", "label"}
     # the same sample, once as counts and once as mu

@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from xas_live.analysis import AnalysisConfig, Analyzer, AnalyzerPool
+from xas_live.anchor import FoilAnchor
 from xas_live.models.registry import load_model
 from xas_live.simulator import DEMO_PARTICLES, Sample, growth
 from xas_live.spectrum import Spectrum
@@ -195,3 +196,15 @@ def test_a_prediction_is_told_in_a_line(scan_of):
     assert repr(prediction).startswith("<Prediction au-l3 of Au L3, scan ")
     assert "CN1 1" in str(prediction)
     assert "\n" not in repr(prediction)
+
+
+def test_the_foil_has_the_msd_that_its_model_takes_it_to_have(scan_of):
+    """Of a model without coordination numbers: there is a prediction, and no size."""
+    bundle = load_model("au-l3-msd")
+    foil = scan_of(None, reference=None)
+    (p,) = Analyzer(bundle, FoilAnchor.fit(foil, bundle)).analyze([foil])
+    assert p.refused is None
+    assert p.values["MSD"].lower < 0.008 < p.values["MSD"].upper
+    assert p.values["MSD"].unit == "Å²"
+    assert p.size is None
+    assert "MSD 0.00" in str(p)

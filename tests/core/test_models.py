@@ -27,10 +27,17 @@ from xas_live.models.uncertainty import conformal_rank, fit_intervals, half_widt
 def test_shipped_models_are_what_was_shipped(name):
     assert registry.verify_model(name) is None
     bundle = registry.load_model(name)
-    assert bundle.target_names == ["CN1", "CN2", "CN3", "CN4"]
+    assert bundle.target_names == ["CN1", "CN2", "CN3", "CN4", "R1"]
     assert bundle.card.accuracy.mae["CN1"] < 0.4
     size = sum(f.stat().st_size for f in bundle.folder.iterdir())
     assert size < 8 * 2**20
+
+
+def test_the_model_of_displacements_is_asked_for_by_name():
+    bundle = registry.load_model("au-l3-msd")
+    assert bundle.target_names == ["MSD", "radial_variance"]
+    assert bundle.card.accuracy.mae["MSD"] < 0.001
+    assert registry.find_model("Au", "L3") == "au-l3"
 
 
 def test_an_altered_model_is_refused(tmp_path, monkeypatch):

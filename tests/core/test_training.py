@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,13 @@ import torch
 
 import xas_live.training
 from xas_live.models.registry import load_model
-from xas_live.training.build import build_bundle, used_sites
+from xas_live.training.build import build_bundle
+from xas_live.training.population import held_out_particles, site_folds, used_sites
 from xas_live.training.recipe import Nuisances, RecipeError, read_recipe
 from xas_live.training.simulate import Mixtures, Simulator, fcc_particles
 from xas_live.training.sites import SiteLibrary, extend_below
-from xas_live.training.train import held_out_particles, site_folds
 
 RECIPES = Path(xas_live.training.__file__).parent / "recipes"
-NONE = dict.fromkeys(Nuisances.model_fields, 0.0) | {"mismatch_length": 6.0, "edge_end": 13.0}
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,11 @@ def test_mixtures_use_allowed_sites_only(library, recipe):
     np.testing.assert_allclose(weights.sum(1), 1.0)
     assert (weights >= 0).all()
     assert not weights[:, ~allowed].any()
+    beyond = replace(source, structures=recipe.structures.model_copy(update={"reach": 0.5}))
+    far = beyond.draw(500, np.random.default_rng(0))
+    np.testing.assert_allclose(far.sum(1), 1.0)
+    assert (far < 0).any()
+    assert not far[:, ~allowed].any()
     cn1 = weights @ library.cn[:, 0]
     assert cn1.max() == pytest.approx(12.0)
     assert cn1.min() < 6
@@ -69,9 +74,22 @@ def test_without_nuisances_a_measurement_is_the_theory(library, recipe):
     simulator = Simulator(library, load_model("au-l3").grid)
     weights = np.zeros((1, len(library.cn)))
     weights[0, library.bulk_site] = 1.0
-    x = simulator.measure(weights, Nuisances(**NONE), np.random.default_rng(0))[0].double().numpy()
+    x, truth = simulator.measure(weights, Nuisances(), np.random.default_rng(0))
     energy, mu = extend_below(library.energy, library.mu[1.0][library.bulk_site], -20.0)
-    np.testing.assert_allclose(x, np.interp(simulator.grid, energy, mu), atol=5e-3)
+    np.testing.assert_allclose(x[0], np.interp(load_model("au-l3").grid, energy, mu), atol=5e-3)
+    np.testing.assert_allclose(truth[0], [12, 6, 24, 12, library.r1[1.0]], rtol=1e-5)
+
+
+def test_r1_is_the_distance_that_was_simulated(library):
+    simulator = Simulator(library, load_model("au-l3").grid)
+    weights = np.zeros((2, len(library.cn)))
+    weights[0, library.bulk_site] = weights[1, library.particles["cuboctahedron_5_2"].sites[0]] = 1.0
+    at = Nuisances(lattice=(-0.03, -0.03), contraction=(0.1, 0.1))
+    x, truth = simulator.measure(weights, at, np.random.default_rng(0))
+    assert truth[0, 4] == pytest.approx(library.r1[0.97], rel=1e-5)
+    energy, mu = extend_below(library.energy, library.mu[0.97][library.bulk_site], -20.0)
+    np.testing.assert_allclose(x[0], np.interp(load_model("au-l3").grid, energy, mu), atol=5e-3)
+    assert truth[1, 4] < truth[0, 4]  # what lacks neighbours contracts more
 
 
 @pytest.mark.parametrize("name", sorted(set(Nuisances.model_fields) - {"mismatch_length", "edge_end"}))
@@ -80,10 +98,16 @@ def test_every_nuisance_changes_the_spectrum(library, name):
     particle = library.particles["cuboctahedron_7_3"]
     weights = np.zeros((50, len(library.cn)))
     weights[:, particle.sites] = particle.share
-    size = {"shift": 0.3, "contraction": 0.05, "disorder": 0.01, "broadening": 1.0}.get(name, 0.01)
+    sizes = {
+        "shift": 0.3,
+        "contraction": (0.0, 0.05),
+        "broadening": 1.0,
+        "lattice": (0.0, 0.01),
+        "noise": (0, 0.01),
+    }
     plain, changed = (
-        simulator.measure(weights, Nuisances(**(NONE | extra)), np.random.default_rng(0))
-        for extra in ({}, {name: size})
+        simulator.measure(weights, Nuisances(**extra), np.random.default_rng(0))[0]
+        for extra in ({}, {name: sizes.get(name, 0.01)})
     )
     assert (plain - changed).abs().max() > 1e-4
     assert torch.isfinite(changed).all()
@@ -111,24 +135,63 @@ def test_a_recipe_becomes_a_bundle_that_learned(tmp_path):
     assert build_bundle(path, tmp_path / "again").sha256 == bundle.sha256
 
 
+def test_a_radial_recipe_becomes_a_bundle_that_learned(tmp_path):
+    text = (RECIPES / "au-l3-msd.toml").read_text(encoding="utf-8")
+    text = text.replace("hidden = [400, 400, 200, 200, 100]", "hidden = [64, 32]")
+    text = text.replace("members = 4", "members = 2").replace("steps = 4000", "steps = 250")
+    path = tmp_path / "small.toml"
+    path.write_text(text, encoding="utf-8")
+    bundle = build_bundle(path, tmp_path / "small")
+    assert bundle.target_names == ["MSD", "radial_variance"]
+    assert "particle_cn" not in bundle.tensors
+    assert bundle.card.accuracy.mae["MSD"] < 0.003  # guessing the mean gives about 0.006
+    assert bundle.card.accuracy.coverage["MSD"] == pytest.approx(0.9, abs=0.06)
+    assert [t.unit for t in bundle.card.targets] == ["Å²", "Å²"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("steps = 4000", "steps = -1", "schedule.steps = -1"),
-        ("noise = 0.01", 'noise = "loud"', "nuisances.noise = 'loud'"),
-        ("folds = 5", "floods = 5", "floods"),
+        ("steps = 4000", "steps = -1", "line 55, schedule.steps = -1"),
+        ("noise = [0.001, 0.01]", 'noise = "loud"', "line 37, nuisances.noise = 'loud'"),
+        ("noise = [0.001, 0.01]", "noise = [0.01, 0.001]", "line 37, .*not from 0.01 to 0.001"),
+        ("folds = 5", "floods = 5", "line 7, floods = 5"),
         ("folds = 5", "folds = ", "not valid TOML"),
-        ("members = 10", "members = 3", "members = 3 are fewer than folds = 5"),
-        ("random_sites = 0.35", "random_sites = 0.9", "over 1"),
-        ("mismatch_length = 4.0", "mismatch_length = 0.0", "mismatch_length"),
+        ("members = 10", "members = 3", "line 7, folds = 5: .*members = 3 are fewer"),
+        ("random_sites = 0.35", "random_sites = 0.9", "line 23, structures.particles = 0.62: .*over 1"),
+        ('sites = "au_l3"\n', "", "line 17, structures.sites: Field required"),
+        ('kind = "mixtures"', 'kind = "fixtures"', "line 17, structures = "),
+        ("mismatch_length = 4.0", "mismatch_length = 0.0", "line 42, nuisances.mismatch_length"),
+        ("start = 30.0", "start = 20.0", "line 5, grid = .*begins at 20 eV"),
+        ("step = 0.5", "step = 0.0", "line 5, grid.0.step = 0.0"),
     ],
 )
-def test_a_wrong_recipe_is_refused_with_the_entry(tmp_path, old, new, said):
+def test_a_wrong_recipe_is_refused_with_its_line(tmp_path, old, new, said):
     path = tmp_path / "bad.toml"
-    text = (RECIPES / "au-l3.toml").read_text()
+    text = (RECIPES / "au-l3.toml").read_text(encoding="utf-8")
     assert old in text
-    path.write_text(text.replace(old, new))
+    path.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(RecipeError, match=said):
         read_recipe(path)
     with pytest.raises(RecipeError, match="cannot be read"):
         read_recipe(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('unit = "Å"', 'unit = "nm"', "line 14, targets.4.unit = 'nm': the unit of R1 is 'Å'"),
+        ('name = "R1", unit = "Å"', 'name = "R1"', "line 14, targets.4.unit: the unit of R1 is 'Å'"),
+        ('name = "CN3"', 'name = "CN5"', "line 12, targets.2.name = 'CN5': no such target"),
+        ('name = "CN3"', 'name = "CN1"', "line 12, targets.2.name = 'CN1': a target is named once"),
+        ("stop = 85.5", "stop = 850.5", "line 5, grid = .*theory reaches from -30 to 90 eV"),
+        ("cuboctahedron_3_1", "cuboctahedron_3_9", "line 20, structures.left_out = .*cuboctahedron_3_9"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_its_spectra_is_refused_with_its_line(tmp_path, old, new, said):
+    path = tmp_path / "bad.toml"
+    text = (RECIPES / "au-l3.toml").read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(RecipeError, match=said):
+        build_bundle(path, tmp_path / "bad")

@@ -94,7 +94,11 @@ def with_interval(prediction: Prediction, name: str) -> str:
     """A value with half the width of its interval, as "9.04 ±0.61"; empty when there is none."""
     value = prediction.values.get(name)
     # The upper half: the lower one may be cut off at zero.
-    return "" if value is None else f"{value.value:.2f} ±{value.upper - value.value:.2f}"
+    return (
+        ""
+        if value is None
+        else f"{value.value:.{value.decimals}f} ±{value.upper - value.value:.{value.decimals}f}"
+    )
 
 
 def verdict(prediction: Prediction) -> str:

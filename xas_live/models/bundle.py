@@ -34,8 +34,8 @@ class Bundle:
     tensors : network weights (`conv*`, `layer*`), input and target scaling, and what stands beside them:
         `theory_energy`, `theory_bulk` (eV, and the bulk's theoretical spectrum), `train_mean`,
         `train_covariance` of network inputs, `calibration_scores`, `calibration_edges` and `scale_floor` (by
-        predicted size), `edge_rise_limit` (eV), the `domain_*` tensors, `bulk_r1` (Å), and the particle table
-        `particle_cn`, `particle_atoms`.
+        predicted size), `edge_rise_limit` (eV), the `domain_*` tensors, `bulk_r1` (Å), and, of a model that
+        gives CN1, the particle table `particle_cn`, `particle_atoms`.
     sha256 : over card and weights.
     folder : where it was read from, or None.
     """
@@ -92,9 +92,9 @@ class Bundle:
         free = (
             "theory_energy", "theory_bulk", "calibration_scores", "calibration_edges", "scale_floor",
             "domain_mean", "domain_components", "domain_variances", "domain_reference", "domain_edges",
-            "particle_cn", "particle_atoms",
         )  # fmt: skip
-        missing = [name for name in free if name not in self.tensors]
+        table = ("particle_cn", "particle_atoms") if "CN1" in self.target_names else ()
+        missing = [name for name in (*free, *table) if name not in self.tensors]
         if missing:
             raise ModelError(f"model {card.name}: its weights lack {', '.join(missing)}")
         try:

@@ -113,7 +113,7 @@ class Accuracy(_Strict):
         `level`, by target; floor and quantile of these intervals came from the other folds' particles.
     coverage_by_size : the same for particles of so many neighbours, as "CN1 6.5 to 8 (14 particles)".
     half_width : mean half width of the shipped interval, by target.
-    particles, folds : how many there were.
+    particles, folds : how many there were; `counted` is what one of them is called.
     conditions : the nuisances of the simulated measurement, in words.
     """
 
@@ -124,6 +124,7 @@ class Accuracy(_Strict):
     half_width: dict[str, float]
     level: float
     particles: int
+    counted: str = "particles"
     folds: int
     conditions: str
 

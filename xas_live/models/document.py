@@ -11,7 +11,8 @@ _HEAD = """# Models
 
 Written by `xas-live models document`; do not edit. Every figure was measured by the script that built the
 model, on the weights that ship: on whole particles, each predicted by the members of the ensemble that never
-saw any of its site environments (the bulk's aside).
+saw any of its site environments (the bulk's aside); of displaced bulk, on radial distributions that no member
+was trained on.
 """
 
 
@@ -30,6 +31,8 @@ def _section(bundle: Bundle) -> str:
     absorbers = ", ".join(f"{a.element} {a.edge} ({a.energy:g} eV)" for a in card.absorbers)
     points = card.input.points
     pre1, pre2, norm1, norm2 = card.input.windows
+    names = card.training["left_out_particles"]
+    left_out = f"; left out: {', '.join(names)}" if names else ""
     lines = [
         f"## {card.name}",
         "",
@@ -41,9 +44,8 @@ def _section(bundle: Bundle) -> str:
         f"{'needs' if card.input.needs_anchor else 'needs no'} anchor",
         f"- Network: {card.network.members} members, {_layers(card.network)}, "
         f"{card.network.activation} ({card.network.source})",
-        f"- Training: {card.training['data']}; {card.training['folds']}; left out: "
-        f"{', '.join(card.training['left_out_particles'])}",
-        f"- Intervals: {card.calibration['method']}, {card.calibration['particles']} particles "
+        f"- Training: {card.training['data']}; folds: {card.training['folds']}{left_out}",
+        f"- Intervals: {card.calibration['method']}, {card.calibration['particles']} of them "
         f"({card.calibration['set']}); calibrated on {card.calibration['calibrated_on']}",
         f"- Out of domain: p-value under {card.domain_threshold:g}",
         *(f"- {limit}" for limit in card.limits),
@@ -52,20 +54,20 @@ def _section(bundle: Bundle) -> str:
     if card.accuracy is not None:
         a = card.accuracy
         lines += [
-            f"Measured on {a.particles} particles, {a.folds} folds; {a.conditions}.",
+            f"Measured on {a.particles} {a.counted}, {a.folds} folds; {a.conditions}.",
             "",
             "| target | range | mean absolute error | bias | half width of the interval |",
             "|---|---|---|---|---|",
             *(
                 f"| {t.name}, {t.description} | {t.minimum:g} to {t.maximum:g} {t.unit} | "
-                f"{a.mae[t.name]:.3f} | {a.bias[t.name]:+.3f} | {a.half_width[t.name]:.2f} |"
+                f"{a.mae[t.name]:.3g} | {a.bias[t.name]:+.2g} | {a.half_width[t.name]:.2g} |"
                 for t in card.targets
             ),
             "",
-            f"Coverage of {a.level:.0%} intervals made from the particles of other folds alone, whose",
-            "environments are others again (they are wider than the shipped ones):",
+            f"Coverage of {a.level:.0%} intervals made from the {a.counted} of other folds alone",
+            "(of particles, whose environments are others again, they are wider than the shipped ones):",
             "",
-            f"| particles | {' | '.join(t.name for t in card.targets)} |",
+            f"| {a.counted} | {' | '.join(t.name for t in card.targets)} |",
             f"|---|{'---|' * len(card.targets)}",
             *(
                 f"| {size} | {' | '.join(f'{of[t.name]:.0%}' for t in card.targets)} |"

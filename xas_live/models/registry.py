@@ -10,9 +10,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "2526dcf6415118d4a9d62e6f7ac936a9044ff2ed121ecf001c2820ef7f1335e6",
-    "pd-k": "39a4af8259e07ff45e50aebd5a3f07926bfb6603a138ff791b6aecef1e159ed4",
-    "pt-l3": "b577b68f64b64665c0a75e86168608825787112cc8ff6035433e826b2a2f29a3",
+    "au-l3": "65f079831d91f3e54c785767298cc20cb42b48d457c90d85a3c2e06127e0823b",
+    "au-l3-msd": "a56ce1132e79cd69c622951633469eefea096934de54e987b219ddedeb5ee5da",
+    "pd-k": "109f45f23173e39f85794aacd9d188c7257da0895a8df65aeb8bb5cdee17da9d",
+    "pt-l3": "fffbc1edeab4e8dcd322577f3e0f66b1d3717d28fc7d9f70f18142c797c07e77",
 }
 
 
@@ -62,9 +63,10 @@ def verify_model(name: str) -> str | None:
 
 @cache
 def _by_absorber() -> dict[tuple[str, str], str]:
+    # Backwards, so that the first by name is taken: "au-l3" before "au-l3-msd", which is asked for by name.
     return {
         (absorber.element, absorber.edge): name
-        for name in available_models()
+        for name in reversed(available_models())
         for absorber in read_card(SHIPPED_FOLDER / name).absorbers
     }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +11,12 @@ import numpy as np
 import torch
 
 from xas_live.models.bundle import Bundle
-from xas_live.models.card import Absorber, Card, InputSpec, Target
+from xas_live.models.card import Absorber, Card, InputSpec
 from xas_live.training.calibrate import Unseen, accuracy, domain_tensors, measure_unseen
-from xas_live.training.recipe import Recipe, read_recipe
-from xas_live.training.simulate import Mixtures, Simulator, fcc_particles
-from xas_live.training.sites import Indices, Particle, SiteLibrary
-from xas_live.training.train import Trained, site_folds, train_ensemble
-
-SHELLS = ("first", "second", "third", "fourth")
+from xas_live.training.population import Particles, Population
+from xas_live.training.radial import Displaced
+from xas_live.training.recipe import RadialStructures, Recipe, RecipeError, WrongEntry, read_recipe
+from xas_live.training.train import Trained, train_ensemble
 
 Progress = Callable[[str, int, int, float], None]
 
@@ -39,55 +38,57 @@ def build_bundle(
 
     Raises
     ------
-    RecipeError : when the recipe cannot be used.
-    FileNotFoundError : when its site spectra are missing.
+    RecipeError : when the recipe cannot be used, with the line that is wrong.
+    FileNotFoundError : when its spectra are missing.
     """
     recipe = read_recipe(recipe_path)
-    library = SiteLibrary.load(recipe.structures.sites)
     grid = InputSpec(grid=recipe.grid, origin="", windows=recipe.windows).points
-    simulator = Simulator(library, grid)
-    particles = fcc_particles(library, recipe.structures.left_out)
-    fold = site_folds(particles, len(library.cn), library.bulk_site, recipe.folds)
-    torch.manual_seed(recipe.schedule.seed)
-    trained = _as_stored(
-        train_ensemble(
-            recipe, library, simulator, particles, fold, lambda s, n, loss: progress("train", s, n, loss)
+    kind = Displaced if isinstance(recipe.structures, RadialStructures) else Particles
+    try:
+        population: Population = kind(recipe, grid)
+    except WrongEntry as error:
+        text = recipe_path.read_text(encoding="utf-8")
+        raise RecipeError.at(recipe_path, text, [(error.where, str(error))]) from error
+    with _one_thread():
+        trained = _as_stored(
+            train_ensemble(recipe, population, lambda s, n, loss: progress("train", s, n, loss))
         )
-    )
-    progress("calibrate", 0, 1, trained.loss)
-    bundle = calibrated(recipe, library, simulator, trained).save(folder)
+        progress("calibrate", 0, 1, trained.loss)
+        bundle = calibrated(recipe, population, trained).save(folder)
     progress("calibrate", 1, 1, trained.loss)
     return bundle
 
 
-def calibrated(recipe: Recipe, library: SiteLibrary, simulator: Simulator, trained: Trained) -> Bundle:
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums come in one order, however many cores there are; networks this small are no faster on two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def calibrated(recipe: Recipe, population: Population, trained: Trained) -> Bundle:
     """The bundle of a trained ensemble: with intervals, domain and measured accuracy, not yet stored."""
-    particles = fcc_particles(library, recipe.structures.left_out)
-    fold = site_folds(particles, len(library.cn), library.bulk_site, recipe.folds)
     rng = np.random.default_rng(recipe.schedule.seed + 1)
-    unseen = measure_unseen(recipe, library, simulator, trained, particles, fold, rng)
-    sites = used_sites(particles)
-    everything = Mixtures.of(library, particles, np.isin(np.arange(len(fold)), sites), recipe.structures)
-    table = fcc_particles(library)
+    grid = InputSpec(grid=recipe.grid, origin="", windows=recipe.windows).points
+    unseen = measure_unseen(recipe, population, trained, rng)
+    scaling = trained.scaling
     tensors = {k: v.half() for k, v in trained.weights.items()} | {
-        "input_mean": trained.input_mean,
-        "input_scale": trained.input_scale,
-        "target_mean": trained.target_mean,
-        "target_scale": trained.target_scale,
-        "theory_energy": torch.from_numpy(simulator.mesh),
-        "theory_bulk": simulator.bulk,
-        "bulk_r1": torch.tensor([library.r1[1.0]], dtype=torch.float64),
-        "particle_cn": torch.from_numpy(np.stack([library.particle_cn(p) for p in table])),
-        "particle_atoms": torch.tensor([float(p.n_atoms) for p in table], dtype=torch.float64),
+        "input_mean": scaling.input_mean,
+        "input_scale": scaling.input_scale,
+        "target_mean": scaling.target_mean,
+        "target_scale": scaling.target_scale,
+        "theory_energy": torch.from_numpy(population.mesh),
+        "theory_bulk": population.bulk.double(),
+        "bulk_r1": torch.tensor([population.r1], dtype=torch.float64),
+        **population.tables(),
         **unseen.intervals(),
-        **domain_tensors(recipe, simulator, trained, everything, rng),
+        **domain_tensors(recipe, population, grid, trained, rng),
     }
-    return Bundle(card=_card(recipe, library, unseen, trained, sites), tensors=tensors, sha256="")
-
-
-def used_sites(particles: list[Particle]) -> Indices:
-    """Environments that these particles have."""
-    return np.unique(np.concatenate([p.sites for p in particles]))
+    return Bundle(card=_card(recipe, population, unseen, trained), tensors=tensors, sha256="")
 
 
 def _as_stored(trained: Trained) -> Trained:
@@ -95,25 +96,12 @@ def _as_stored(trained: Trained) -> Trained:
     return replace(trained, weights={k: v.half().float() for k, v in trained.weights.items()})
 
 
-def _card(recipe: Recipe, library: SiteLibrary, unseen: Unseen, trained: Trained, sites: Indices) -> Card:
-    cn = library.cn[sites]
-    names = [f"CN{i + 1}" for i in range(4)]
-    targets = tuple(
-        Target(
-            name=name,
-            minimum=round(float(cn[:, i].min()), 2),
-            maximum=round(float(cn[:, i].max()), 2),
-            non_negative=True,
-            description=f"average coordination number of the {SHELLS[i]} fcc shell",
-        )
-        for i, name in enumerate(names)
-    )
-    z = recipe.nuisances
+def _card(recipe: Recipe, population: Population, unseen: Unseen, trained: Trained) -> Card:
     return Card(
         name=recipe.name,
         version=recipe.version,
         summary=recipe.summary,
-        absorbers=(Absorber(element=library.element, edge=library.edge, energy=recipe.edge_energy),),
+        absorbers=(Absorber(element=population.element, edge=population.edge, energy=recipe.edge_energy),),
         input=InputSpec(
             kind="flat",
             grid=recipe.grid,
@@ -121,37 +109,30 @@ def _card(recipe: Recipe, library: SiteLibrary, unseen: Unseen, trained: Trained
             windows=recipe.windows,
             needs_anchor=True,
         ),
-        targets=targets,
+        targets=population.targets,
         network=recipe.network,
         training={
-            "data": f"FEFF10.0 site spectra of {library.element} {library.edge}, fcc environments, "
-            f"lattice scales {' and '.join(f'{scale:g}' for scale in sorted(library.mu))}",
-            "data_sha256": library.sha256,
-            "site_environments": len(sites),
-            "left_out_particles": list(recipe.structures.left_out),
+            **population.about,
             "structures": recipe.structures.model_dump(mode="json"),
-            "nuisances": z.model_dump(),
+            "nuisances": recipe.nuisances.model_dump(mode="json"),
             "schedule": recipe.schedule.model_dump(),
-            "final_loss": round(trained.loss, 5),
-            "folds": f"{recipe.folds} of site environments; each member was trained without one of them",
+            "final_loss": float(f"{trained.loss:.4g}"),
         },
         calibration={
-            "method": "split conformal, normalised by ensemble spread, by predicted CN1",
-            "set": "particles, whole or cut down to environments of one fold, predicted by the members that "
-            "never saw any of these environments",
+            "method": "split conformal, normalised by ensemble spread, by predicted "
+            f"{population.targets[0].name}",
+            "set": population.test_set,
             "particles": unseen.particles,
             "calibrated_on": "simulation",
         },
         domain_threshold=recipe.domain_threshold,
-        accuracy=accuracy(names, unseen, z.noise),
+        accuracy=accuracy(population, unseen, recipe.nuisances.noise),
         limits=(
-            "Bare, unrelaxed fcc particles of one metal: oxide, alloys, adsorbates and icosahedral order "
-            "are outside.",
-            "The sample's temperature must be near the foil's: a hotter sample looks smaller.",
+            *population.limits,
             "Intervals are calibrated on simulated measurements; no beamline's own standards are in them.",
         ),
         references=(
-            "Timoshenko et al., J. Phys. Chem. Lett. 8, 5091 (2017)",
+            *population.references,
             recipe.network.source,
             "FEFF10: Kas et al., J. Synchrotron Rad. 28, 1801 (2021)",
         ),

@@ -13,18 +13,26 @@ from xas_live.models.domain import fit_domain
 from xas_live.models.uncertainty import fit_intervals, half_width
 from xas_live.reduction.quality import half_rise
 from xas_live.spectrum import Array
+from xas_live.training.population import Population
 from xas_live.training.recipe import Nuisances, Recipe
-from xas_live.training.simulate import Mixtures, Simulator
-from xas_live.training.sites import Indices, Mask, Particle, SiteLibrary
+from xas_live.training.sites import Indices, Mask
 from xas_live.training.train import Trained
 
 LEVEL = 0.9  # of the intervals whose coverage the card states
 DRAWS = 8  # simulated measurements of each particle
-CN1_STEP = 0.5  # particles are chosen evenly over CN1 in such steps: the library has mostly large ones
-PER_STEP = 40
-SIZES = (0.0, 6.5, 8.0, 9.5, 12.1)  # ranges of CN1 for which the card states coverage apart
 DOMAIN_DRAWS = 6000
 EDGE_DRAWS = 2000
+STRUCTURAL = ("contraction", "lattice", "disorder", "disorder_spread")
+INSTRUMENTAL = (
+    "shift",
+    "stretch",
+    "broadening",
+    "gain",
+    "slope",
+    "curvature",
+    "self_absorption",
+    "edge_response",
+)
 SMALLEST_EDGE_RISE = 0.1  # eV: the least that a measurement can tell
 
 Tensors = dict[str, torch.Tensor]
@@ -64,99 +72,43 @@ class Unseen:
 
 
 def measure_unseen(
-    recipe: Recipe,
-    library: SiteLibrary,
-    simulator: Simulator,
-    trained: Trained,
-    particles: list[Particle],
-    fold: Indices,
-    rng: np.random.Generator,
+    recipe: Recipe, population: Population, trained: Trained, rng: np.random.Generator
 ) -> Unseen:
-    """Simulate and predict particles of unseen environments, evenly over CN1.
-
-    Few whole particles lie in one fold but for the largest and the smallest. Between them stand particles cut
-    down to those of their environments that lie in the fold, the bulk's left out, which would make them easy:
-    they calibrate intervals, too, but accuracy is stated on whole particles alone.
-    """
-    weights, folds, whole = _candidates(library, particles, fold)
-    chosen = _evenly(weights @ library.cn[:, 0], whole, rng)
-    weights, folds, whole = weights[chosen], folds[chosen], whole[chosen]
+    """Simulate and predict the structures that judge, each by the members that never saw it."""
+    tested = population.tested(rng)
     truth, mean, spread, rows = [], [], [], []
-    for k in np.unique(folds):
-        of = np.flatnonzero(folds == k)
-        repeated = np.repeat(weights[of], DRAWS, axis=0)
-        x = simulator.measure(repeated, recipe.nuisances, rng)
-        truth.append((torch.from_numpy(repeated) @ simulator.cn).float())
-        mean.append(trained.predict(x, np.flatnonzero(trained.member_fold == k)).mean(0))
-        spread.append(trained.predict(x).std(0, correction=0))
+    for k in np.unique(tested.fold):
+        of = np.flatnonzero(tested.fold == k)
+        x, y = population.measure(np.repeat(tested.weights[of], DRAWS, axis=0), recipe.nuisances, rng)
+        everyone = trained.predict(x)
+        truth.append(y)
+        mean.append((everyone if k < 0 else everyone[trained.member_fold == k]).mean(0))
+        spread.append(everyone.std(0, correction=0))
         rows.append(np.repeat(of, DRAWS))
     index = np.concatenate(rows)
-    return Unseen(torch.cat(truth), torch.cat(mean), torch.cat(spread), index, folds[index], whole[index])
-
-
-def _candidates(
-    library: SiteLibrary, particles: list[Particle], fold: Indices
-) -> tuple[Array, Indices, Mask]:
-    """Site weights of every particle cut down to each fold, the fold, and whether the particle is whole."""
-    weights, folds, whole = [], [], []
-    for particle in particles:
-        of = fold[particle.sites]
-        for k in np.unique(of[of >= 0]):
-            entire = bool(((of == k) | (of == -1)).all())
-            keep = (of == k) | entire
-            if entire or keep.sum() >= 2:
-                row = np.zeros(len(library.cn))
-                row[particle.sites[keep]] = particle.share[keep] / particle.share[keep].sum()
-                weights.append(row)
-                folds.append(int(k))
-                whole.append(entire)
-    unique, first = np.unique(np.round(np.stack(weights), 9), axis=0, return_index=True)
-    first = np.sort(first)
-    assert len(first) == len(unique)
-    return np.stack(weights)[first], np.array(folds)[first], np.array(whole)[first]
-
-
-def _evenly(cn1: Array, whole: Mask, rng: np.random.Generator) -> Indices:
-    """At most `PER_STEP` of each step of CN1, whole particles first."""
-    chosen: list[int] = []
-    step = np.floor(cn1 / CN1_STEP)
-    for value in np.unique(step):
-        of = rng.permutation(np.flatnonzero(step == value))
-        chosen += of[np.argsort(~whole[of], kind="stable")][:PER_STEP].tolist()
-    return np.sort(np.array(chosen))
+    return Unseen(
+        torch.cat(truth), torch.cat(mean), torch.cat(spread), index, tested.fold[index], tested.whole[index]
+    )
 
 
 def domain_tensors(
-    recipe: Recipe,
-    simulator: Simulator,
-    trained: Trained,
-    everything: Mixtures,
-    rng: np.random.Generator,
+    recipe: Recipe, population: Population, grid: Array, trained: Trained, rng: np.random.Generator
 ) -> Tensors:
     """What tells a spectrum that belongs from one that does not; and mean and covariance of the inputs."""
 
     def inputs(nuisances: Nuisances, n: int = DOMAIN_DRAWS) -> torch.Tensor:
-        return simulator.measure(everything.draw(n, rng), nuisances, rng)
+        return population.measure(population.draw(None, n, rng), nuisances, rng)[0]
 
-    none = dict.fromkeys(("noise", "mismatch", "mismatch_per_u", "edge_mismatch_per_u"), 0.0)
-    clean, train, calibration = (
-        inputs(nuisances)
-        for nuisances in (recipe.nuisances.model_copy(update=none), recipe.nuisances, recipe.nuisances)
-    )
+    z = recipe.nuisances
+    physics = {name: getattr(z, name) for name in STRUCTURAL}
+    instrument = {name: getattr(z, name) for name in INSTRUMENTAL}
+    clean, train, calibration = inputs(Nuisances(**physics, **instrument)), inputs(z), inputs(z)
     out = trained.predict(calibration)
-    disagreement = (out.std(0, correction=0) / trained.target_scale).mean(1)
+    disagreement = (out.std(0, correction=0) / trained.scaling.target_scale).mean(1)
 
-    physics = {
-        "contraction",
-        "contraction_spread",
-        "disorder",
-        "disorder_spread",
-        "edge_end",
-        "mismatch_length",
-    }
-    bare = recipe.nuisances.model_copy(update=dict.fromkeys(set(Nuisances.model_fields) - physics, 0.0))
-    bulk = half_rise(simulator.mesh, simulator.bulk.numpy())
-    rises = [half_rise(simulator.grid, x) - bulk for x in inputs(bare, EDGE_DRAWS).double().numpy()]
+    bulk = half_rise(population.mesh, population.bulk.double().numpy())
+    bare = inputs(Nuisances(**physics), EDGE_DRAWS)
+    rises = [half_rise(grid, x) - bulk for x in bare.double().numpy()]
     return {
         "train_mean": train.mean(0),
         "train_covariance": torch.cov(train.T),
@@ -165,7 +117,7 @@ def domain_tensors(
     }
 
 
-def accuracy(names: list[str], unseen: Unseen, noise: float) -> Accuracy:
+def accuracy(population: Population, unseen: Unseen, noise: tuple[float, float]) -> Accuracy:
     """Errors and coverage on whole particles; a fold's intervals come from the particles of the others."""
     rows_of = [np.flatnonzero((unseen.fold == k) & unseen.whole) for k in np.unique(unseen.fold)]
     inside, order = [], []
@@ -177,22 +129,29 @@ def accuracy(names: list[str], unseen: Unseen, noise: float) -> Accuracy:
         inside.append(((unseen.truth[rows] - unseen.mean[rows]).abs() <= half).float())
         order.append(rows)
     rows = np.concatenate(order)
-    hit, cn1 = torch.cat(inside), unseen.truth[rows, 0].numpy()
+    names = [target.name for target in population.targets]
+    hit, first = torch.cat(inside), unseen.truth[rows, 0].numpy()
     error = (unseen.mean - unseen.truth)[rows]
     shipped = half_width(unseen.intervals(), unseen.spread[rows], unseen.mean[rows, 0], LEVEL)
 
     def by_name(values: torch.Tensor) -> dict[str, float]:
-        return dict(zip(names, [round(x, 3) for x in values.tolist()], strict=True))
+        return dict(zip(names, [float(f"{x:.3g}") for x in values.tolist()], strict=True))
 
-    by_size = {}
-    for low, high in pairwise(SIZES):
-        of = (cn1 >= low) & (cn1 < high)
+    by_size, ranges = {}, population.ranges
+    for low, high in pairwise(ranges):
+        of = (first >= low) & (first < high)
         if of.any():
             count = len(np.unique(unseen.particle[rows][of]))
             words = (
-                f"under {high:g}" if low == 0 else f"over {low:g}" if high > 12 else f"{low:g} to {high:g}"
+                f"under {high:g}"
+                if low == ranges[0]
+                else f"over {low:g}"
+                if high == ranges[-1]
+                else f"{low:g} to {high:g}"
             )
-            by_size[f"CN1 {words} ({count} particles)"] = by_name(hit[torch.from_numpy(of)].mean(0))
+            by_size[f"{names[0]} {words} ({count} {population.counted})"] = by_name(
+                hit[torch.from_numpy(of)].mean(0)
+            )
     return Accuracy(
         mae=by_name(error.abs().mean(0)),
         bias=by_name(error.mean(0)),
@@ -201,7 +160,8 @@ def accuracy(names: list[str], unseen: Unseen, noise: float) -> Accuracy:
         half_width=by_name(shipped.mean(0)),
         level=LEVEL,
         particles=len(np.unique(unseen.particle[rows])),
+        counted=population.counted,
         folds=len(order),
         conditions="simulated measurements with every nuisance of the recipe, noise of "
-        f"{noise / 10:g} to {noise:g} edge steps a point",
+        f"{noise[0]:g} to {noise[1]:g} edge steps a point",
     )

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from xas_live.models.card import GridSegment, NetworkSpec
 
@@ -14,12 +24,28 @@ NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
 
+def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"a range runs from its lower end to its upper, not from {pair[0]:g} to {pair[1]:g}")
+    return pair
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class TargetSpec(_Strict):
+    """A quantity that the model shall give, and the unit that the recipe's writer takes it to have."""
+
+    name: str
+    unit: str = ""
+
+
 class Structures(_Strict):
-    """What training mixtures are drawn from.
+    """Particles: what training mixtures are drawn from.
 
     Attributes
     ----------
@@ -29,32 +55,71 @@ class Structures(_Strict):
     max_sites : largest number of sites in such an average.
     particles : share that are whole particles, each site's weight jittered by `weight_jitter` (relative,
         log-normal), mixed with a second particle or the bulk half of the time; the rest is pure bulk.
+    reach : half of the mixtures are carried on beyond the known ones, by up to this share of their distance
+        from another: spectrum and coordination numbers stay linear in the sites there.
     """
 
+    kind: Literal["mixtures"] = "mixtures"
     sites: str
     left_out: tuple[str, ...] = ()
     random_sites: Annotated[float, Field(ge=0, le=1)] = 0.35
     max_sites: Annotated[int, Field(ge=1)] = 12
     particles: Annotated[float, Field(ge=0, le=1)] = 0.62
     weight_jitter: NonNegative = 0.3
+    reach: NonNegative = 0.0
+
+    @field_validator("particles")
+    @classmethod
+    def _shares(cls, particles: float, info: ValidationInfo) -> float:
+        if info.data.get("random_sites", 0.0) + particles > 1:
+            raise ValueError("random_sites + particles are over 1")
+        return particles
+
+
+class RadialStructures(_Strict):
+    """Bulk whose atoms are displaced: what radial distributions are drawn from, each evenly.
+
+    Attributes
+    ----------
+    spectra : name of the spectra of radially displaced neighbours.
+    sigma : Å, scale of the skew-normal distribution of displacements.
+    mean : Å, its mean.
+    skew : its shape parameter.
+    foil_msd : Å^2, mean-squared displacement of the foil's own atoms, at room temperature: the anchor lays
+        the foil on theory with a normal distribution of this variance.
+    """
+
+    kind: Literal["radial"]
+    spectra: str
+    sigma: Range
+    mean: Range
+    skew: Range
+    foil_msd: Positive
 
 
 class Nuisances(_Strict):
     """What a measured spectrum differs by from the theory of its structure; standard deviations unless said.
 
+    All but `noise`, `mismatch_length` and `edge_end` are zero unless given.
+
     Contraction and disorder grow with the share of missing neighbours, u = 1 - CN1/12: the surface contracts
     (Mays et al., Surf. Sci. 12, 134, 1968) and its atoms vibrate more. Both follow the range of coefficients
-    below, drawn evenly, plus a spread that does not depend on size.
+    below, drawn evenly, plus a part that does not depend on size.
 
     Attributes
     ----------
-    contraction, contraction_spread : relative change of R1 per u (even range from 0), and its own spread.
+    contraction : relative decrease of R1 per u (even range, lower and upper end).
+    lattice : relative change of R1 besides (even range, lower and upper end).
     disorder, disorder_spread : excess sigma2 (Å^2) per u (even range from 0), and the even range besides.
-    shift : eV, between sample and foil.
+    shift : eV, between sample and foil (evenly within).
     stretch : relative, of the energy scale of the sample against the foil's.
     gain, slope, curvature : left by normalisation: of the edge step, and of the post-edge by 80 eV.
     broadening : eV, extra Gaussian resolution (even range from 0).
-    noise : largest noise of a point in units of the edge step (log-even from a tenth of it).
+    self_absorption : of fluorescence: x becomes x (1 + a) / (1 + a x), with a even from 0.
+    noise : smallest and largest noise of a point in units of the edge step (log-even between).
+    i0_noise : relative noise left by i0, alike over 3 eV (even range from 0).
+    glitch : largest height, in units of the edge step, of a glitch of one point that no check found; a tenth
+        of the spectra have one.
     mismatch, mismatch_per_u : size of the smooth difference that remains between theory and experiment after
         anchoring, in units of the edge step: for the foil itself, and more per u.
     mismatch_length : eV, its correlation length at the edge; it grows as the square root of the energy.
@@ -63,23 +128,26 @@ class Nuisances(_Strict):
         difference from the bulk is taken away there (even range from 0), and the mismatch is larger per u.
     """
 
-    contraction: NonNegative
-    contraction_spread: NonNegative
-    disorder: NonNegative
-    disorder_spread: NonNegative
-    shift: NonNegative
-    stretch: NonNegative
-    gain: NonNegative
-    slope: NonNegative
-    curvature: NonNegative
-    broadening: NonNegative
-    noise: NonNegative
-    mismatch: NonNegative
-    mismatch_per_u: NonNegative
-    mismatch_length: Positive
-    edge_response: NonNegative
-    edge_mismatch_per_u: NonNegative
-    edge_end: NonNegative
+    contraction: Range = (0.0, 0.0)
+    lattice: Range = (0.0, 0.0)
+    disorder: NonNegative = 0.0
+    disorder_spread: NonNegative = 0.0
+    shift: NonNegative = 0.0
+    stretch: NonNegative = 0.0
+    gain: NonNegative = 0.0
+    slope: NonNegative = 0.0
+    curvature: NonNegative = 0.0
+    broadening: NonNegative = 0.0
+    self_absorption: NonNegative = 0.0
+    noise: Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ascending)] = (0.0, 0.0)
+    i0_noise: NonNegative = 0.0
+    glitch: NonNegative = 0.0
+    mismatch: NonNegative = 0.0
+    mismatch_per_u: NonNegative = 0.0
+    mismatch_length: Positive = 4.0
+    edge_response: NonNegative = 0.0
+    edge_mismatch_per_u: NonNegative = 0.0
+    edge_end: NonNegative = 13.0
 
 
 class Schedule(_Strict):
@@ -91,6 +159,18 @@ class Schedule(_Strict):
     seed: int
 
 
+def _grid_ascends(grid: tuple[GridSegment, ...]) -> tuple[GridSegment, ...]:
+    for before, after in pairwise(grid):
+        if after.start < before.stop:
+            raise ValueError(
+                f"a segment begins at {after.start:g} eV, before the one ahead ends, {before.stop:g}"
+            )
+    for segment in grid:
+        if segment.stop <= segment.start:
+            raise ValueError(f"a segment runs upwards, not from {segment.start:g} to {segment.stop:g} eV")
+    return grid
+
+
 class Recipe(_Strict):
     """A bundle's recipe.
 
@@ -98,6 +178,7 @@ class Recipe(_Strict):
     ----------
     name, version, summary, edge_energy : for the card (edge_energy in eV, tabulated).
     grid, windows : the network's input, see `InputSpec`.
+    targets : what the model gives, in order; the first tells sizes apart, in intervals and domain.
     network : its members are spread over the folds.
     folds : site environments are parted in so many folds; each member is trained without one of them.
     domain_threshold : p-value under which a spectrum is out of domain.
@@ -107,29 +188,49 @@ class Recipe(_Strict):
     version: str
     summary: str
     edge_energy: Positive
-    grid: tuple[GridSegment, ...]
+    grid: Annotated[tuple[GridSegment, ...], Field(min_length=1), AfterValidator(_grid_ascends)]
     windows: tuple[float, float, float, float]
-    structures: Structures
+    targets: Annotated[tuple[TargetSpec, ...], Field(min_length=1)]
+    structures: Annotated[Structures | RadialStructures, Field(discriminator="kind")]
     nuisances: Nuisances
     network: NetworkSpec
     schedule: Schedule
     folds: Annotated[int, Field(ge=2)]
     domain_threshold: Annotated[float, Field(gt=0, lt=1)]
 
-    @model_validator(mode="after")
-    def _can_work(self) -> Recipe:
-        if self.network.members < self.folds:
+    @field_validator("folds")
+    @classmethod
+    def _a_member_each(cls, folds: int, info: ValidationInfo) -> int:
+        network = info.data.get("network")
+        if network is not None and network.members < folds:
             raise ValueError(
-                f"network.members = {self.network.members} are fewer than folds = {self.folds}: "
-                "each fold needs one"
+                f"network.members = {network.members} are fewer than folds = {folds}: each fold needs one"
             )
-        if self.structures.random_sites + self.structures.particles > 1:
-            raise ValueError("structures.random_sites + structures.particles are over 1")
-        return self
+        return folds
+
+
+class WrongEntry(ValueError):
+    """An entry of a recipe that does not fit what the recipe is to be used with.
+
+    Parameters
+    ----------
+    where : keys and indices that lead to it, as ("targets", 1, "unit").
+    reason : what is wrong with it, and what would be right.
+    """
+
+    def __init__(self, where: Sequence[str | int], reason: str) -> None:
+        super().__init__(reason)
+        self.where = tuple(where)
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be used, with the reason."""
+    """A recipe that cannot be used, with the line and the reason."""
+
+    @classmethod
+    def at(cls, path: Path, text: str, wrong: Sequence[tuple[Sequence[str | int], str]]) -> RecipeError:
+        """Of wrong entries, each with its line."""
+        lines = [f"  {_place(text, where)}{reason}" for where, reason in wrong]
+        return cls(f"recipe {path}:\n" + "\n".join(lines))
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -137,19 +238,56 @@ def read_recipe(path: Path) -> Recipe:
 
     Raises
     ------
-    RecipeError : naming the entry that is wrong.
+    RecipeError : naming the line and the entry that is wrong.
     """
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        return Recipe.model_validate(tomllib.loads(text))
     except OSError as error:
         raise RecipeError(f"recipe {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {path} is not valid TOML: {error}") from error
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(str(x) for x in e['loc'])} = {e['input']!r}: {e['msg']}"
-            if e["loc"]
-            else f"  {e['msg']}"
-            for e in error.errors()
-        ]
-        raise RecipeError(f"recipe {path}:\n" + "\n".join(lines)) from error
+        raise RecipeError.at(
+            path, text, [(e["loc"], e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+        ) from error
+
+
+def _place(text: str, where: Sequence[str | int]) -> str:
+    """Line, name and value of an entry, as "line 12, schedule.steps = -1: "; or the line of its table."""
+    whole = tomllib.loads(text)
+    known: list[str | int] = []
+    for key in where:  # pydantic names the kind of structures too, which is no entry
+        if _found(whole, [*known, key]) is not None:
+            known.append(key)
+    if not where:
+        return ""
+    there = known[-1:] == [where[-1]]
+    name = ".".join(map(str, known if there else [*known, where[-1]]))
+    line = f"line {_line(text, known)}, " if known else ""
+    entry = _found(whole, known)
+    return f"{line}{name} = {entry[0]!r}: " if there and entry is not None else f"{line}{name}: "
+
+
+def _line(text: str, where: Sequence[str | int]) -> int:
+    """Number of the line at which an entry stands: the first lines of the file that hold it end there."""
+    lines = text.splitlines()
+    for count in range(1, len(lines) + 1):
+        for closing in ("", "]"):  # an array that goes on
+            try:
+                part = tomllib.loads("\n".join(lines[:count]) + closing)
+            except tomllib.TOMLDecodeError:
+                continue
+            if _found(part, where) is not None:
+                return count
+    return len(lines)
+
+
+def _found(table: Any, where: Sequence[str | int]) -> tuple[Any] | None:
+    """The entry that keys and indices lead to, or None."""
+    for key in where:
+        try:
+            table = table[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return (table,)

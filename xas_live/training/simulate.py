@@ -1,4 +1,4 @@
-"""Training spectra: mixtures of site spectra, seen as a beamline would see them after anchoring."""
+"""Training spectra of particles: mixtures of site spectra, as a beamline would see them after anchoring."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import torch
 
 from xas_live.reduction.grid import spline_matrix
 from xas_live.spectrum import Array
+from xas_live.training.instrument import Instrument
 from xas_live.training.recipe import Nuisances, Structures
 from xas_live.training.sites import FCC_FAMILIES, Indices, Mask, Particle, SiteLibrary, extend_below
 
-MESH_STEP = 0.5  # eV; of the mesh on which spectra are simulated
-MESH_MARGIN = 4.0  # eV beside the grid, for derivatives
-EDGE_FADE = 1.0  # eV over which the near-edge nuisances fade
 K2_PER_EV = 0.26246843  # Å^-2 per eV: k^2 = 2 m E / hbar^2
 
 
@@ -60,7 +58,14 @@ class Mixtures:
         return cls(library, allowed, tuple(rows), structures)
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
-        """(n, sites) weights."""
+        """(n, sites) weights; some below zero where mixtures are carried on beyond the known ones."""
+        weights = self._mix(n, rng)
+        if self.structures.reach:
+            far = (rng.random(n) < 0.5) * rng.uniform(0.0, self.structures.reach, n)
+            weights += far[:, None] * (weights - self._mix(n, rng))
+        return weights
+
+    def _mix(self, n: int, rng: np.random.Generator) -> Array:
         s = self.structures
         weights = np.zeros((n, len(self.allowed)))
         kind = rng.random(n)
@@ -97,25 +102,30 @@ class Mixtures:
 
 
 class Simulator:
-    """Network inputs for mixtures, with the nuisances of a measurement drawn at random.
+    """Measurements of mixtures of sites, nuisances drawn at random, and what they are measurements of.
 
     Parameters
     ----------
     library : site spectra.
     grid : (g,) eV from the Fermi level, the network's grid.
+
+    Attributes
+    ----------
+    mesh : (m,) eV, on which spectra are simulated.
+    bulk : (m,) theory of the foil.
+    cn : (sites, 4) neighbours of the sites.
     """
 
     def __init__(self, library: SiteLibrary, grid: Array) -> None:
         self.library = library
-        self.grid = grid
-        self.mesh = np.arange(grid[0] - MESH_MARGIN, grid[-1] + MESH_MARGIN + 1e-9, MESH_STEP)
-        self.cn = torch.from_numpy(library.cn)
+        self.instrument = Instrument(grid)
+        self.mesh = self.instrument.mesh
+        self.cn = torch.from_numpy(library.cn).float()
         scales = sorted(library.mu)
         self._low, self._high = scales[0], scales[-1]
         self._mu = {s: self._on_mesh(library.mu[s]) for s in scales}
         self._mu0 = {s: self._on_mesh(library.mu0[s]) for s in scales}
-        self._to_grid = torch.from_numpy(spline_matrix(self.mesh, grid)).T.contiguous()
-        self._k2 = torch.from_numpy(K2_PER_EV * np.maximum(self.mesh, 0.0))
+        self._k2 = torch.from_numpy(K2_PER_EV * np.maximum(self.mesh, 0.0)).float()
         self.bulk = self._mu[self._high][library.bulk_site]
 
     def _on_mesh(self, spectra: Array) -> torch.Tensor:
@@ -126,10 +136,10 @@ class Simulator:
         out[:, ~inside] = out[:, inside][
             :, -1:
         ]  # above FEFF's grid: only derivatives at the last point see it
-        return torch.from_numpy(out)
+        return torch.from_numpy(out).float()
 
     def clean(self, weights: torch.Tensor, scale: torch.Tensor, disorder: torch.Tensor) -> torch.Tensor:
-        """Theory on the mesh, (n, mesh).
+        """Theory on the mesh, (n, m).
 
         Parameters
         ----------
@@ -138,58 +148,30 @@ class Simulator:
         disorder : (n,) excess sigma2, Å^2.
         """
         t = ((scale - self._low) / (self._high - self._low))[:, None]
-        mu = (1 - t) * (weights @ self._mu[self._low]) + t * (weights @ self._mu[self._high])
-        mu0 = (1 - t) * (weights @ self._mu0[self._low]) + t * (weights @ self._mu0[self._high])
-        damping = torch.exp(-2.0 * self._k2 * disorder[:, None])
+        mu = torch.lerp(weights @ self._mu[self._low], weights @ self._mu[self._high], t)
+        mu0 = torch.lerp(weights @ self._mu0[self._low], weights @ self._mu0[self._high], t)
         # Below the edge mu0 is no background of the fine structure, and k = 0 leaves mu as it is.
-        return mu0 + (mu - mu0) * damping
+        return mu0 + (mu - mu0) * torch.exp(-2.0 * self._k2 * disorder[:, None])
 
-    def measure(self, weights: Array, nuisances: Nuisances, rng: np.random.Generator) -> torch.Tensor:
-        """Network inputs as anchored measurements of these mixtures would give them, (n, g) float32."""
+    def measure(
+        self, weights: Array, nuisances: Nuisances, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Network inputs as anchored measurements of these mixtures would give them, and the truth.
+
+        Returns
+        -------
+        x : (n, g) float32.
+        truth : (n, 5) CN1 to CN4 and R1 (Å).
+        """
         n, z = len(weights), nuisances
-        w = torch.from_numpy(weights)
+        w = torch.from_numpy(weights).float()
+        cn = w @ self.cn
+        missing = (1.0 - cn[:, 0] / 12.0).clamp(0.0, 1.0)
 
-        def normal(size: float) -> torch.Tensor:
-            return torch.from_numpy(size * rng.standard_normal(n))
+        def between(low: float, high: float) -> torch.Tensor:
+            return torch.from_numpy(rng.uniform(low, high, n)).float()
 
-        def even(top: float) -> torch.Tensor:
-            return torch.from_numpy(rng.uniform(0.0, 1.0, n) * top)
-
-        missing = (1.0 - (w @ self.cn[:, 0]) / 12.0).clamp(0.0, 1.0)
-        scale = 1.0 - even(z.contraction) * missing + normal(z.contraction_spread)
-        disorder = even(z.disorder) * missing + even(z.disorder_spread)
-        x = self.clean(w, scale, disorder)
-        near_edge = torch.from_numpy(1.0 / (1.0 + np.exp((self.mesh - z.edge_end) / EDGE_FADE)))
-        x = x - even(z.edge_response)[:, None] * near_edge * (x - self.bulk)
-
-        first = torch.gradient(x, spacing=MESH_STEP, dim=1)[0]
-        second = torch.gradient(first, spacing=MESH_STEP, dim=1)[0]
-        mesh = torch.from_numpy(self.mesh)
-        delta = normal(z.shift)[:, None] + normal(z.stretch)[:, None] * mesh
-        sigma = even(z.broadening)[:, None]
-        x = x + delta * first + 0.5 * (delta**2 + sigma**2) * second
-
-        above = (mesh > 0).double()
-        rise = above * mesh / 80.0
-        x = x * (1.0 + normal(z.gain)[:, None])
-        x = x + normal(z.slope)[:, None] * rise + normal(z.curvature)[:, None] * (rise**2 - rise)
-        size = z.mismatch + even(z.mismatch_per_u) * missing
-        edge_size = even(z.edge_mismatch_per_u) * missing
-        size = size[:, None] + edge_size[:, None] * near_edge
-        x = x + size * self._smooth_random(n, z.mismatch_length, rng)
-
-        y = x @ self._to_grid
-        noise = z.noise * 10.0 ** -rng.uniform(0.0, 1.0, (n, 1))
-        return (y + torch.from_numpy(noise * rng.standard_normal(y.shape))).float()
-
-    def _smooth_random(self, n: int, length: float, rng: np.random.Generator) -> torch.Tensor:
-        """(n, mesh) smooth functions of unit variance above the edge, fading to half of that below it."""
-        mesh = self.mesh
-        position = np.where(
-            mesh < 0, mesh / length, 2.0 * (np.sqrt(1.0 + np.maximum(mesh, 0) / length) - 1.0)
-        )
-        knots = np.arange(position[0] - 2.0, position[-1] + 2.5, 1.0)
-        basis = np.exp(-0.5 * (position[:, None] - knots) ** 2 / 0.75**2)
-        basis /= np.sqrt((basis**2).sum(1, keepdims=True))
-        basis *= (0.5 + 0.5 / (1.0 + np.exp(-(mesh + 2.0) / 2.0)))[:, None]
-        return torch.from_numpy(rng.standard_normal((n, len(knots))) @ basis.T)
+        scale = 1.0 + between(*z.lattice) - between(*z.contraction) * missing
+        disorder = between(0.0, z.disorder) * missing + between(0.0, z.disorder_spread)
+        x = self.instrument.measure(self.clean(w, scale, disorder), missing, self.bulk, z, rng)
+        return x, torch.cat([cn, (self.library.r1[1.0] * scale)[:, None]], dim=1)

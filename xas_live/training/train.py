@@ -4,164 +4,162 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from xas_live.models.card import NetworkSpec
 from xas_live.models.networks import Weights, init_network, network
-from xas_live.training.recipe import Recipe
-from xas_live.training.simulate import Mixtures, Simulator
-from xas_live.training.sites import Indices, Particle, SiteLibrary
+from xas_live.training.population import Population
+from xas_live.training.recipe import Recipe, Schedule
+from xas_live.training.sites import Indices
 
-COMMON_USE = 0.15  # share of particles beyond which a site counts as one that all larger particles share
+Draw = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
+"""Of a number of draws, network inputs (members, n, g) and truth (members, n, targets)."""
+
+Progress = Callable[[int, int, float], None]
+"""Called with step, number of steps, and loss."""
+
+LEAST_SCALE = (
+    0.2  # of the inputs' largest spread: far points hold little structure, noise must not be blown up
+)
 
 
-def site_folds(particles: list[Particle], sites: int, bulk_site: int, folds: int) -> Indices:
-    """Part site environments so that whole particles lie in one fold.
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """What inputs and targets are divided by, the same for all members.
 
-    Fold 0 holds the environments that larger particles have in common; the others hold those of small and
-    unusual particles, kept together where a particle uses both. The bulk environment is in no fold (-1).
-
-    Returns
-    -------
-    (sites,) fold of each site.
+    Attributes
+    ----------
+    input_mean, input_scale : (g,); target_mean, target_scale : (targets,).
     """
-    fold = np.full(sites, -1)
-    use = np.zeros(sites)
-    for particle in particles:
-        use[particle.sites] += 1.0 / len(particles)
-    common = use > COMMON_USE
-    fold[common] = 0
-    group = np.arange(sites)
-    for particle in particles:
-        own = [s for s in particle.sites if not common[s] and s != bulk_site]
-        joined = {group[s] for s in own}
-        group[np.isin(group, list(joined))] = min(joined, default=0)
-    rare = [s for s in np.flatnonzero(use > 0) if not common[s] and s != bulk_site]
-    groups = sorted({int(group[s]) for s in rare}, key=lambda g: (-sum(group[s] == g for s in rare), g))
-    size = np.zeros(folds)
-    size[0] = np.inf
-    for g in groups:
-        members = [s for s in rare if group[s] == g]
-        smallest = int(size.argmin())
-        fold[members] = smallest
-        size[smallest] += len(members)
-    fold[bulk_site] = -1
-    return fold
 
+    input_mean: torch.Tensor
+    input_scale: torch.Tensor
+    target_mean: torch.Tensor
+    target_scale: torch.Tensor
 
-def held_out_particles(particles: list[Particle], fold: Indices, k: int) -> list[Particle]:
-    """Particles of which every environment, the bulk's aside, lies in fold k."""
-    return [p for p in particles if np.isin(fold[p.sites], (k, -1)).all() and (fold[p.sites] == k).any()]
+    @classmethod
+    def of(cls, x: torch.Tensor, y: torch.Tensor) -> Scaling:
+        """From draws of all members: x (members, n, g) and y (members, n, targets)."""
+        spread = x.std((0, 1))
+        return cls(
+            input_mean=x.mean((0, 1)),
+            input_scale=spread.clamp_min(LEAST_SCALE * float(spread.max())),
+            target_mean=y.mean((0, 1)),
+            target_scale=y.std((0, 1)).clamp_min(1e-6),
+        )
+
+    def inputs(self, x: torch.Tensor) -> torch.Tensor:
+        """As a network takes them."""
+        return (x - self.input_mean) / self.input_scale
+
+    def scaled(self, y: torch.Tensor) -> torch.Tensor:
+        """Targets as a network gives them."""
+        return (y - self.target_mean) / self.target_scale
+
+    def targets(self, out: torch.Tensor) -> torch.Tensor:
+        """Targets in their units."""
+        return out * self.target_scale + self.target_mean
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """An ensemble as trained, with its scaling.
+    """An ensemble as trained.
 
     Attributes
     ----------
     spec : the network.
     weights : its members' stacked weights, float32.
     member_fold : (members,) fold that each member never saw.
-    input_mean, input_scale : (g,); target_mean, target_scale : (targets,).
+    scaling : of inputs and targets.
     loss : of the last steps, mean over members.
     """
 
     spec: NetworkSpec
     weights: Weights
     member_fold: Indices
-    input_mean: torch.Tensor
-    input_scale: torch.Tensor
-    target_mean: torch.Tensor
-    target_scale: torch.Tensor
+    scaling: Scaling
     loss: float
 
     def predict(self, x: torch.Tensor, members: Indices | None = None) -> torch.Tensor:
         """(members, batch, targets) of all members, or of those indexed."""
         weights = self.weights if members is None else {k: v[members] for k, v in self.weights.items()}
-        out = network(self.spec, weights, (x - self.input_mean) / self.input_scale)
-        return out * self.target_scale + self.target_mean
+        return self.scaling.targets(network(self.spec, weights, self.scaling.inputs(x)))
 
 
-def train_ensemble(
-    recipe: Recipe,
-    library: SiteLibrary,
-    simulator: Simulator,
-    particles: list[Particle],
-    fold: Indices,
-    progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
-) -> Trained:
-    """Train every member on fresh mixtures at each step.
+def fit(
+    weights: Weights,
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    draw: Draw,
+    scaling: Scaling,
+    schedule: Schedule,
+    progress: Progress = lambda step, steps, loss: None,
+) -> float:
+    """Train weights in place, all members at once, on fresh draws at every step.
 
     Parameters
     ----------
-    progress : called with step, number of steps, and loss.
+    weights : what is trained, stacked by member.
+    forward : scaled targets (members, n, targets) of inputs (members, n, g); uses the weights.
+    draw, scaling, schedule : `schedule.batch` draws a member at each step.
+
+    Returns
+    -------
+    The loss of the last steps, mean over members.
     """
-    schedule, members = recipe.schedule, recipe.network.members
-    rng = np.random.default_rng(schedule.seed)
-    member_fold = np.arange(members) % recipe.folds
-    used = np.zeros(len(fold), dtype=bool)
-    for particle in particles:
-        used[particle.sites] = True
-    sources = [
-        Mixtures.of(library, particles, used & (fold != k), recipe.structures) for k in range(recipe.folds)
-    ]
-    share = np.bincount(member_fold, minlength=recipe.folds)
-
-    def draw(per_member: int) -> tuple[torch.Tensor, torch.Tensor]:
-        weights = np.concatenate(
-            [source.draw(per_member * int(n), rng) for source, n in zip(sources, share, strict=True)]
-        )
-        x = simulator.measure(weights, recipe.nuisances, rng)
-        y = (torch.from_numpy(weights) @ simulator.cn).float()
-        # Draws come fold by fold; members run through the folds.
-        order = np.argsort(np.argsort(member_fold, kind="stable"), kind="stable")
-        return (
-            x.reshape(members, per_member, -1)[order],
-            y.reshape(members, per_member, -1)[order],
-        )
-
-    x, y = draw(2000)
-    trained = Trained(
-        spec=recipe.network,
-        weights=init_network(
-            recipe.network,
-            len(simulator.grid),
-            y.shape[-1],
-            torch.Generator().manual_seed(schedule.seed),
-        ),
-        member_fold=member_fold,
-        input_mean=x.mean((0, 1)),
-        # One scale for all points: far points carry little structure and must not be blown up to noise.
-        input_scale=x.std((0, 1)).clamp_min(0.2 * x.std((0, 1)).max()),
-        target_mean=y.mean((0, 1)),
-        target_scale=y.std((0, 1)),
-        loss=math.nan,
-    )
-    parameters = [p.requires_grad_() for p in trained.weights.values()]
+    parameters = [p.requires_grad_() for p in weights.values()]
     optimizer = torch.optim.Adam(parameters, lr=schedule.learning_rate)
-    warm = max(1, schedule.steps // 20)
+    steps, warm = schedule.steps, max(1, schedule.steps // 20)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda s: min((s + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(1.0, s / schedule.steps)))),
+        optimizer, lambda s: min((s + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(1.0, s / steps))))
     )
     running = math.nan
-    for step in range(schedule.steps):
+    for step in range(steps):
         x, y = draw(schedule.batch)
-        out = network(recipe.network, trained.weights, (x - trained.input_mean) / trained.input_scale)
-        error = out - (y - trained.target_mean) / trained.target_scale
+        out, aim = forward(x), scaling.scaled(y)
+        error = torch.where(aim.isnan(), 0.0, out - aim)  # a label that is not known teaches nothing
         # Every member is its own network: the sum keeps each one's gradient that of its own mean.
-        loss = torch.nn.functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.3) * members
+        loss = torch.nn.functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.3) * len(x)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         scheduler.step()
-        value = loss.item() / members
+        value = loss.item() / len(x)
         running = value if math.isnan(running) else 0.98 * running + 0.02 * value
-        progress(step + 1, schedule.steps, running)
+        progress(step + 1, steps, running)
     for p in parameters:
         p.requires_grad_(False)
-    return Trained(**{**trained.__dict__, "loss": running})
+    return running
+
+
+def train_ensemble(
+    recipe: Recipe, population: Population, progress: Progress = lambda step, steps, loss: None
+) -> Trained:
+    """Train every member without its fold of the population."""
+    schedule, spec = recipe.schedule, recipe.network
+    rng = np.random.default_rng(schedule.seed)
+    member_fold = np.sort(np.arange(spec.members) % recipe.folds)
+    share = np.bincount(member_fold, minlength=recipe.folds)
+
+    def draw(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        weights = [population.draw(fold, n * int(members), rng) for fold, members in enumerate(share)]
+        x, y = population.measure(np.concatenate(weights), recipe.nuisances, rng)
+        return x.unflatten(0, (spec.members, n)), y.unflatten(0, (spec.members, n))
+
+    x, y = draw(2000)
+    generator = torch.Generator().manual_seed(schedule.seed)
+    trained = Trained(
+        spec=spec,
+        weights=init_network(spec, x.shape[-1], y.shape[-1], generator),
+        member_fold=member_fold,
+        scaling=Scaling.of(x, y),
+        loss=math.nan,
+    )
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return network(spec, trained.weights, trained.scaling.inputs(x))
+
+    loss = fit(trained.weights, forward, draw, trained.scaling, schedule, progress)
+    return replace(trained, loss=loss)

@@ -1,0 +1,119 @@
+"""What a beamline makes of a theoretical spectrum, with every size drawn at random."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from xas_live.reduction.grid import spline_matrix
+from xas_live.spectrum import Array
+from xas_live.training.recipe import Nuisances
+
+MESH_STEP = 0.5  # eV; of the mesh on which spectra are simulated
+MESH_MARGIN = 4.0  # eV beside the grid, for derivatives
+EDGE_FADE = 1.0  # eV over which the near-edge nuisances fade
+I0_LENGTH = 3.0  # eV over which noise that i0 leaves is alike
+GLITCHED = 0.1  # share of spectra with a glitch that no check found
+
+
+class Instrument:
+    """Turns spectra on a mesh into network inputs as anchored measurements would give them.
+
+    Parameters
+    ----------
+    grid : (g,) eV from the Fermi level, the network's grid.
+
+    Attributes
+    ----------
+    mesh : (m,) eV; reaches beyond the grid, so that energy scales may shift.
+    """
+
+    def __init__(self, grid: Array) -> None:
+        self.grid = grid
+        self.mesh = np.arange(grid[0] - MESH_MARGIN, grid[-1] + MESH_MARGIN + 1e-9, MESH_STEP)
+        self._energy = torch.from_numpy(self.mesh).float()
+        self._to_grid = torch.from_numpy(spline_matrix(self.mesh, grid)).float().T.contiguous()
+        alike = np.exp(-0.5 * ((grid[:, None] - grid) / I0_LENGTH) ** 2)
+        alike /= np.sqrt((alike**2).sum(1, keepdims=True))
+        self._alike = torch.from_numpy(alike).float().T.contiguous()
+
+    def measure(
+        self,
+        x: torch.Tensor,
+        missing: torch.Tensor,
+        bulk: torch.Tensor,
+        nuisances: Nuisances,
+        rng: np.random.Generator,
+    ) -> torch.Tensor:
+        """Network inputs, (n, g) float32.
+
+        Parameters
+        ----------
+        x : (n, m) theory on the mesh, float32.
+        missing : (n,) share of missing neighbours, with which the mismatch grows.
+        bulk : (m,) theory of the foil.
+        nuisances : sizes; what is zero takes no time.
+        """
+        n, z, energy = len(x), nuisances, self._energy
+
+        def normal(size: float) -> torch.Tensor:
+            return size * torch.from_numpy(rng.standard_normal((n, 1), dtype=np.float32))
+
+        def even(top: float) -> torch.Tensor:
+            return top * torch.from_numpy(rng.random((n, 1), dtype=np.float32))
+
+        missing = missing[:, None]
+        near_edge = torch.sigmoid((z.edge_end - energy) / EDGE_FADE)
+        if z.edge_response:
+            x = x - even(z.edge_response) * near_edge * (x - bulk)
+        if z.self_absorption:
+            damped = even(z.self_absorption)
+            x = x * (1.0 + damped) / (1.0 + damped * x)
+        if z.shift or z.stretch or z.broadening:
+            delta = 2.0 * even(z.shift) - z.shift + normal(z.stretch) * energy
+            x = self.moved(x, delta, even(z.broadening))
+        if z.gain or z.slope or z.curvature:
+            rise = energy.clamp_min(0.0) / 80.0
+            x = x * (1.0 + normal(z.gain))
+            x = x + normal(z.slope) * rise + normal(z.curvature) * (rise**2 - rise)
+        if z.mismatch or z.mismatch_per_u or z.edge_mismatch_per_u:
+            size = z.mismatch + even(z.mismatch_per_u) * missing
+            size = size + even(z.edge_mismatch_per_u) * missing * near_edge
+            x = x + size * self._smooth_random(n, z.mismatch_length, rng)
+        y = self.on_grid(x)
+        low, high = z.noise
+        if high:
+            # Even in its logarithm.
+            sizes = low * (high / low) ** rng.random((n, 1), dtype=np.float32) if low else np.float32(high)
+            y = y + torch.from_numpy(sizes * rng.standard_normal(y.shape, dtype=np.float32))
+        if z.i0_noise:
+            left = torch.from_numpy(rng.standard_normal(y.shape, dtype=np.float32)) @ self._alike
+            y = y * (1.0 + even(z.i0_noise) * left)
+        if z.glitch:
+            at = torch.from_numpy(rng.integers(y.shape[1], size=n))
+            hit = torch.from_numpy((rng.random(n) < GLITCHED).astype(np.float32))
+            y[torch.arange(n), at] += hit * (2.0 * even(z.glitch) - z.glitch)[:, 0]
+        return y
+
+    def moved(self, x: torch.Tensor, delta: torch.Tensor, sigma: torch.Tensor | float = 0.0) -> torch.Tensor:
+        """Spectra (n, m) read `delta` (n, 1 or m) eV higher, broadened by `sigma` (eV), to second order."""
+        first = torch.gradient(x, spacing=MESH_STEP, dim=1)[0]
+        second = torch.gradient(first, spacing=MESH_STEP, dim=1)[0]
+        return x + delta * first + 0.5 * (delta**2 + sigma**2) * second
+
+    def on_grid(self, x: torch.Tensor) -> torch.Tensor:
+        """Of spectra on the mesh (n, m), the network's grid (n, g)."""
+        return x @ self._to_grid
+
+    def _smooth_random(self, n: int, length: float, rng: np.random.Generator) -> torch.Tensor:
+        """(n, m) smooth functions of unit variance above the edge, fading to half of that below it."""
+        mesh = self.mesh
+        position = np.where(
+            mesh < 0, mesh / length, 2.0 * (np.sqrt(1.0 + np.maximum(mesh, 0) / length) - 1.0)
+        )
+        knots = np.arange(position[0] - 2.0, position[-1] + 2.5, 1.0)
+        basis = np.exp(-0.5 * (position[:, None] - knots) ** 2 / 0.75**2)
+        basis /= np.sqrt((basis**2).sum(1, keepdims=True))
+        basis *= (0.5 + 0.5 / (1.0 + np.exp(-(mesh + 2.0) / 2.0)))[:, None]
+        drawn = rng.standard_normal((n, len(knots)), dtype=np.float32)
+        return torch.from_numpy(drawn @ basis.T.astype(np.float32))
