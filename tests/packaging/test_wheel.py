@@ -53,7 +53,7 @@ def test_the_wheel_imports_and_verifies_its_models_from_another_folder(tmp_path)
         sys.executable, "-c", "from xas_live.cli import app; app()", "models", "verify",
         cwd=tmp_path, PYTHONPATH=str(place),
     )  # fmt: skip
-    assert said.count("as shipped") == 3
+    assert said.count("as shipped") == 4
     startup = place / "xas_live" / "profiles" / "profile_xas" / "startup"
     assert sorted(p.name for p in startup.iterdir())[0].startswith("00-")
     assert (place / "xas_live" / "training" / "recipes" / "pt-l3.toml").is_file()
