@@ -46,7 +46,7 @@ def msd_table(seed: int = 0) -> dict[str, Any]:
         for name, spec in NETWORKS.items():
             errors[name] = _network(whole, population, nuisances, spec, seed, x) - truth[:, 0].numpy()
         out["results"][condition] = {name: float(np.abs(e).mean()) for name, e in errors.items()}
-        out["families"][condition] = _by_family(drawn, errors["deep MLP"])
+        out["families"][condition] = _by_family(structures, drawn, errors["deep MLP"])
         out["floor"][condition] = _floor(population, structures, nuisances, drawn)
     plain, shifted = (out["results"][condition]["deep MLP"] for condition in CONDITIONS)
     least = out["floor"]["noise"]
@@ -75,11 +75,13 @@ def _network(whole: Recipe, population: Displaced, nuisances: Nuisances, spec: N
         return np.asarray(trained.predict(x).mean(0)[:, 0].numpy())
 
 
-def _by_family(drawn: dict[str, Array], error: Array) -> dict[str, dict[str, float]]:
+def _by_family(
+    structures: RadialStructures, drawn: dict[str, Array], error: Array
+) -> dict[str, dict[str, float]]:
     """Mean absolute errors in even parts of each parameter's range."""
     found = {}
     for name, values in drawn.items():
-        edges = np.linspace(values.min(), values.max(), FAMILIES[name] + 1)
+        edges = np.linspace(*getattr(structures, name), FAMILIES[name] + 1)
         part = np.clip(np.digitize(values, edges) - 1, 0, FAMILIES[name] - 1)
         found[name] = {
             f"{edges[i]:.3g} to {edges[i + 1]:.3g}": float(np.abs(error[part == i]).mean())

@@ -3,6 +3,8 @@
 The published route: spectra of bulk whose neighbours are all moved along their radius are averaged with the
 weights w of a skew-normal distribution of displacements d, and labelled by MSD = sum(w d^2) / sum(w). It
 counts from the bulk's distances, so a shift of the mean is in it; the variance about the mean stands beside.
+The source does not say whether its "mean" is the distribution's mean or its location: here it is the mean.
+The widest distributions are cut off where the displacements end; labels are taken from the weights as cut.
 """
 
 from __future__ import annotations
