@@ -21,6 +21,7 @@ from xas_live.prediction import Prediction
 from xas_live.sources.files import read_file
 from xas_live.sources.replay import replay, spectra_of
 from xas_live.sources.scan import Scan, parse_columns
+from xas_live.spectrum import Array
 
 MEASURED = measured_folder()
 B18_COLUMNS = "energy=0,i0=2,it=3,ir=4"
@@ -84,13 +85,20 @@ def widest(found: Iterable[tuple[str, str, Prediction]]) -> float:
     return float(max(np.ptp(v) for v in values.values()))
 
 
+def both(
+    predictions: list[Prediction], labels: list[dict[str, str]], name: str, label: str
+) -> tuple[Array, Array]:
+    """A value of the six colloids, as predicted and as labelled."""
+    ours = [p.values[name].value for p in predictions[1:-1]]
+    return np.array(ours), np.array([float(r[label]) for r in labels[1:-1]])
+
+
 def real_data() -> dict[str, Any]:
     """What real spectra say of the shipped models: a part of benchmarks/accuracy.py."""
     predictions, labels = colloids()
-    pairs = list(zip(predictions[1:-1], labels[1:-1], strict=True))
+    ours, exafs = both(predictions, labels, "CN1", "CN1")
+    r1, exafs_r1 = both(predictions, labels, "R1", "R_A")
     foil_r1 = predictions[-1].values["R1"].value
-    ours, r1 = (np.array([p.values[name].value for p, _ in pairs]) for name in ("CN1", "R1"))
-    exafs, exafs_r1 = (np.array([float(r[name]) for _, r in pairs]) for name in ("CN1", "R_A"))
     mae, rank = np.abs(ours - exafs).mean(), spearmanr(ours, exafs).statistic
     r1_error, contracted = np.abs(r1 - exafs_r1).mean(), int((r1 < foil_r1).sum())
     shift_error = np.abs((r1 - foil_r1) - (exafs_r1 - float(labels[-1]["R_A"]))).mean()
@@ -132,8 +140,7 @@ def main() -> None:
     predictions, labels = colloids()
     salt, foil = predictions[0], predictions[-1]
     pairs = [(p, r) for p, r in zip(predictions[1:-1], labels[1:-1], strict=True)]
-    ours = np.array([p.values["CN1"].value for p, _ in pairs])
-    exafs = np.array([float(r["CN1"]) for _, r in pairs])
+    ours, exafs = both(predictions, labels, "CN1", "CN1")
     error = np.array([float(r["CN1_err"]) for _, r in pairs])
     overlap = sum(
         p.values["CN1"].lower <= c + e and p.values["CN1"].upper >= c - e

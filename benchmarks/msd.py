@@ -27,8 +27,8 @@ NETWORKS = {
 }
 STEPS = 3000
 TEST = 6000
-FAMILIES = {"sigma": 4, "mean": 4, "skew": 4}
-STEP = {"sigma": 1e-3, "mean": 1e-3, "skew": 0.05}  # of derivatives
+STEP = {"sigma": 1e-3, "mean": 1e-3, "skew": 0.05}  # of derivatives, by parameter of the weights
+BINS = 4  # of each parameter's range
 
 
 def msd_table(seed: int = 0) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def msd_table(seed: int = 0) -> dict[str, Any]:
     population = Displaced(whole, InputSpec(grid=whole.grid, origin="", windows=whole.windows).points)
     structures = population.structures
     rng = np.random.default_rng(1000 + seed)
-    drawn = {name: rng.uniform(*getattr(structures, name), TEST) for name in FAMILIES}
+    drawn = {name: rng.uniform(*getattr(structures, name), TEST) for name in STEP}
     test = skew_normal(population.library.displacement, *drawn.values())
     out: dict[str, Any] = {"results": {}, "families": {}, "floor": {}}
     for condition, nuisances in CONDITIONS.items():
@@ -81,11 +81,11 @@ def _by_family(
     """Mean absolute errors in even parts of each parameter's range."""
     found = {}
     for name, values in drawn.items():
-        edges = np.linspace(*getattr(structures, name), FAMILIES[name] + 1)
-        part = np.clip(np.digitize(values, edges) - 1, 0, FAMILIES[name] - 1)
+        edges = np.linspace(*getattr(structures, name), BINS + 1)
+        part = np.clip(np.digitize(values, edges) - 1, 0, BINS - 1)
         found[name] = {
             f"{edges[i]:.3g} to {edges[i + 1]:.3g}": float(np.abs(error[part == i]).mean())
-            for i in range(FAMILIES[name])
+            for i in range(BINS)
         }
     return found
 
@@ -93,7 +93,7 @@ def _by_family(
 def _floor(
     population: Displaced, structures: RadialStructures, nuisances: Nuisances, drawn: dict[str, Array]
 ) -> float:
-    """Mean absolute error of the best estimate where spectra are linear in the parameters nearby.
+    """Mean absolute error of the best estimate, about: spectra are taken as linear in the parameters nearby.
 
     The posterior is then normal, with the inverse of Fisher's information and of the prior's (even over each
     range, taken as a normal distribution of its variance) as covariance: the Bayesian bound of Cramér and Rao.
@@ -133,7 +133,7 @@ def page(part: dict[str, Any]) -> list[str]:
         "",
         "Bulk Au L3, averages of radially displaced spectra over skew-normal distributions that training did not see;",
         "noise of 0.003 edge steps a point, then a shift within 0.5 eV and a gain of 0.3 % besides. The least error",
-        "possible is the Bayesian bound of Cramér and Rao for these parameters and this noise.",
+        "possible is about the Bayesian bound of Cramér and Rao for these parameters and this noise.",
         "",
         f"| MAE of MSD (10⁻⁴ Å²) | {' | '.join(conditions)} |",
         "|---|---|---|",

@@ -20,6 +20,14 @@ from xas_live.training.sites import SiteLibrary, extend_below
 RECIPES = Path(xas_live.training.__file__).parent / "recipes"
 
 
+def altered(path: Path, old: str, new: str) -> Path:
+    """The recipe of au-l3 with one entry changed."""
+    text = (RECIPES / "au-l3.toml").read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path
+
+
 @pytest.fixture(scope="module")
 def library() -> SiteLibrary:
     return SiteLibrary.load("au_l3")
@@ -167,10 +175,7 @@ def test_a_radial_recipe_becomes_a_bundle_that_learned(tmp_path):
     ],
 )
 def test_a_wrong_recipe_is_refused_with_its_line(tmp_path, old, new, said):
-    path = tmp_path / "bad.toml"
-    text = (RECIPES / "au-l3.toml").read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new), encoding="utf-8")
+    path = altered(tmp_path / "bad.toml", old, new)
     with pytest.raises(RecipeError, match=said):
         read_recipe(path)
     with pytest.raises(RecipeError, match="cannot be read"):
@@ -189,9 +194,6 @@ def test_a_wrong_recipe_is_refused_with_its_line(tmp_path, old, new, said):
     ],
 )
 def test_a_recipe_that_does_not_fit_its_spectra_is_refused_with_its_line(tmp_path, old, new, said):
-    path = tmp_path / "bad.toml"
-    text = (RECIPES / "au-l3.toml").read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new), encoding="utf-8")
+    path = altered(tmp_path / "bad.toml", old, new)
     with pytest.raises(RecipeError, match=said):
         build_bundle(path, tmp_path / "bad")

@@ -44,8 +44,8 @@ def _section(bundle: Bundle) -> str:
         f"{'needs' if card.input.needs_anchor else 'needs no'} anchor",
         f"- Network: {card.network.members} members, {_layers(card.network)}, "
         f"{card.network.activation} ({card.network.source})",
-        f"- Training: {card.training['data']}; folds: {card.training['folds']}{left_out}",
-        f"- Intervals: {card.calibration['method']}, {card.calibration['particles']} of them "
+        f"- Training: {card.training['data']}; folds ({card.training['folds']}){left_out}",
+        f"- Intervals: {card.calibration['method']}, {card.calibration['particles']} structures "
         f"({card.calibration['set']}); calibrated on {card.calibration['calibrated_on']}",
         f"- Out of domain: p-value under {card.domain_threshold:g}",
         *(f"- {limit}" for limit in card.limits),

@@ -24,7 +24,7 @@ from xas_live.spectrum import Array
 from xas_live.training.instrument import Instrument
 from xas_live.training.population import Tensors, Tested, check_grid
 from xas_live.training.recipe import Nuisances, RadialStructures, Recipe
-from xas_live.training.sites import DATA_FOLDER, extend_below
+from xas_live.training.sites import data_file, extend_below
 from xas_live.training.targets import RADIAL_TARGETS, columns, described
 
 TESTED = 800  # fresh draws that judge
@@ -60,9 +60,7 @@ class RadialLibrary:
         ------
         FileNotFoundError : naming the file, when there is none.
         """
-        path = Path(name)
-        if path.suffix != ".h5":
-            path = DATA_FOLDER / f"{name}.h5"
+        path = data_file(name, ".h5")
         if not path.is_file():
             raise FileNotFoundError(f"no spectra at {path}: give au_l3_radial or an HDF5 file")
         return _read(path)

@@ -71,9 +71,7 @@ class SiteLibrary:
         ------
         FileNotFoundError : naming the file, when there is none.
         """
-        path = Path(name)
-        if path.suffix != ".h5":
-            path = DATA_FOLDER / f"{name}_sites.h5"
+        path = data_file(name, "_sites.h5")
         if not path.is_file():
             raise FileNotFoundError(f"no site spectra at {path}: give pt_l3, pd_k, au_l3 or an HDF5 file")
         return _read(path)
@@ -88,6 +86,11 @@ class SiteLibrary:
             np.asarray(particle.share @ self.mu[scale][particle.sites]),
             np.asarray(particle.share @ self.mu0[scale][particle.sites]),
         )
+
+
+def data_file(name: str | Path, ending: str) -> Path:
+    """A file as given, or the package's own of a name, which ends so."""
+    return Path(name) if Path(name).suffix == ".h5" else DATA_FOLDER / f"{name}{ending}"
 
 
 @cache

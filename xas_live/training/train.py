@@ -21,9 +21,7 @@ Draw = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
 Progress = Callable[[int, int, float], None]
 """Called with step, number of steps, and loss."""
 
-LEAST_SCALE = (
-    0.2  # of the inputs' largest spread: far points hold little structure, noise must not be blown up
-)
+LEAST_SCALE = 0.2  # of the inputs' largest spread: far points hold little structure, and much noise
 
 
 @dataclass(frozen=True, eq=False)

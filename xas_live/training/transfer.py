@@ -244,8 +244,8 @@ def tuned(
     weights = {k: v.half().float() for k, v in weights.items()}  # as stored
     with torch.inference_mode():
         out = scaling.targets(network(card.network, weights, scaling.inputs(labelled.x)))
-    unseen = torch.from_numpy(member_fold[:, None] != fold)[..., None]
-    mean = out.masked_fill(unseen, 0.0).sum(0) / (~unseen).sum(0)
+    seen = torch.from_numpy(member_fold[:, None] != fold)[..., None]
+    mean = out.masked_fill(seen, 0.0).sum(0) / (~seen).sum(0)
     spread = out.std(0, correction=0)
     error = mean - labelled.y
     first = torch.from_numpy(np.unique(labelled.group, return_index=True)[1])
