@@ -340,7 +340,7 @@ def page(result: dict[str, Any]) -> str:
         "| promised | measured | limit | met |",
         "|---|---|---|---|",
         *(
-            f"| {c['claim']} | {c['value']:.4g} | {c['limit']} | {'yes' if c['met'] else '**no**'} |"
+            f"| {c['claim'].replace('|', chr(92) + '|')} | {c['value']:.4g} | {c['limit']} | {'yes' if c['met'] else '**no**'} |"
             for c in result["claims"]
         ),
         "",
