@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,9 @@ def measured_folder() -> Path:
     return folder
 
 
+@cache
 def commit() -> str:
-    """The commit that runs, with "-dirty" where it does not tell all."""
+    """The commit that runs, with "-dirty" where it does not tell all; as it was when first asked."""
     return subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
         cwd=ROOT, capture_output=True, text=True, check=False,
