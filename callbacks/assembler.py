@@ -11,6 +11,7 @@ import numpy as np
 
 from xas_live.callbacks.absorber import absorber_from_energies, absorber_from_metadata
 from xas_live.callbacks.channels import ChannelMapping, MappingError, energy_factor, find_mapping
+from xas_live.callbacks.external import ExternalColumns
 from xas_live.callbacks.sweeps import TOLERANCE_EV, SweepCutter
 from xas_live.spectrum import Array, Provenance, Spectrum
 
@@ -81,7 +82,12 @@ class SpectrumAssembler:
             return self._rows(doc, [doc["time"]], [doc["seq_num"]], _as_page(doc))
         if name == "event_page":
             return self._rows(doc, doc["time"], doc["seq_num"], doc)
-        if name == "start":
+        if name == "stream_datum":
+            return self._datum(doc)
+        if name == "stream_resource":
+            if (run := self._runs.get(doc.get("run_start", ""))) is not None:
+                run.resources[doc["uid"]] = doc
+        elif name == "start":
             self._runs[doc["uid"]] = _Run(doc)
         elif name == "descriptor":
             self._descriptor(doc)
@@ -140,8 +146,36 @@ class SpectrumAssembler:
         if stream.mapping is None:
             run.read_baseline(doc["descriptor"], page["data"])
             return []
+        if stream.external is not None:
+            stream.external.add(seq_num, page)
+            return self._external_rows(run, stream)
         self._latest = (run, stream)
         finished = stream.cutter.append(stream.rows(page, time, seq_num))
+        return [self._finished(run, stream, rows) for rows in finished]
+
+    def _datum(self, doc: Mapping[str, Any]) -> list[Spectrum]:
+        run, stream = self._streams.get(doc["descriptor"], (None, None))
+        if run is None or stream is None or stream.external is None:
+            return []
+        resource = run.resources.get(doc["stream_resource"])
+        if resource is None:
+            return []
+        try:
+            stream.external.announce(resource, doc)
+        except (KeyError, ValueError, NotImplementedError) as error:
+            run.reasons.append(
+                f"nothing reads {resource.get('mimetype')} of {resource['data_key']!r} ({error})"
+            )
+            return []
+        return self._external_rows(run, stream)
+
+    def _external_rows(self, run: _Run, stream: _Stream, *, final: bool = False) -> list[Spectrum]:
+        assert stream.external is not None
+        numbers, values = stream.external.take(final=final)
+        if not numbers:
+            return []
+        self._latest = (run, stream)
+        finished = stream.cutter.append(stream.external_rows(numbers, values))
         return [self._finished(run, stream, rows) for rows in finished]
 
     def _stop(self, doc: Mapping[str, Any]) -> list[Spectrum]:
@@ -150,6 +184,10 @@ class SpectrumAssembler:
             return []
         spectra: list[Spectrum] = []
         for stream in run.streams.values():
+            if stream.external is not None:
+                spectra += self._external_rows(run, stream, final=True)
+                if stream.external.trouble:
+                    self._say(f"Run {run.label}, stream {stream.name!r}: {stream.external.trouble}")
             finished, last = stream.cutter.finish()
             spectra += [self._finished(run, stream, rows) for rows in finished]
             if last is not None:
@@ -234,6 +272,7 @@ class _Run:
     def __init__(self, start: Mapping[str, Any]) -> None:
         self.start = start
         self.streams: dict[str, _Stream] = {}
+        self.resources: dict[str, Mapping[str, Any]] = {}
         self.baseline: dict[str, Mapping[str, Any]] = {}
         self.sweeps = 0
         self.reasons: list[str] = []
@@ -279,6 +318,19 @@ class _Stream:
         self.factor = energy_factor(descriptor, self.fields[0]) if mapping else 1.0
         self.cutter = SweepCutter(len(self.fields) + 2, tolerance, whole=whole)
         self.widest = 0.0
+        keys = descriptor["data_keys"]
+        outside = [name for name in self.fields if "external" in keys.get(name, {})]
+        inside = [name for name in self.fields if name not in outside]
+        self.external = ExternalColumns(descriptor, outside, inside) if outside else None
+        self._declared = float(descriptor.get("time", np.nan))
+
+    def external_rows(self, numbers: Sequence[int], values: Mapping[str, Sequence[Array]]) -> Array:
+        """As `rows`, of rows whose fields stand in files; their time is the descriptor's."""
+        parts = []
+        for k, number in enumerate(numbers):
+            page = {"data": {name: [rows[k]] for name, rows in values.items()}}
+            parts.append(self.rows(page, [self._declared], [number]))
+        return np.concatenate(parts)
 
     def rows(self, page: Mapping[str, Any], time: Sequence[float], seq_num: Sequence[int]) -> Array:
         """(points, columns): energy (eV), the channels, time (s), sequence number.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args
 
+from xas_live.callbacks.external import is_stream_of_numbers
 from xas_live.spectrum import Mode
 
 CHANNELS = ("i0", "it", "ir", "iff", "mu", "reference")
@@ -93,7 +95,7 @@ def find_mapping(
     wanted = wanted or ChannelMapping()
     stream = descriptor.get("name", "primary")
     keys = descriptor["data_keys"]
-    readable = {name: key for name, key in keys.items() if "external" not in key}
+    readable = {k: key for k, key in keys.items() if "external" not in key or is_stream_of_numbers(key)}
     given = {"energy": wanted.energy, **wanted.channels}
     if missing := [f"{role}={name!r}" for role, name in given.items() if name and name not in readable]:
         raise MappingError(f"stream {stream!r} has no field for {', '.join(missing)}. It has {_listed(keys)}")
@@ -101,7 +103,13 @@ def find_mapping(
     energy = wanted.energy or _guess_energy(readable, hinted, _dimensions(start, stream))
     if energy is None:
         raise MappingError(f"no energy among the fields of stream {stream!r}: {_listed(keys)}")
-    channels: dict[str, Any] = wanted.channels or _guess_channels(readable, hinted, taken=energy)
+    # What stands in a file is images or spectra of a detector more often than a channel of the scan.
+    alike = {
+        name: key
+        for name, key in readable.items()
+        if "external" not in key or _points(key) in (1, _points(keys[energy]))
+    }
+    channels: dict[str, Any] = wanted.channels or _guess_channels(alike, hinted, taken=energy)
     found = replace(wanted, energy=energy, stream=stream, **channels)
     mode = found.mode or ("mu" if found.mu else "transmission" if found.it else "fluorescence")
     needed = {"mu": ("mu",), "transmission": ("i0", "it"), "fluorescence": ("i0", "iff")}[mode]
@@ -192,6 +200,11 @@ def _words(name: str) -> list[str]:
 
 def _numeric(keys: Mapping[str, Any]) -> list[str]:
     return [name for name, key in keys.items() if key.get("dtype") in ("number", "integer", "array")]
+
+
+def _points(key: Mapping[str, Any]) -> int:
+    """Values that one row of a field holds."""
+    return math.prod(key.get("shape") or ())
 
 
 def _unit(key: Mapping[str, Any]) -> str:

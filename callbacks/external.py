@@ -1,0 +1,145 @@
+"""Detector data that stand in files while documents only point there: stream_resource and stream_datum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from bluesky_tiled_plugins.writing.consolidators import consolidator_factory
+from tiled.ndslice import NDSlice
+
+from xas_live.spectrum import Array
+
+
+def is_stream_of_numbers(key: Mapping[str, Any]) -> bool:
+    """Whether a data key's values stand in a stream resource, as numbers or as whole passes of them."""
+    shape = [size for size in key.get("shape") or () if size != 1]
+    return str(key.get("external", "")).startswith("STREAM:") and len(shape) <= 1
+
+
+@dataclass
+class _Field:
+    """One field of the stream: its reader, what was announced, and what was read and waits for the others."""
+
+    resource: Mapping[str, Any] = field(default_factory=dict)
+    reader: Any = None
+    pending: list[Mapping[str, Any]] = field(default_factory=list)  # stream_datum documents
+    rows: dict[int, Array] = field(default_factory=dict)
+
+    def keep(self, first: int, values: Array) -> None:
+        """Take rows that were read, the first with this sequence number."""
+        for k, row in enumerate(values):
+            self.rows[first + k] = np.atleast_1d(row).reshape(-1)
+
+
+class ExternalColumns:
+    """Rows of a stream some of whose fields stand in files.
+
+    Every field may come in ranges of its own; a row is ready when all its fields are. Files are read by
+    bluesky_tiled_plugins' consolidators: HDF5 (also while it is being written, in SWMR mode), CSV, TIFF and
+    whatever else is registered there. What a file does not hold yet is asked for with the next document.
+
+    Parameters
+    ----------
+    descriptor : of the stream.
+    external : names of the fields that stand in files; internal : of those that come with events.
+    """
+
+    def __init__(
+        self, descriptor: Mapping[str, Any], external: Sequence[str], internal: Sequence[str]
+    ) -> None:
+        self._descriptor = descriptor
+        self._external = {name: _Field() for name in external}
+        self._internal = {name: _Field() for name in internal}
+        self._next: int | None = None
+        self.trouble = ""
+
+    def announce(self, resource: Mapping[str, Any], datum: Mapping[str, Any]) -> None:
+        """Take a stream_datum of a stream_resource; fields that nobody wants are passed over.
+
+        Raises
+        ------
+        KeyError : for a kind of file that no consolidator reads.
+        """
+        column = self._external.get(resource["data_key"])
+        if column is None:
+            return
+        if column.resource.get("uid") != resource["uid"]:
+            column.resource, column.reader = resource, self._reader(resource)
+        column.reader.consume_stream_datum(dict(datum))
+        column.pending.append(datum)
+
+    def add(self, seq_num: Sequence[int], page: Mapping[str, Any]) -> None:
+        """Take the fields that come with events."""
+        for name, column in self._internal.items():
+            for number, value in zip(seq_num, page["data"].get(name, ()), strict=False):
+                column.rows[number] = np.atleast_1d(np.asarray(value, dtype=np.float64))
+
+    def take(self, *, final: bool = False) -> tuple[list[int], dict[str, list[Array]]]:
+        """Sequence numbers of the rows that are ready now, in order, and their values by field.
+
+        Parameters
+        ----------
+        final : nothing follows: rows that lack a field are given with NaN there.
+        """
+        columns = self._external | self._internal
+        for column in self._external.values():
+            self._read(column)
+            if final and column.pending:
+                self._salvage(column)
+        known = set().union(*(column.rows for column in columns.values()))
+        whole = set.intersection(*(set(column.rows) for column in columns.values()))
+        if self._next is None and known:
+            self._next = min(known)
+        ready = sorted(known if final else whole)
+        if not final:
+            ready = [n for k, n in enumerate(ready) if self._next is not None and n == self._next + k]
+        if ready:
+            self._next = ready[-1] + 1
+        values = {
+            name: [column.rows.pop(n, np.full(1, np.nan)) for n in ready] for name, column in columns.items()
+        }
+        return ready, values
+
+    def _reader(self, resource: Mapping[str, Any]) -> Any:
+        return consolidator_factory(dict(resource), dict(self._descriptor))
+
+    def _read(self, column: _Field) -> None:
+        """Read what was announced; what the file does not hold yet stays pending."""
+        while column.pending:
+            datum = column.pending[0]
+            try:
+                values = _values(column.reader, datum["indices"]["start"], datum["indices"]["stop"])
+            except _UNREADABLE as error:
+                self.trouble = f"{column.resource['uri']} cannot be read: {error}"
+                return
+            self.trouble = ""
+            column.keep(datum["seq_nums"]["start"], values)
+            column.pending.pop(0)
+
+    def _salvage(self, column: _Field) -> None:
+        """The run is over and the file shorter than announced: read as far as it goes, by halving."""
+        datum = column.pending[0]
+        start, good, bad = datum["indices"]["start"], 0, datum["indices"]["stop"] - datum["indices"]["start"]
+        found: Array | None = None
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            shorter = {"start": 0, "stop": start + middle}
+            reader = self._reader(column.resource)
+            reader.consume_stream_datum({**datum, "indices": shorter, "seq_nums": shorter})
+            try:
+                found, good = _values(reader, start, start + middle), middle
+            except _UNREADABLE:
+                bad = middle
+        if found is not None:
+            column.keep(datum["seq_nums"]["start"], found)
+
+
+_UNREADABLE = (OSError, KeyError, ValueError, IndexError)
+
+
+def _values(reader: Any, start: int, stop: int) -> Array:
+    """(rows, ...) of a consolidator's file."""
+    return np.asarray(reader.init_adapter().read(NDSlice(slice(start, stop))), dtype=np.float64)
