@@ -349,7 +349,8 @@ def verdicts(prediction: Prediction | None) -> tuple[Verdict, Verdict]:
     if prediction.in_domain:
         domain = (GREEN, "✓", "In domain", f"like the spectra the model was trained on{p}")
     else:
-        words = f"unlike the spectra the model was trained on{p}: do not use the numbers"
+        why = prediction.domain_reason or "unlike the spectra the model was trained on"
+        words = f"{why}{p}: do not use the numbers"
         domain = (VERMILION, "!", "Out of domain", words)
     flags = [flag.replace("_", " ") for flag in prediction.flags if flag != "out_of_domain"]
     if flags:

@@ -273,6 +273,7 @@ def _facts(prediction: Prediction) -> dict[str, _Cell]:
         "in_domain": _truth(prediction.in_domain),
         "domain_p": _number(prediction.domain_p),
         "domain_score": _number(prediction.domain_score),
+        "domain_reason": _text(prediction.domain_reason),
         "anchored": _truth(prediction.anchored),
         "aligned": _text(prediction.aligned),
         "partial": _truth(prediction.partial),
@@ -317,6 +318,8 @@ def _curves(prediction: Prediction) -> dict[str, _Cell]:
         "flat": _array(reduced.flat),
         "foil": _array(foil),
         "network_input": _array(reduced.network_input),
+        **({} if reduced.denoised is None else {"denoised": _array(reduced.denoised)}),
+        **({"latent": _array(np.array(prediction.latent))} if prediction.latent else {}),
         **{f"curve_{name}": _array(curve) for name, curve in prediction.curves.items()},
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,12 +18,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xas_live.anchor import AnchorError, FoilAnchor, common_windows, newest_anchor
 from xas_live.models.bundle import Bundle, ModelError
-from xas_live.models.domain import domain_p_value
+from xas_live.models.domain import domain_distances, domain_p_value, nearest
+from xas_live.models.fractions import DEGENERATE, Makeup, Metals, Mixed, makeup
+from xas_live.models.latent import give_back
 from xas_live.models.networks import network
 from xas_live.models.registry import available_models, find_model, load_model
 from xas_live.models.uncertainty import conformal_rank, gaussian_quantile, half_width
+from xas_live.models.verdict import domain_reason
 from xas_live.prediction import Prediction, Reduced, Value
 from xas_live.reduction.align import AlignmentError, reference_shift
+from xas_live.reduction.gate import gate, i0_nonlinear
 from xas_live.reduction.normalize import NormalizationOperator, OperatorCache, Windows
 from xas_live.reduction.quality import (
     Checked,
@@ -37,15 +41,19 @@ from xas_live.reduction.quality import (
     point_noise,
 )
 from xas_live.spectrum import Array, Spectrum
+from xas_live.standards import standards_of
 from xas_live.structure import particle_size
 
 SHIFT_STEP = 0.005  # eV; shifts are rounded to it, so that sweeps of one series share operators
 E0_TOLERANCE = 1.0  # eV between sample's and foil's e0, beyond which an unaligned scale is flagged
+MISMATCH_STEP = 0.25  # of the foil's theory error, by which its effect on predictions is measured
+BROADENING_TOLERANCE = 0.8  # eV between the foil's resolution then and now; training knows 0.4
+ANCHOR_AGE = 7 * 86400.0  # s between foil and sample
 TEMPERATURE_TOLERANCE = 100.0  # K between sample and foil
 LONG_RANGE = 150.0  # eV past the edge that a scan must reach for windows beyond the strongest fine structure
 NOISY_FOIL = 0.005  # noise of a point of the foil, in edge steps, from which it moves predictions noticeably
 ANALYZERS_KEPT = 8  # by a pool: each holds its model's tensors and operators
-REDUCTION_VERSION = 1  # raised when the same sweep would be reduced to something else
+REDUCTION_VERSION = 2  # raised when the same sweep would be reduced to something else
 ROOM_TEMPERATURE = 295.0  # K: where a reference foil stands, behind the sample's environment
 MAX_SHIFT = 50.0  # eV between sample and foil that can be asked for
 
@@ -116,7 +124,21 @@ class _Job:
     foil: Array | None = None
     gain: float = 1.0
     flat: Array | None = None
+    mixed: Mixed | None = None
     refused: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What the networks say of a batch, one row a spectrum."""
+
+    mean: Array
+    half: Array
+    p: Array
+    scores: Array
+    latent: Array
+    off: Array
+    given_back: Array
 
 
 class Analyzer:
@@ -133,9 +155,12 @@ class Analyzer:
     config : the user's choices.
     device : "auto" (a GPU where torch finds one), or torch's name of a device.
     fallback : with "reference", the foil for sweeps whose reference channel is missing or bad.
+    standards : measured spectra of other phases by name, as {"oxide": spectrum}: their fractions are fitted
+        jointly with the structure of the metal.
 
     Raises
     ------
+    StandardError : when a standard cannot be used.
     AnchorError : when an anchor is of another absorber than the model, or does not fit its theory.
     ModelError : when the model takes or gives what this Analyzer does not know.
     ValueError : when the level is beyond what the model's calibration set allows, or the machine lacks the
@@ -150,6 +175,7 @@ class Analyzer:
         device: str | torch.device = "auto",
         *,
         fallback: FoilAnchor | None = None,
+        standards: Mapping[str, Spectrum] | None = None,
     ) -> None:
         card = bundle.card
         if card.input.kind != "flat" or card.output != "scalars":
@@ -168,6 +194,8 @@ class Analyzer:
         self._theory = np.interp(bundle.grid, bundle.array("theory_energy"), bundle.array("theory_bulk"))
         self._theory_edge = _steepest_rise(bundle.array("theory_energy"), bundle.array("theory_bulk"))
         self._edge_rise_limit = float(bundle.array("edge_rise_limit")[0])
+        self.standards = standards_of(standards or {}, bundle)
+        self._metals = Metals(*(bundle.array(name) for name in ("metal_mean", "metal_factor", "metal_rest")))
         self._operators = OperatorCache()
         self._foils: dict[tuple[str, Windows], tuple[Array, float]] = {}
         self._lock = Lock()
@@ -176,7 +204,9 @@ class Analyzer:
     def configuration(self) -> dict[str, Any]:
         """All that predictions depend on besides sweep and model, ready for JSON."""
         anchor = self.anchor.sha256 if isinstance(self.anchor, FoilAnchor) else self.anchor
-        fallback = {} if self.fallback is None else {"fallback_anchor": self.fallback.sha256}
+        fallback: dict[str, Any] = {} if self.fallback is None else {"fallback_anchor": self.fallback.sha256}
+        standards = {s.name: s.sha256 for s in self.standards}
+        fallback |= {"standards": standards} if standards else {}
         return {"anchor": anchor, **fallback, **self.config.model_dump(), "reduction": REDUCTION_VERSION}
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
@@ -226,6 +256,8 @@ class Analyzer:
         if spectrum.mode == "fluorescence":
             job.flags.append("self_absorption_uncorrected")
         job.e0 = locate_edge(good.energy, good.mu, absorber.energy)
+        if (i0 := spectrum.counts.get("i0")) is not None and i0_nonlinear(spectrum.mu, i0):
+            job.flags.append("i0_nonlinear")
         job.anchor = self._anchor_of(job, good)
         if job.anchor is None:
             job.flags.append("unanchored")
@@ -233,6 +265,9 @@ class Analyzer:
         else:
             self._align(job, good, job.anchor)
             self._compare_temperature(job, job.anchor)
+            now, then = spectrum.provenance.time, job.anchor.time
+            if now is not None and then is not None and abs(now - then) > ANCHOR_AGE:
+                job.flags.append("anchor_old")
             if job.anchor.noise > NOISY_FOIL:
                 job.flags.append("noisy_foil")
 
@@ -240,7 +275,11 @@ class Analyzer:
         axes = [good.energy]
         if job.anchor is not None:
             axes.append(job.anchor.energy + job.shift)
+            axes += [s.energy for s in self.standards]
+        elif self.standards:
+            job.flags.append("standards_need_an_anchor")
         check_range(good.energy, center, self._points(job))
+        gate(good.energy, good.mu, job.e0)
         job.windows = common_windows(card.input.fit_windows, axes, center)
         if job.windows.norm2 is not None and job.windows.norm2 < LONG_RANGE:
             job.flags.append("short_range")
@@ -277,6 +316,8 @@ class Analyzer:
                     raise AlignmentError("the sweep has no reference channel")
                 found = reference_shift(good.energy, good.reference, anchor.energy, anchor.mu, anchor.e0)
                 job.shift, job.aligned = found.energy, "reference"
+                if abs(found.broadening) > BROADENING_TOLERANCE:
+                    job.flags.append("resolution_differs")
             except AlignmentError:
                 job.flags.append("no_reference" if job.spectrum.reference is None else "bad_reference")
                 job.aligned = "none"
@@ -333,6 +374,8 @@ class Analyzer:
             assert job.checked is not None
             job.edge_step, job.flat, job.foil, job.gain = step, row, foil, gain
             with _refusing(job):
+                if self.standards and job.anchor is not None:
+                    job.mixed = self._mixed(job)
                 job.flags += check_step(step, point_noise(job.checked.mu))
                 spikes = glitches(energy, job.checked.mu, step)
                 if np.any((spikes >= points[0]) & (spikes <= points[-1])):
@@ -354,30 +397,92 @@ class Analyzer:
             return job.flat
         return self._theory + job.gain * (job.flat - job.foil)
 
+    def _measured_as(self, job: _Job, network_input: Array) -> Array:
+        """The normalised sample that would give this network input."""
+        if job.foil is None:
+            return network_input
+        return job.foil + (network_input - self._theory) / job.gain
+
+    def _mixed(self, job: _Job) -> Mixed:
+        """How much of each standard there may be, and the metal that it leaves."""
+        assert job.anchor is not None
+        assert job.foil is not None
+        phases = [
+            self._theory
+            + job.gain * (s.flat(job.anchor, self.bundle.grid, job.windows, job.shift) - job.foil)
+            for s in self.standards
+        ]
+        return Mixed.fit(self._network_input(job), np.stack(phases), self._metals)
+
     def _infer(self, jobs: list[_Job]) -> dict[int, Prediction]:
         """Ensemble mean with conformal intervals, domain, size."""
         t = self._tensors
-        inputs = np.stack([self._network_input(job) for job in jobs])
+        inputs = np.stack(
+            [
+                self._network_input(job) if job.mixed is None else job.mixed.remainder[job.mixed.best]
+                for job in jobs
+            ]
+        )
         x = torch.from_numpy(inputs).float().to(self.device)
         with torch.inference_mode():
-            scaled = (x - t["input_mean"]) / t["input_scale"]
-            out = network(self.bundle.card.network, self._network, scaled)
-            out = out * t["target_scale"] + t["target_mean"]
+            # In one pass: reading the weights takes longer than three spectra do.
+            wrong = MISMATCH_STEP * self._theory_error(jobs)
+            out, up, down = self._network_of(torch.cat([x, x + wrong, x - wrong])).chunk(3, dim=1)
             mean, spread = out.mean(0), out.std(0, correction=0)
             half = half_width(t, spread, mean[:, 0], self.config.level)
+            # For the bulk it cancels; it returns with the share of missing neighbours, of unknown sign.
+            per_u = 0.5 * (up - down).mean(0).abs() / MISMATCH_STEP
+            missing = self._missing(mean)
+            half = torch.hypot(half, gaussian_quantile(self.config.level) * missing * per_u)
+            latent, given_back = give_back(t, x)
             disagreement = (spread / t["target_scale"]).mean(1)
-            p_value, score = domain_p_value(t, x, mean[:, 0], disagreement)
-        means, halves = mean.double().cpu().numpy(), half.double().cpu().numpy()
-        ps, scores = p_value.tolist(), score.tolist()
+            distances = domain_distances(t, x, given_back, disagreement)
+            p_value, scores = domain_p_value(t, distances, mean[:, 0])
+            off = x - nearest(t, x, given_back)
+            makeup = {job.index: self._makeup(job.mixed) for job in jobs if job.mixed is not None}
+        found = _Found(
+            *(v.double().cpu().numpy() for v in (mean, half, p_value, scores, latent, off, given_back))
+        )
         return {
-            job.index: self._prediction(job, inputs[i], means[i], halves[i], ps[i], scores[i])
+            job.index: self._prediction(job, inputs[i], found, i, makeup.get(job.index))
             for i, job in enumerate(jobs)
         }
 
+    def _makeup(self, mixed: Mixed) -> Makeup:
+        """Of a sample with standards, what the network says of every remainder, put together."""
+        names = self.bundle.target_names
+        x = torch.from_numpy(mixed.remainder).float().to(self.device)
+        out = self._network_of(x)
+        mean = out.mean(0)
+        half = half_width(self._tensors, out.std(0, correction=0), mean[:, 0], self.config.level)
+        std = half.double().cpu().numpy() / gaussian_quantile(self.config.level)
+        return makeup(mixed, names, mean.double().cpu().numpy(), std, [s.name for s in self.standards])
+
+    def _network_of(self, x: torch.Tensor) -> torch.Tensor:
+        """(members, batch, targets) of network inputs (batch, g)."""
+        t = self._tensors
+        out = network(self.bundle.card.network, self._network, (x - t["input_mean"]) / t["input_scale"])
+        return out * t["target_scale"] + t["target_mean"]
+
+    def _theory_error(self, jobs: list[_Job]) -> torch.Tensor:
+        """(batch, g) what theory gets wrong for the foils, in edge steps; zero without a foil."""
+        wrong = np.zeros((len(jobs), len(self._theory)))
+        for row, job in zip(wrong, jobs, strict=True):
+            if job.foil is not None:
+                row[:] = job.gain * job.foil - self._theory
+        return torch.from_numpy(wrong).float().to(self.device)
+
+    def _missing(self, mean: torch.Tensor) -> torch.Tensor:
+        """(batch, 1) share of missing neighbours; zero for models that do not give it."""
+        if self.bundle.target_names[0] != "CN1":
+            return torch.zeros_like(mean[:, :1])
+        return (1.0 - mean[:, :1] / 12.0).clamp(0.0, 1.0)
+
     def _prediction(
-        self, job: _Job, network_input: Array, mean: Array, half: Array, p: float, score: float
+        self, job: _Job, network_input: Array, found: _Found, row: int, made_up: Makeup | None
     ) -> Prediction:
         card, level = self.bundle.card, self.config.level
+        mean, half, p, scores = found.mean[row], found.half[row], float(found.p[row]), found.scores[row]
         if not np.isfinite([*mean, *half, p]).all():
             job.refused = f"the model {self.bundle.name} gave no number: is its bundle sound?"
             return self._refused(job)
@@ -385,20 +490,34 @@ class Analyzer:
         flags = list(job.flags)
         if job.foil is not None and job.flat is not None and job.aligned != "e0":
             grid = self.bundle.grid
-            if half_rise(grid, job.flat) - half_rise(grid, job.foil) > self._edge_rise_limit:
+            metal = job.flat if job.mixed is None else self._measured_as(job, network_input)
+            if half_rise(grid, metal) - half_rise(grid, job.foil) > self._edge_rise_limit:
                 flags.append("edge_above_foil")
         for target, value, width in zip(card.targets, mean, half, strict=True):
-            lower, upper = float(value - width), float(value + width)
-            if lower > target.maximum or upper < target.minimum:
+            if made_up is not None:
+                value, std = made_up.values[target.name]
+                width = std * gaussian_quantile(level)
+            if value - width > target.maximum or value + width < target.minimum:
                 flags.append(f"{target.name}_beyond_training")
-            values[target.name] = Value(
-                value=max(float(value), 0.0) if target.non_negative else float(value),
-                std=float(width) / gaussian_quantile(level),
-                lower=max(lower, 0.0) if target.non_negative else lower,
-                upper=upper,
-                level=level,
-                unit=target.unit,
+            values[target.name] = _value(
+                float(value), float(width), level, target.unit, non_negative=target.non_negative
             )
+        fractions: dict[str, Value] = {}
+        if made_up is not None:
+            q = gaussian_quantile(level)
+            whole = {} if made_up.sample is None else {"CN1_sample": made_up.sample}
+            of_sample = {
+                name: _value(value, q * std, level, "", non_negative=True)
+                for name, (value, std) in whole.items()
+            }
+            fractions = {
+                name: _value(value, q * std, level, "", non_negative=True, top=1.0)
+                for name, (value, std) in made_up.fractions.items()
+            }
+            if abs(made_up.correlation) > DEGENERATE:
+                flags.append("fractions_degenerate")
+                values, fractions = {}, {}
+            values |= of_sample
         in_domain = p >= card.domain_threshold
         if not in_domain:
             flags.append("out_of_domain")
@@ -408,13 +527,20 @@ class Analyzer:
             values=values,
             in_domain=in_domain,
             domain_p=p,
-            domain_score=score,
+            domain_score=float(scores.max()),
+            domain_reason=""
+            if in_domain
+            else domain_reason(scores, found.off[row], self.bundle.grid, self._theory),
+            latent=tuple(found.latent[row].tolist()),
+            fractions=fractions,
+            correlation=math.nan if made_up is None else made_up.correlation,
             size=particle_size(values, self.bundle),
             reduced=Reduced(
                 grid=self.bundle.grid,
                 flat=job.flat if job.flat is not None else network_input,
                 foil=job.foil,
                 network_input=network_input,
+                denoised=self._measured_as(job, found.given_back[row]),
             ),
         )
 
@@ -437,6 +563,7 @@ class Analyzer:
             shift=job.shift,
             partial=not spectrum.complete,
             configuration=self.configuration,
+            calibrated_on=str(card.calibration.get("calibrated_on", "simulation")),
             **rest,
         )
 
@@ -449,7 +576,8 @@ class AnalyzerPool:
     model : name or folder of the one model to use; None picks the shipped one of each spectrum's absorber.
     anchor : a fitted foil; "reference"; None; or "auto": the sweep's own reference channel where there is
         one, else the user's newest saved anchor of the absorber, else none.
-    config, device : as for `Analyzer`.
+    config, device, standards : as for `Analyzer`; standards of another absorber than a spectrum's are not
+        used for it.
 
     Raises
     ------
@@ -463,8 +591,10 @@ class AnalyzerPool:
         anchor: FoilAnchor | Literal["reference", "auto"] | None = "auto",
         config: AnalysisConfig | None = None,
         device: str = "auto",
+        standards: Mapping[str, Spectrum] | None = None,
     ) -> None:
         self.anchor = anchor
+        self.standards = dict(standards or {})
         self.config = config or AnalysisConfig()
         self.device = _pick_device(device)
         self._fixed = None if model is None else load_model(model)
@@ -506,11 +636,33 @@ class AnalyzerPool:
         key = (bundle.sha256, *(a.sha256 if isinstance(a, FoilAnchor) else a for a in (anchor, fallback)))
         with self._lock:
             if key not in self._analyzers:
-                self._analyzers[key] = Analyzer(bundle, anchor, self.config, self.device, fallback=fallback)
+                own = {
+                    name: standard
+                    for name, standard in self.standards.items()
+                    if bundle.card.absorber_of(standard.element, standard.edge) is not None
+                }
+                self._analyzers[key] = Analyzer(
+                    bundle, anchor, self.config, self.device, fallback=fallback, standards=own
+                )
                 while len(self._analyzers) > ANALYZERS_KEPT:
                     self._analyzers.popitem(last=False)
             self._analyzers.move_to_end(key)
             return self._analyzers[key]
+
+
+def _value(
+    value: float, half: float, level: float, unit: str, *, non_negative: bool, top: float = math.inf
+) -> Value:
+    """A value with its interval, cut where the quantity ends."""
+    low = 0.0 if non_negative else -math.inf
+    return Value(
+        value=min(max(value, low), top),
+        std=half / gaussian_quantile(level),
+        lower=min(max(value - half, low), top),
+        upper=max(min(value + half, top), low),
+        level=level,
+        unit=unit,
+    )
 
 
 def _no_model(spectrum: Spectrum) -> str:

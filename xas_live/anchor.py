@@ -59,6 +59,7 @@ class FoilAnchor:
     theory : hash of the theory that it was fitted to.
     temperature : of the foil (K), or None.
     source : where the foil comes from.
+    time : Unix time at which it was measured (s), or None.
     """
 
     element: str
@@ -75,6 +76,7 @@ class FoilAnchor:
     theory: str
     temperature: float | None = None
     source: str = ""
+    time: float | None = None
 
     @classmethod
     def fit(cls, foil: Spectrum, bundle: Bundle) -> FoilAnchor:
@@ -138,6 +140,7 @@ class FoilAnchor:
             theory=bundle.theory_sha256,
             temperature=foil.temperature,
             source=foil.provenance.source or foil.provenance.scan,
+            time=foil.provenance.time,
         )
 
     def energies(self, grid: Array, shift: float = 0.0) -> Array:
@@ -159,7 +162,7 @@ class FoilAnchor:
             element=self.element,
             edge=self.edge,
             temperature=self.temperature,
-            provenance=Provenance(source=self.source),
+            provenance=Provenance(source=self.source, time=self.time),
         )
         return FoilAnchor.fit(foil, bundle)
 
@@ -253,6 +256,7 @@ class _AnchorFile(BaseModel):
     theory: str
     temperature: float | None
     source: str
+    time: float | None = None
 
     @classmethod
     def numbers(cls) -> list[str]:

@@ -69,12 +69,15 @@ class Reduced:
     flat : (g,) normalised, flattened sample.
     foil : (g,) normalised, flattened foil of the anchor, or None when unanchored.
     network_input : (g,) what went into the network.
+    denoised : (g,) the sample as the autoencoder of the training spectra gives it back; for the eye: nothing
+        is predicted from it.
     """
 
     grid: Array
     flat: Array
     foil: Array | None
     network_input: Array
+    denoised: Array | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,6 +88,11 @@ class Prediction:
     docs/flags.md. `seconds` are the times the steps took. `configuration` is all else that the prediction
     depends on besides the sweep and the model (anchor, alignment, windows, level): JSON-ready, and the same
     for the same analysis.
+
+    `domain_p` is the share of in-domain spectra that lie at least as far out, `domain_score` how far out this
+    one lies (0 as the median, 1 at the rim) and `domain_reason` says in words what is unlike them, when it is
+    out. `latent` are its coordinates in the autoencoder of the training spectra, in units of their spread.
+    `correlation` is that of the metal's CN1 with its share of the sample, where standards were fitted.
     """
 
     model: str
@@ -101,6 +109,9 @@ class Prediction:
     in_domain: bool = False
     domain_p: float = math.nan
     domain_score: float = math.nan
+    domain_reason: str = ""
+    latent: tuple[float, ...] = ()
+    correlation: float = math.nan
     flags: tuple[str, ...] = ()
     refused: str | None = None
     size: Size | None = None
@@ -134,7 +145,8 @@ class Prediction:
             return f"refused, {self.refused}"
         values = ", ".join(f"{name} {value}" for name, value in self.values.items())
         size = f"; {self.size.label}" if self.size else ""
-        domain = "in domain" if self.in_domain else "OUT OF DOMAIN"
+        why = f" ({self.domain_reason})" if self.domain_reason else ""
+        domain = "in domain" if self.in_domain else f"OUT OF DOMAIN{why}"
         flags = f"; {', '.join(self.flags)}" if self.flags else ""
         return f"{values}{size}; {domain}{flags}"
 
@@ -160,6 +172,10 @@ class Prediction:
             "fractions": _values(self.fractions),
             "in_domain": self.in_domain,
             "domain_p": finite(self.domain_p),
+            "domain_score": finite(self.domain_score),
+            "domain_reason": self.domain_reason,
+            "latent": [finite(x) for x in self.latent],
+            "correlation": finite(self.correlation),
             "flags": list(self.flags),
             "refused": self.refused,
             "size": {

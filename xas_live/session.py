@@ -16,8 +16,10 @@ from xas_live.callbacks.live import LiveAnalysis, Status
 from xas_live.callbacks.notices import Notices
 from xas_live.callbacks.plot import LiveStructurePlot, is_headless
 from xas_live.callbacks.publisher import BasePublisher, Publisher
+from xas_live.callbacks.series import SeriesWatch
 from xas_live.callbacks.writer import PredictionWriter
 from xas_live.models.registry import available_models
+from xas_live.spectrum import Spectrum
 
 
 class Subscribable(Protocol):
@@ -98,6 +100,7 @@ def attach(
     device: str = "auto",
     publishers: Iterable[Publisher] = (),
     write_raw: bool = False,
+    standards: Mapping[str, Spectrum] | None = None,
 ) -> AttachedAnalysis:
     """Analyse every energy scan of a RunEngine while it runs.
 
@@ -115,6 +118,7 @@ def attach(
     mapping : fields that hold energy and detectors; what it leaves out is guessed.
     device : "auto", or torch's name of a device.
     publishers : others to tell of every prediction.
+    standards : measured spectra of other phases by name, as {"oxide": spectrum}: their shares are fitted.
     write_raw : also write the raw runs into `archive`. Leave it False where the beamline writes them itself.
 
     Returns
@@ -136,8 +140,10 @@ def attach(
         raise ValueError("write_raw=True needs an archive: give archive='FOLDER' or a URI")
     everyone = list(publishers)
     _check_settings(RE, anchor, mapping, everyone)
-    pool = AnalyzerPool(model, anchor, AnalysisConfig(align=checked_alignment(align)), device)
+    config = AnalysisConfig(align=checked_alignment(align))
+    pool = AnalyzerPool(model, anchor, config, device, standards=standards)
     notices = Notices()
+    everyone.append(SeriesWatch(notices.say))
     with ExitStack() as opened:
         store = archive
         if store is not None and not isinstance(store, Archive):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from parts import Cable, write
 from tiled.queries import Eq
@@ -38,6 +39,10 @@ KEYS = {
         "fractions",
         "in_domain",
         "domain_p",
+        "domain_score",
+        "domain_reason",
+        "latent",
+        "correlation",
         "flags",
         "refused",
         "size",
@@ -122,6 +127,36 @@ def test_a_number_of_ev_as_alignment(
     result = run("replay", mu_file, "--model", pt, "--anchor", foil_file, "--align", "-0.5", "--json", out)
     assert result.exit_code == 0, result.output
     assert "-0.5" in results(out)[0]["aligned"]
+
+
+def test_a_measured_standard_gives_its_share(
+    run: Run, pt: Path, mu_file: Path, foil_file: Path, tmp_path: Path
+) -> None:
+    energy, mu = np.loadtxt(mu_file).T
+    x, foil = energy - 11564.0, np.loadtxt(foil_file).T[1]
+    step, low = np.median(foil[x > 100]) - np.median(foil[x < -50]), foil[0]
+    rise = 0.5 + np.arctan((x - 1.0) / 2.0) / np.pi
+    oxide = low + step * (rise + 1.2 * np.exp(-0.5 * ((x - 2.0) / 3.0) ** 2))
+    for name, values in (("oxide.dat", oxide), ("mixed.dat", 0.7 * mu + 0.3 * oxide)):
+        np.savetxt(tmp_path / name, np.column_stack([energy, values]), header="energy mu")
+    out = tmp_path / "out.json"
+    given = f"oxide={tmp_path / 'oxide.dat'}"
+    result = run(
+        "replay", tmp_path / "mixed.dat", "--model", pt, "--anchor", foil_file, "--align", "none",
+        "--standards", given, "--json", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    (record,) = json.loads(out.read_text())
+    if "fractions_degenerate" in record["flags"]:
+        assert list(record["values"]) == ["CN1_sample"]
+    else:
+        assert record["fractions"]["oxide"]["value"] == pytest.approx(0.3, abs=0.1)
+        assert {"CN1", "CN1_sample"} <= set(record["values"])
+    result = run(
+        "replay", mu_file, "--model", pt, "--anchor", foil_file, "--standards", f"oxide={pt / 'card.json'}"
+    )
+    assert result.exit_code == 2
+    assert "--standards" in result.output
 
 
 def test_wrong_element_is_refused_cleanly(run: Run, pt: Path, tmp_path: Path, mu_file: Path) -> None:

@@ -57,3 +57,18 @@ def test_tuning_writes_a_model(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "mine in" in result.output
     assert load_model(folder).card.training["frozen_layers"] == 4
+
+
+def test_calibrating_on_standards_writes_a_model_that_says_so(run: Run, tmp_path: Path) -> None:
+    pt = load_model("pt-l3")
+    labelled, folder = tmp_path / "standards.h5", tmp_path / "mine"
+    rng = np.random.default_rng(0)
+    with h5py.File(labelled, "w") as file:
+        file["input"] = pt.array("train_mean") + 0.01 * rng.standard_normal((12, len(pt.grid)))
+        for target in pt.card.targets:
+            file[f"targets/{target.name}"] = rng.uniform(target.minimum, target.maximum, 12)
+    result = run("models", "calibrate", "pt-l3", "--labelled", labelled, "-o", folder)
+    assert result.exit_code == 0, result.output
+    assert "standards (12 particles)" in result.output
+    assert load_model(folder).card.calibration["from"] == {"name": "pt-l3", "sha256": pt.sha256}
+    assert run("models", "calibrate", "pt-l3", "--labelled", tmp_path / "none.h5").exit_code == 2

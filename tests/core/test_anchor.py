@@ -15,12 +15,13 @@ from xas_live.analysis import AnalysisConfig, Analyzer
 from xas_live.anchor import AnchorError, FoilAnchor, common_windows, newest_anchor
 from xas_live.models.bundle import Bundle
 from xas_live.models.registry import load_model
+from xas_live.reduction.align import reference_shift
 from xas_live.reduction.normalize import Windows
 from xas_live.reduction.quality import half_rise
 from xas_live.simulator import Sample
 from xas_live.sources.files import read_file
 from xas_live.sources.replay import spectra_of
-from xas_live.spectrum import Spectrum
+from xas_live.spectrum import Provenance, Spectrum
 
 
 def test_it_finds_the_simulated_mismatch(au_anchor):
@@ -197,3 +198,31 @@ def test_measured_foils_anchored_by_another_beamlines_are_bulk(measured, model, 
     for prediction in analyzer.analyze([read(name) for name in others]):
         assert prediction.values["CN1"].value > 11.0
         assert prediction.in_domain
+
+
+def test_a_reference_of_another_resolution_is_flagged(au, au_anchor, scan_of):
+    scan = scan_of(None)
+    step = 0.25
+    mesh = np.arange(scan.energy[0], scan.energy[-1], step)
+    fine = np.interp(mesh, scan.energy, scan.reference)
+    kernel = np.exp(-0.5 * (np.arange(-40, 41) * step / 1.5) ** 2)
+    broad = np.convolve(np.pad(fine, 40, mode="edge"), kernel / kernel.sum(), mode="valid")
+    blurred = replace(scan, reference=np.interp(scan.energy, mesh, broad))
+    found = reference_shift(blurred.energy, blurred.reference, au_anchor.energy, au_anchor.mu, au_anchor.e0)
+    assert found.broadening == pytest.approx(1.5, abs=0.4)
+    same, other = Analyzer(au, au_anchor).analyze([scan, blurred])
+    assert "resolution_differs" not in same.flags
+    assert "resolution_differs" in other.flags
+    assert other.values
+
+
+def test_an_anchor_of_another_week_is_flagged(au, scan_of):
+    now = 1_700_000_000.0
+    at = {days: Provenance(time=now - 86400.0 * days) for days in (0, 3, 30)}
+    scan = replace(scan_of(None, seed=1), provenance=at[0])
+    for days, old in ((3, False), (30, True)):
+        anchor = FoilAnchor.fit(replace(scan_of(None, reference=None), provenance=at[days]), au)
+        (found,) = Analyzer(au, anchor).analyze([scan])
+        assert ("anchor_old" in found.flags) == old
+    (own,) = Analyzer(au, "reference").analyze([scan])
+    assert "anchor_old" not in own.flags

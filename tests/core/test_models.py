@@ -18,7 +18,8 @@ from xas_live.models import registry
 from xas_live.models.bundle import Bundle, ModelError
 from xas_live.models.card import NetworkSpec
 from xas_live.models.document import document
-from xas_live.models.domain import domain_p_value, fit_domain
+from xas_live.models.domain import DISTANCES, domain_p_value, fit_reference, fit_subspace, nearest
+from xas_live.models.latent import decode, encode, give_back
 from xas_live.models.networks import init_network, network
 from xas_live.models.uncertainty import conformal_rank, fit_intervals, half_width
 
@@ -130,7 +131,7 @@ def test_intervals_cover_new_particles_of_every_size_at_their_level(seed, level)
         return error, spread, predicted
 
     tensors = fit_intervals(*draw(2000))
-    assert tensors["calibration_scores"].shape == (4, 500, 2)
+    assert tensors["calibration_scores"].shape == (3, 666, 2)
     error, spread, predicted = draw(4000)
     inside = (error.abs() <= half_width(tensors, spread, predicted, level)).float()
     for small, large in ((5, 7), (7, 9), (9, 12)):
@@ -143,30 +144,64 @@ def test_a_calibration_set_too_small_for_the_level_is_refused():
         conformal_rank(10, 0.95)
 
 
+def test_many_measurements_of_a_particle_count_as_one():
+    generator = torch.Generator().manual_seed(1)
+    error, spread = torch.randn((2400, 1), generator=generator), torch.ones((2400, 1))
+    predicted = torch.rand(2400, generator=generator)
+    every = fit_intervals(error, spread, predicted)["calibration_scores"]
+    pooled = fit_intervals(error, spread, predicted, draws=8)["calibration_scores"]
+    assert pooled.shape == (3, 100, 1)
+    torch.testing.assert_close(pooled, every[:, 7::8])
+
+
 def test_the_domain_holds_its_false_alarms_and_sees_what_is_new():
     generator = torch.Generator().manual_seed(0)
+
+    def draw(n):
+        predicted = torch.rand(n, generator=generator)
+        return (1.0 + predicted[:, None]) * torch.randn((n, 4), generator=generator), predicted
+
+    tensors = fit_reference(*draw(6000))
+    p, _ = domain_p_value(tensors, *draw(5000))
+    for level in (0.01, 0.05, 0.2, 0.5):
+        assert abs((p < level).float().mean().item() - level) < 0.02
+    for k in range(len(DISTANCES)):
+        distances, predicted = draw(50)
+        distances[:, k] = 9.0
+        p, scores = domain_p_value(tensors, distances, predicted)
+        assert (p < 0.005).all()
+        assert (scores[:, k] > 1).all()
+
+
+def test_the_nearest_that_training_knows_is_drawn_into_its_spread():
+    generator = torch.Generator().manual_seed(0)
     basis = torch.randn((3, 20), generator=generator)
+    train = torch.randn((2000, 3), generator=generator) @ basis
+    tensors = fit_subspace(train, train)
+    assert len(tensors["domain_components"]) == 3
+    far = tensors["domain_mean"] + 10.0 * basis[:1]
+    near = nearest(tensors, far, far)
+    scores = (near - tensors["domain_mean"]) @ tensors["domain_components"].T
+    assert (scores**2 / tensors["domain_variances"]).mean().sqrt().item() == pytest.approx(1.0, rel=1e-4)
+    inside = train[:50] * 0.2 + tensors["domain_mean"] * 0.8
+    torch.testing.assert_close(nearest(tensors, inside, inside), inside)
 
-    def draw(n, noise=0.01):
-        inside = torch.randn((n, 3), generator=generator) @ basis
-        return inside + noise * torch.randn((n, 20), generator=generator)
 
-    def others(x):
-        return x[:, 0], torch.rand(len(x), generator=generator)
-
-    calibration = draw(3000)
-    domain = fit_domain(draw(2000, 0.0), draw(2000), calibration, *others(calibration))
-    assert len(domain["domain_components"]) == 3
-    new = draw(2000)
-    p, _ = domain_p_value(domain, new, *others(new))
-    assert (p < 0.05).float().mean() < 0.07
-    unlike = draw(100) + 0.2 * torch.randn((100, 20), generator=generator)
-    p, score = domain_p_value(domain, unlike, *others(unlike))
-    assert (p < 0.01).all()
-    assert (score > 1).all()
-    predicted, disagreement = others(new)
-    p, _ = domain_p_value(domain, new, predicted, 2.0 + disagreement)
-    assert (p < 0.01).all()
+@pytest.mark.parametrize("name", ["au-l3", "pd-k", "pt-l3"])
+def test_latent_coordinates_are_principal_and_give_spectra_back(name):
+    bundle = registry.load_model(name)
+    cloud = bundle.tensors["latent_cloud"]
+    assert cloud.mean(0).abs().max() < 0.05
+    torch.testing.assert_close(torch.cov(cloud.T), torch.eye(8), atol=0.1, rtol=0)
+    target = bundle.tensors["latent_target"]
+    assert torch.corrcoef(torch.stack([cloud[:, 0], target]))[0, 1] > 0.3
+    spectra = decode(bundle.tensors, cloud)
+    latent, again = give_back(bundle.tensors, spectra)
+    torch.testing.assert_close(latent, encode(bundle.tensors, spectra))
+    noisy = spectra + 0.03 * torch.randn(spectra.shape, generator=torch.Generator().manual_seed(0))
+    denoised = give_back(bundle.tensors, noisy)[1]
+    assert (denoised - spectra).square().mean() < 0.25 * (noisy - spectra).square().mean()
+    assert (again - spectra).square().mean().sqrt() < 0.02
 
 
 def test_the_page_of_models_says_what_the_cards_say():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -66,6 +67,33 @@ def document_models() -> None:
     from xas_live.models.registry import available_models, load_model
 
     typer.echo(document(load_model(name) for name in available_models()), nl=False)
+
+
+@models.command("calibrate")
+def calibrate_model(
+    name: Name,
+    labelled: Annotated[
+        Path, typer.Option(help="HDF5 file of labelled spectra of your standards; see docs/training.md.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the bundle; default: named after the model."),
+    ] = None,
+) -> None:
+    """Calibrate a model's intervals on your own standards; the network stays as it is."""
+    from xas_live.models.registry import load_model
+    from xas_live.training.recalibrate import recalibrate_bundle
+
+    if not labelled.is_file():
+        refuse(f"there is no file {labelled}")
+    try:
+        model = load_model(name)
+        folder = output or Path(f"{model.name}-calibrated")
+        bundle = recalibrate_bundle(model, labelled, folder)
+    except (ValueError, OSError) as error:
+        refuse(str(error))
+    out.print(f"{bundle.name} in {folder}: {bundle.card.calibration['calibrated_on']}", soft_wrap=True)
+    out.print(f"sha256 {bundle.sha256}", soft_wrap=True)
 
 
 @models.command("verify")

@@ -74,7 +74,7 @@ def print_predictions(predictions: Sequence[Prediction]) -> None:
 
 
 def print_remarks(predictions: Sequence[Prediction]) -> None:
-    """The flags of predictions, each with the scans that have it, and the reasons of refusals."""
+    """The flags of predictions, each with its scans, and the reasons of verdicts and refusals."""
     scans: dict[str, list[str]] = {}
     for p in predictions:
         for flag in p.flags:
@@ -86,6 +86,9 @@ def print_remarks(predictions: Sequence[Prediction]) -> None:
         named += f" and {len(of) - _NAMED} more" if named != "all" and len(of) > _NAMED else ""
         out.print(f"  [yellow]{flag}[/]: {escape(named)}", soft_wrap=True)
     for p in predictions:
+        if p.domain_reason:
+            scan, why = escape(p.provenance.scan), escape(p.domain_reason)
+            out.print(f"  [red]out of domain[/] {scan}: {why}", soft_wrap=True)
         if p.refused is not None:
             out.print(f"  [red]refused[/] {escape(p.provenance.scan)}: {escape(p.refused)}", soft_wrap=True)
 

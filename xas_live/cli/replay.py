@@ -15,7 +15,7 @@ from rich.progress import Progress
 from xas_live.cli.anchor import fit_foil
 from xas_live.cli.output import check_output, err, out, print_predictions, refuse, write_text
 from xas_live.cli.storing import Hurry, open_past, open_store, show_trouble, wait_until_stored
-from xas_live.spectrum import Mode
+from xas_live.spectrum import Mode, Spectrum
 
 if TYPE_CHECKING:
     from xas_live.analysis import Alignment
@@ -62,7 +62,11 @@ def replay(
         str | None, typer.Option(metavar="|".join(get_args(Mode)), help="How mu is made.")
     ] = None,
     standards: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=FILE", help="Spectra of other phases; not used yet.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="Measured spectrum of another phase, as oxide=FILE: its share of each sample is fitted.",
+        ),
     ] = None,
     archive: Annotated[
         str | None, typer.Option(metavar="DIR_OR_URI", help="Store the runs and their predictions there.")
@@ -94,7 +98,6 @@ def replay(
       1  not everything could be stored
       2  the arguments cannot be used
     """
-    _check_standards(standards or [])
     numbers, chosen_mode = _columns(columns), _mode(mode)
     if from_ is not None and (columns is not None or mode is not None):
         refuse("--columns and --mode are for files: the fields of stored runs are told by their names")
@@ -108,6 +111,7 @@ def replay(
     with ExitStack() as stack:
         with err.status("Loading ..."):
             from xas_live.analysis import AnalysisConfig, AnalyzerPool
+            from xas_live.callbacks.series import SeriesWatch
             from xas_live.models.bundle import ModelError
             from xas_live.models.registry import load_model
             from xas_live.sources.files import read_file
@@ -120,10 +124,12 @@ def replay(
             except ModelError as error:
                 refuse(f"--model: {error}")
             foil = _anchor(anchor, model, anchor_columns)
-            pool = AnalyzerPool(model, foil, AnalysisConfig(align=alignment))
+            config = AnalysisConfig(align=alignment)
+            phases = _standards(standards or [], model)
+            pool = AnalyzerPool(model, foil, config, standards=phases)
             past = stack.enter_context(open_past(from_, "--from")) if from_ is not None else None
             store = stack.enter_context(open_store(archive, "--archive")) if archive is not None else None
-            publishers: list[Publisher] = [figure] if figure is not None else []
+            publishers: list[Publisher] = [SeriesWatch(_say), *([figure] if figure is not None else [])]
             raw = derived = None
             if store is not None:
                 stack.enter_context(Hurry(store))
@@ -198,13 +204,39 @@ def _mode(text: str | None) -> Mode | None:
     return text  # type: ignore[return-value]
 
 
-def _check_standards(standards: list[str]) -> None:
-    for standard in standards:
+def _standards(given: list[str], model: str | None) -> dict[str, Spectrum]:
+    """The spectra of other phases, by name, checked with the model that will use them."""
+    from dataclasses import replace
+
+    from xas_live.models.registry import find_model, load_model
+    from xas_live.sources.files import read_file
+    from xas_live.sources.replay import spectra_of
+    from xas_live.sources.scan import Scan
+    from xas_live.standards import StandardError, standards_of
+
+    found: dict[str, Spectrum] = {}
+    for standard in given:
         name, _, file = standard.partition("=")
         if not name or not Path(file).is_file():
             refuse(f"--standards {standard!r}: write NAME=FILE, with a file that is there")
-    if standards:
-        err.print("[yellow]Standards are not used yet: fractions stay empty.[/]")
+        spectra = [s for entry in read_file(Path(file)) if isinstance(entry, Scan) for s in spectra_of(entry)]
+        if len(spectra) != 1:
+            refuse(f"--standards {standard!r}: the file must hold one spectrum, not {len(spectra)}")
+        found[name] = spectra[0]
+    for name, spectrum in found.items():
+        known = model or find_model(spectrum.element, spectrum.edge)
+        if known is None:
+            refuse(f"--standards {name}: no model speaks of its absorber; choose one with --model")
+        card = load_model(known).card
+        if spectrum.absorber_guessed:
+            found[name] = spectrum = replace(
+                spectrum, element=card.element, edge=card.edge, absorber_guessed=False
+            )
+        try:
+            standards_of({name: spectrum}, load_model(known))
+        except StandardError as error:
+            refuse(f"--standards: {error}")
+    return found
 
 
 def _anchor(text: str, model: str | None, columns: str | None) -> FoilAnchor | Anchor:

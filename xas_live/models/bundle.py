@@ -14,10 +14,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from xas_live.models.card import Card
+from xas_live.models.domain import OXIDE_SEEN
+from xas_live.models.latent import DECODER, ENCODER, LATENT
 from xas_live.models.networks import weight_shapes
 from xas_live.spectrum import Array
 
 CARD, WEIGHTS = "card.json", "weights.safetensors"
+HALF = (
+    "conv",
+    "layer",
+    "encoder.",
+    "decoder.",
+    "oxide.",
+    "latent_",
+    "metal_factor",
+)  # as stored: half precision
 
 
 class ModelError(ValueError):
@@ -34,8 +45,10 @@ class Bundle:
     tensors : network weights (`conv*`, `layer*`), input and target scaling, and what stands beside them:
         `theory_energy`, `theory_bulk` (eV, and the bulk's theoretical spectrum), `train_mean`,
         `train_covariance` of network inputs, `calibration_scores`, `calibration_edges` and `scale_floor` (by
-        predicted size), `edge_rise_limit` (eV), the `domain_*` tensors, `bulk_r1` (Å), and, of a model that
-        gives CN1, the particle table `particle_cn`, `particle_atoms`.
+        predicted size), `edge_rise_limit` (eV), the `domain_*` tensors, the autoencoder (`encoder.*`,
+        `decoder.*`) with the training spectra in its coordinates (`latent_cloud`, `latent_target`), the
+        network that sees oxide (`oxide.*`), the training spectra as Gaussians (`metal_*`), `bulk_r1` (Å),
+        and, of a model that gives CN1, the particle table `particle_cn`, `particle_atoms`.
     sha256 : over card and weights.
     folder : where it was read from, or None.
     """
@@ -65,6 +78,11 @@ class Bundle:
         """The stacked weights alone."""
         return {k: v for k, v in self.tensors.items() if k.startswith(("conv", "layer"))}
 
+    @property
+    def stored(self) -> dict[str, torch.Tensor]:
+        """The tensors in the precision in which they are kept on disk."""
+        return {k: v.half() if k.startswith(HALF) else v for k, v in self.tensors.items()}
+
     @cached_property
     def theory_sha256(self) -> str:
         """Hash of the theoretical foil: an anchor belongs to it."""
@@ -91,7 +109,9 @@ class Bundle:
         }
         free = (
             "theory_energy", "theory_bulk", "calibration_scores", "calibration_edges", "scale_floor",
-            "domain_mean", "domain_components", "domain_variances", "domain_reference", "domain_edges",
+            "domain_mean", "domain_components", "domain_variances", "domain_reference",
+            "domain_joint", "domain_edges", "latent_cloud", "latent_target",
+            "metal_mean", "metal_factor", "metal_rest",
         )  # fmt: skip
         table = ("particle_cn", "particle_atoms") if "CN1" in self.target_names else ()
         missing = [name for name in (*free, *table) if name not in self.tensors]
@@ -99,6 +119,13 @@ class Bundle:
             raise ModelError(f"model {card.name}: its weights lack {', '.join(missing)}")
         try:
             expected |= weight_shapes(card.network, g, t)
+            for prefix, spec, inputs, outputs in (
+                ("encoder.", ENCODER, g, LATENT),
+                ("decoder.", DECODER, LATENT, g),
+                ("oxide.", OXIDE_SEEN, g, 1),
+            ):
+                shapes = weight_shapes(spec, inputs, outputs)
+                expected |= {prefix + name: shape for name, shape in shapes.items()}
         except ValueError as error:
             raise ModelError(f"model {card.name}: {error}") from error
         for name, shape in expected.items():

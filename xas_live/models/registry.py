@@ -10,10 +10,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "65f079831d91f3e54c785767298cc20cb42b48d457c90d85a3c2e06127e0823b",
-    "au-l3-msd": "a56ce1132e79cd69c622951633469eefea096934de54e987b219ddedeb5ee5da",
-    "pd-k": "109f45f23173e39f85794aacd9d188c7257da0895a8df65aeb8bb5cdee17da9d",
-    "pt-l3": "fffbc1edeab4e8dcd322577f3e0f66b1d3717d28fc7d9f70f18142c797c07e77",
+    "au-l3": "20ffee63bec2fa7fabd093c6fb1fa00360781198c16e3926552888f85e10faaa",
+    "au-l3-msd": "cfca4718225541a69740ff9616ca4efb07dccf6028076d1ae258a3953990a67c",
+    "pd-k": "53b4163ecec2cc7cf0f14950699d9e6d8102ef1ef35a41ef45b1df5b254e02a8",
+    "pt-l3": "3d05db191db06a8515397eea377c46e5502fd6e335533efe27c797f5ab263284",
 }
 
 

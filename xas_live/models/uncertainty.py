@@ -17,11 +17,11 @@ import torch
 
 Tensors = dict[str, torch.Tensor]
 
-BINS = 4  # of predicted size, with equally many calibration particles each
+BINS = 3  # thirds of predicted size, with equally many calibration particles each
 
 
 def fit_intervals(
-    error: torch.Tensor, spread: torch.Tensor, predicted: torch.Tensor, bins: int = BINS
+    error: torch.Tensor, spread: torch.Tensor, predicted: torch.Tensor, bins: int = BINS, draws: int = 1
 ) -> Tensors:
     """Scores and floors by predicted size.
 
@@ -30,12 +30,16 @@ def fit_intervals(
     error, spread : (n, targets) of calibration particles: prediction less truth, and the ensemble's spread.
     predicted : (n,) the first target as predicted.
     bins : number of ranges of it.
+    draws : measurements of each particle. Particles count, not measurements: of all scores of a bin, sorted,
+        every `draws`-th is kept, so that there are as many as particles (pooled distributions: Dunn et al.,
+        J. Am. Stat. Assoc. 118, 2491, 2023).
 
     Returns
     -------
-    `calibration_scores` (bins, n/bins, targets) ascending, `calibration_edges` (bins - 1,), and `scale_floor`
-    (bins, targets): the errors' robust standard deviation. The members share what they cannot know (noise,
-    disorder against contraction), so their spread alone would be too sure of itself where they agree.
+    `calibration_scores` (bins, n/bins/draws, targets) ascending, `calibration_edges` (bins - 1,), and
+    `scale_floor` (bins, targets): the errors' robust standard deviation. The members share what they cannot
+    know (noise, disorder against contraction), so their spread alone would be too sure of itself where they
+    agree.
     """
     order = predicted.argsort()
     size = len(order) // bins
@@ -43,7 +47,8 @@ def fit_intervals(
     for i in range(bins):
         rows = order[i * size : (i + 1) * size]
         floor = 1.4826 * error[rows].abs().median(0).values
-        scores.append((error[rows].abs() / _scale(spread[rows], floor)).sort(dim=0).values)
+        every = (error[rows].abs() / _scale(spread[rows], floor)).sort(dim=0).values
+        scores.append(every[draws - 1 :: draws])
         floors.append(floor)
         edges.append(predicted[rows[-1]])
     return {

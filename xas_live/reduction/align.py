@@ -9,14 +9,21 @@ import numpy as np
 from xas_live.spectrum import Array
 
 RANGE = (-25.0, 45.0)  # eV around e0 that are compared
+SMOOTHED = 1.0  # eV, so that noise does not pass for curvature
 WIDEST = 12.0  # eV, the largest shift looked for
 
 
 class Shift(NamedTuple):
-    """`energy` is what to add to the foil's energies to reach the reference's (eV); `correlation`, 0 to 1."""
+    """How a reference lies on the foil.
+
+    `energy` is what to add to the foil's energies to reach the reference's (eV); `correlation`, 0 to 1;
+    `broadening` the Gaussian width (eV) by which the reference is broader than the foil, below 0 where it is
+    sharper.
+    """
 
     energy: float
     correlation: float
+    broadening: float = 0.0
 
 
 class AlignmentError(ValueError):
@@ -73,4 +80,17 @@ def reference_shift(energy: Array, reference: Array, foil_energy: Array, foil_mu
         raise AlignmentError(
             f"the reference does not look like the foil (correlation {correlation:.3f}, 0.98 is needed)"
         )
-    return Shift(best, correlation)
+    return Shift(best, correlation, _broadening(x, np.interp(x + best, energy, reference), foil, line))
+
+
+def _broadening(x: Array, reference: Array, foil: Array, line: Array) -> float:
+    """Width (eV) of the Gaussian between two foils: half its square goes with the curvature."""
+    step = x[1] - x[0]
+    narrow = np.exp(-0.5 * (np.arange(-8, 9) * step / SMOOTHED) ** 2)
+    narrow /= narrow.sum()
+    smooth = [np.convolve(y, narrow, mode="same")[8:-8] for y in (reference, foil)]
+    curvature = np.gradient(np.gradient(smooth[1], step), step)
+    design = np.column_stack([smooth[1], curvature, line[8:-8]])
+    scale, bend = np.linalg.lstsq(design, smooth[0], rcond=None)[0][:2]
+    square = 2.0 * bend / scale
+    return float(np.sign(square) * np.sqrt(abs(square)))

@@ -157,7 +157,7 @@ def locate_edge(energy: Array, mu: Array, expected: float) -> float:
     ------
     Unusable : the edge lies over 40 eV from where it should, or falls.
     """
-    e0 = find_e0(*_coarser(energy, mu))
+    e0 = find_e0(*coarser(energy, mu))
     if abs(e0 - expected) <= E0_RANGE:
         return e0
     # Noise or a glitch elsewhere may be steeper than the edge: is there one where it should be?
@@ -167,7 +167,7 @@ def locate_edge(energy: Array, mu: Array, expected: float) -> float:
         rise = np.median(mu[above]) - np.median(mu[below])
         low, high = np.quantile(mu, [0.05, 0.95])
         if rise > 0.4 * (high - low):
-            return find_e0(*_coarser(energy[near], mu[near]))
+            return find_e0(*coarser(energy[near], mu[near]))
         if rise < -0.4 * (high - low):
             raise Unusable("the edge falls: are numerator and denominator of mu exchanged?")
     raise Unusable(
@@ -176,7 +176,7 @@ def locate_edge(energy: Array, mu: Array, expected: float) -> float:
     )
 
 
-def _coarser(energy: Array, mu: Array) -> tuple[Array, Array]:
+def coarser(energy: Array, mu: Array) -> tuple[Array, Array]:
     """Averages over cells of half an eV where points lie closer: their noise would drown the derivative."""
     cell = np.unique(np.floor(energy / E0_CELL), return_inverse=True)[1]
     count = np.bincount(cell)
@@ -235,6 +235,17 @@ def check_step(edge_step: float, noise: float) -> list[str]:
 def glitches(energy: Array, mu: Array, edge_step: float) -> Array:
     """Energies (eV) of single points that stand out of the curve through their neighbours.
 
+    Parameters
+    ----------
+    energy, mu : (n,) eV, strictly ascending, and absorption.
+    edge_step : in units of mu.
+    """
+    return np.asarray(energy[standing_out(energy, mu, edge_step) > 1.0])
+
+
+def standing_out(energy: Array, mu: Array, edge_step: float) -> Array:
+    """(n,) how far each point stands out of the curve through its neighbours: over 1 it is a glitch.
+
     Such a point lies off the cubic through its four neighbours by over 3 % of the edge step, by over ten
     times what the points around it do, and by over three times what its neighbours do when it is taken away:
     where the scan is too coarse for the edge, they do, too.
@@ -244,17 +255,20 @@ def glitches(energy: Array, mu: Array, edge_step: float) -> Array:
     energy, mu : (n,) eV, strictly ascending, and absorption.
     edge_step : in units of mu.
     """
+    found = np.zeros(len(energy))
     if len(energy) < 2 * GLITCH_REACH:
-        return np.empty(0)
+        return found
     i = np.arange(3, len(energy) - 3)
     off = _off_cubic(energy, mu, i, (i - 2, i - 1, i + 1, i + 2))
     padded = np.pad(off, GLITCH_REACH, mode="reflect")
     usual = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * GLITCH_REACH + 1), axis=1)
-    out = off > np.maximum(0.03 * abs(edge_step), 10.0 * usual)
-    i, off = i[out], off[out]
     before = _off_cubic(energy, mu, i - 1, (i - 3, i - 2, i + 1, i + 2))
     after = _off_cubic(energy, mu, i + 1, (i - 2, i - 1, i + 2, i + 3))
-    return np.asarray(energy[i][off > 3.0 * np.maximum(before, after)])
+    limit = np.maximum.reduce(
+        [np.full(len(off), 0.03 * abs(edge_step)), 10.0 * usual, 3.0 * before, 3.0 * after]
+    )
+    found[i] = off / np.maximum(limit, np.finfo(float).tiny)
+    return found
 
 
 def _off_cubic(x: Array, y: Array, points: Indices, through: tuple[Indices, ...]) -> Array:

@@ -12,7 +12,8 @@ import torch
 
 from xas_live.models.bundle import Bundle
 from xas_live.models.card import Absorber, Card, InputSpec
-from xas_live.training.calibrate import Unseen, accuracy, domain_tensors, measure_unseen
+from xas_live.training.calibrate import Unseen, accuracy, measure_unseen
+from xas_live.training.domain import domain_tensors
 from xas_live.training.population import Particles, Population
 from xas_live.training.radial import Displaced
 from xas_live.training.recipe import RadialStructures, Recipe, RecipeError, WrongEntry, read_recipe
@@ -115,6 +116,7 @@ def _card(recipe: Recipe, population: Population, unseen: Unseen, trained: Train
             **population.about,
             "structures": recipe.structures.model_dump(mode="json"),
             "nuisances": recipe.nuisances.model_dump(mode="json"),
+            "domain": recipe.domain.model_dump(mode="json"),
             "schedule": recipe.schedule.model_dump(),
             "final_loss": float(f"{trained.loss:.4g}"),
         },
@@ -125,7 +127,7 @@ def _card(recipe: Recipe, population: Population, unseen: Unseen, trained: Train
             "particles": unseen.particles,
             "calibrated_on": "simulation",
         },
-        domain_threshold=recipe.domain_threshold,
+        domain_threshold=recipe.domain.threshold,
         accuracy=accuracy(population, unseen, recipe.nuisances.noise),
         limits=(
             *population.limits,

@@ -9,24 +9,14 @@ import numpy as np
 import torch
 
 from xas_live.models.card import Accuracy
-from xas_live.models.domain import fit_domain
 from xas_live.models.uncertainty import fit_intervals, half_width
-from xas_live.reduction.quality import half_rise
-from xas_live.spectrum import Array
 from xas_live.training.population import Population
-from xas_live.training.recipe import Nuisances, Recipe
+from xas_live.training.recipe import Recipe
 from xas_live.training.sites import Indices, Mask
 from xas_live.training.train import Trained
 
 LEVEL = 0.9  # of the intervals whose coverage the card states
 DRAWS = 8  # simulated measurements of each particle
-DOMAIN_DRAWS = 6000
-EDGE_DRAWS = 2000
-STRUCTURAL = ("contraction", "lattice", "disorder", "disorder_spread")
-NOISELESS = {"noise": (0.0, 0.0)} | dict.fromkeys(
-    ("i0_noise", "glitch", "mismatch", "mismatch_per_u", "edge_mismatch_per_u"), 0.0
-)
-SMALLEST_EDGE_RISE = 0.1  # eV: the least that a measurement can tell
 
 Tensors = dict[str, torch.Tensor]
 
@@ -52,11 +42,12 @@ class Unseen:
     whole: Mask
 
     def intervals(self, without_fold: int | None = None) -> Tensors:
-        """Calibration tensors: one score a particle, that of its measurement drawn first."""
-        rows = np.unique(self.particle, return_index=True)[1]
-        if without_fold is not None:
-            rows = rows[self.fold[rows] != without_fold]
-        return fit_intervals((self.mean - self.truth)[rows], self.spread[rows], self.mean[rows, 0])
+        """Calibration tensors, of all particles or of those not in a fold."""
+        rows = (
+            np.arange(len(self.fold)) if without_fold is None else np.flatnonzero(self.fold != without_fold)
+        )
+        error = (self.mean - self.truth)[rows]
+        return fit_intervals(error, self.spread[rows], self.mean[rows, 0], draws=DRAWS)
 
     @property
     def particles(self) -> int:
@@ -82,31 +73,6 @@ def measure_unseen(
     return Unseen(
         torch.cat(truth), torch.cat(mean), torch.cat(spread), index, tested.fold[index], tested.whole[index]
     )
-
-
-def domain_tensors(
-    recipe: Recipe, population: Population, grid: Array, trained: Trained, rng: np.random.Generator
-) -> Tensors:
-    """What tells a spectrum that belongs from one that does not; and mean and covariance of the inputs."""
-
-    def inputs(nuisances: Nuisances, n: int = DOMAIN_DRAWS) -> torch.Tensor:
-        return population.measure(population.draw(None, n, rng), nuisances, rng)[0]
-
-    z = recipe.nuisances
-    physics = {name: getattr(z, name) for name in STRUCTURAL}
-    clean, train, calibration = inputs(z.model_copy(update=NOISELESS)), inputs(z), inputs(z)
-    out = trained.predict(calibration)
-    disagreement = (out.std(0, correction=0) / trained.scaling.target_scale).mean(1)
-
-    bulk = half_rise(population.mesh, population.bulk.double().numpy())
-    bare = inputs(Nuisances(**physics), EDGE_DRAWS)
-    rises = [half_rise(grid, x) - bulk for x in bare.double().numpy()]
-    return {
-        "train_mean": train.mean(0),
-        "train_covariance": torch.cov(train.T),
-        "edge_rise_limit": torch.tensor([max(float(np.nanquantile(rises, 0.99)), SMALLEST_EDGE_RISE)]),
-        **fit_domain(clean, train, calibration, out.mean(0)[:, 0], disagreement),
-    }
 
 
 def accuracy(population: Population, unseen: Unseen, noise: tuple[float, float]) -> Accuracy:

@@ -80,7 +80,11 @@ class Instrument:
             size = z.mismatch + even(z.mismatch_per_u) * missing
             size = size + even(z.edge_mismatch_per_u) * missing * near_edge
             x = x + size * self._smooth_random(n, z.mismatch_length, rng)
-        y = self.on_grid(x)
+        return self.counted(self.on_grid(x), z, rng)
+
+    def counted(self, y: torch.Tensor, nuisances: Nuisances, rng: np.random.Generator) -> torch.Tensor:
+        """Network inputs (n, g) as counts give them: with noise of points and of i0, and glitches."""
+        n, z = len(y), nuisances
         low, high = z.noise
         if high:
             # Even in its logarithm.
@@ -88,11 +92,13 @@ class Instrument:
             y = y + torch.from_numpy(sizes * rng.standard_normal(y.shape, dtype=np.float32))
         if z.i0_noise:
             left = torch.from_numpy(rng.standard_normal(y.shape, dtype=np.float32)) @ self._alike
-            y = y * (1.0 + even(z.i0_noise) * left)
+            y = y * (1.0 + z.i0_noise * torch.from_numpy(rng.random((n, 1), dtype=np.float32)) * left)
         if z.glitch:
             at = torch.from_numpy(rng.integers(y.shape[1], size=n))
             hit = torch.from_numpy((rng.random(n) < GLITCHED).astype(np.float32))
-            y[torch.arange(n), at] += hit * (2.0 * even(z.glitch) - z.glitch)[:, 0]
+            height = z.glitch * (2.0 * torch.from_numpy(rng.random(n, dtype=np.float32)) - 1.0)
+            y = y.clone()
+            y[torch.arange(n), at] += hit * height
         return y
 
     def moved(self, x: torch.Tensor, delta: torch.Tensor, sigma: torch.Tensor | float = 0.0) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -69,6 +69,10 @@ class Population(Protocol):
         """(n, sites) weights for training that know nothing of a fold; of everything for None."""
         ...
 
+    def belonging(self, n: int, rng: np.random.Generator) -> Array:
+        """(n, known) weights of structures as samples have them: what is in domain."""
+        ...
+
     def measure(
         self, weights: Array, nuisances: Nuisances, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,6 +137,11 @@ class Particles:
             )
             for k in (None, *range(recipe.folds))
         }
+        whole = structures.random_sites + structures.particles
+        self._belonging = replace(
+            self._sources[None],
+            structures=structures.model_copy(update={"random_sites": 0.0, "particles": whole}),
+        )
         z, cn = recipe.nuisances, library.cn[self.sites]
         ranges = {f"CN{i + 1}": (float(cn[:, i].min()), float(cn[:, i].max())) for i in range(4)}
         least = 1.0 - z.contraction[1] * (1.0 - float(cn[:, 0].min()) / 12.0)
@@ -150,6 +159,10 @@ class Particles:
     def draw(self, fold: int | None, n: int, rng: np.random.Generator) -> Array:
         """(n, sites) weights of mixtures."""
         return self._sources[fold].draw(n, rng)
+
+    def belonging(self, n: int, rng: np.random.Generator) -> Array:
+        """(n, sites) weights of particles and their mixtures: no sample is a random choice of sites."""
+        return self._belonging.draw(n, rng)
 
     def measure(
         self, weights: Array, nuisances: Nuisances, rng: np.random.Generator

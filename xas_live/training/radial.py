@@ -164,6 +164,10 @@ class Displaced:
         sigma, mean, skew = (rng.uniform(*of, n) for of in (s.sigma, s.mean, s.skew))
         return skew_normal(self.library.displacement, sigma, mean, skew)
 
+    def belonging(self, n: int, rng: np.random.Generator) -> Array:
+        """(n, d) weights, as they are drawn for training."""
+        return self.draw(None, n, rng)
+
     def labels(self, weights: Array) -> Array:
         """(n, 2) MSD and variance about the mean, Å^2."""
         d = self.library.displacement

@@ -150,6 +150,39 @@ class Nuisances(_Strict):
     edge_end: NonNegative = 13.0
 
 
+class Domain(_Strict):
+    """What is taken for in domain.
+
+    The white line of surface atoms follows their ligands; so that a network does not build on it, training
+    lets it vary widely. Were the domain as wide there, it could not see oxide.
+
+    Attributes
+    ----------
+    threshold : p-value under which a spectrum is out of domain.
+    noise, edge_response, edge_mismatch_per_u : take the place of those of the nuisances. Noise may be wider:
+        predictions from noisy spectra are worse, but they belong.
+    oxides : spectra that the metal must be told from, of the package's oxides.h5.
+    steps : of training, of the autoencoder and of the network that sees oxide.
+    """
+
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    noise: Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ascending)]
+    edge_response: NonNegative
+    edge_mismatch_per_u: NonNegative
+    oxides: Annotated[tuple[str, ...], Field(min_length=1)]
+    steps: Annotated[int, Field(ge=1)]
+
+    def nuisances(self, training: Nuisances) -> Nuisances:
+        """Those of spectra in domain."""
+        return training.model_copy(
+            update={
+                "noise": self.noise,
+                "edge_response": self.edge_response,
+                "edge_mismatch_per_u": self.edge_mismatch_per_u,
+            }
+        )
+
+
 class Schedule(_Strict):
     """How long and how fast to train: Adam with a warm-up and a cosine to zero; `batch` is a member's."""
 
@@ -181,7 +214,7 @@ class Recipe(_Strict):
     targets : what the model gives, in order; the first tells sizes apart, in intervals and domain.
     network : its members are spread over the folds.
     folds : site environments are parted in so many folds; each member is trained without one of them.
-    domain_threshold : p-value under which a spectrum is out of domain.
+    domain : what belongs to the training spectra, and what does not.
     """
 
     name: str
@@ -196,7 +229,7 @@ class Recipe(_Strict):
     network: NetworkSpec
     schedule: Schedule
     folds: Annotated[int, Field(ge=2)]
-    domain_threshold: Annotated[float, Field(gt=0, lt=1)]
+    domain: Domain
 
     @field_validator("folds")
     @classmethod

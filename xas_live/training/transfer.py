@@ -20,6 +20,7 @@ from xas_live.anchor import AnchorError, FoilAnchor
 from xas_live.models.bundle import Bundle
 from xas_live.models.card import Accuracy, Card, NetworkSpec
 from xas_live.models.domain import domain_distances
+from xas_live.models.latent import give_back
 from xas_live.models.networks import Weights, network
 from xas_live.models.uncertainty import conformal_rank, fit_intervals, half_width
 from xas_live.spectrum import Array, Spectrum
@@ -252,15 +253,15 @@ def tuned(
     intervals = _intervals(bundle, error[first], spread[first], mean[first])
     half = half_width({**t, **intervals}, spread, mean[:, 0], LEVEL)
     disagreement = (spread / scaling.target_scale).mean(1)
-    distances = domain_distances(t, labelled.x, disagreement)
+    distances = domain_distances(t, labelled.x, give_back(t, labelled.x)[1], disagreement)
     reference = t["domain_reference"]
     rim = torch.quantile(reference.flatten(0, 1), RIM, dim=0)
-    wider = (torch.quantile(distances, RIM, dim=0) / rim).clamp_min(1.0)
+    wider = (torch.quantile(distances, RIM, dim=0) - rim).clamp_min(0.0)
     tensors = {
-        **t,
+        **bundle.stored,
         **{k: v.half() for k, v in weights.items()},
         **intervals,
-        "domain_reference": reference * wider,
+        "domain_reference": reference + wider,
     }
     return Bundle(
         card=_card(

@@ -1,0 +1,118 @@
+"""What only a series of sweeps can tell: that the spectra drift, or the energy scale does.
+
+Spectra of one sample under one beam are exchangeable: any order is as likely. Those of a slowly failing
+beamline are not. Each domain score is ranked among those before it, which gives a p-value even in [0, 1]
+while they are exchangeable; a bet against that (the "simple jumper" of Vovk et al., Proc. Machine Learning
+Research 152, 191, 2021) multiplies its stake only if they are not. By Ville's inequality a stake of 100 comes
+about by chance in at most one of 100 series, however long.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from xas_live.prediction import Prediction
+
+ALARM = 100.0  # stake from which a series counts as drifting
+JUMP = 0.01  # share of the stake that changes its mind at every sweep
+REMEMBERED = 5000  # scores that a series is ranked among
+FIRST = 5  # sweeps whose shift is the series' own
+SHIFT_LIMIT = 0.3  # eV between the energy scale now and then
+
+
+class ExchangeabilityTest:
+    """A conformal test martingale on a stream of numbers.
+
+    Attributes
+    ----------
+    stake : what a bet of 1 at the start, or at the last alarm, has become.
+    """
+
+    def __init__(self) -> None:
+        self._sorted: list[float] = []
+        self._order: deque[float] = deque()
+        self._stakes = np.full(3, 1.0 / 3.0)
+
+    @property
+    def stake(self) -> float:
+        """See the class."""
+        return float(self._stakes.sum())
+
+    def add(self, value: float) -> float:
+        """Take the next number; returns the stake. Infinities and NaN are passed over."""
+        if not math.isfinite(value):
+            return self.stake
+        insort(self._sorted, value)
+        self._order.append(value)
+        if len(self._order) > REMEMBERED:
+            del self._sorted[bisect_left(self._sorted, self._order.popleft())]
+        low, high, n = bisect_left(self._sorted, value), bisect_right(self._sorted, value), len(self._sorted)
+        p = (n - high + 0.5 * (high - low)) / n
+        stakes = (1.0 - JUMP) * self._stakes + JUMP * self._stakes.mean()
+        self._stakes = stakes * (1.0 + np.array([-1.0, 0.0, 1.0]) * 2.0 * (p - 0.5))
+        return self.stake
+
+    def restart(self) -> None:
+        """Bet anew, ranking among what comes from now on."""
+        self._sorted.clear()
+        self._order.clear()
+        self._stakes = np.full(3, 1.0 / 3.0)
+
+
+@dataclass
+class _Series:
+    test: ExchangeabilityTest = field(default_factory=ExchangeabilityTest)
+    shifts: list[float] = field(default_factory=list)
+    sweeps: int = 0
+    moved: bool = False
+
+
+class SeriesMonitor:
+    """Watches predictions in the order of their sweeps; each sample of each model is a series of its own."""
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[str, str], _Series] = {}
+
+    def add(self, prediction: Prediction) -> list[str]:
+        """Take a prediction; returns what there is to say of its series, mostly nothing."""
+        if prediction.refused is not None or prediction.partial:
+            return []
+        metadata = prediction.provenance.metadata
+        sample = str(metadata.get("sample") or metadata.get("sample_name") or "")
+        series = self._series.setdefault((prediction.model_sha256, sample), _Series())
+        series.sweeps += 1
+        where = (
+            f"{prediction.model}{f', sample {sample}' if sample else ''}, scan {prediction.provenance.scan}"
+        )
+        found = []
+        if series.test.add(prediction.domain_score) > ALARM:
+            found.append(
+                f"the spectra drift ({where}): over {series.sweeps} sweeps their distance from the training "
+                f"spectra is not by chance alone (stake {series.test.stake:.0f}, alarm at {ALARM:.0f}); "
+                "is the sample changing, or the beamline?"
+            )
+            series.test.restart()
+        if moved := self._moved(series, prediction):
+            found.append(f"the energy scale drifts ({where}): {moved}")
+        return found
+
+    def _moved(self, series: _Series, prediction: Prediction) -> str:
+        if prediction.aligned != "reference" or not math.isfinite(prediction.shift):
+            return ""
+        if len(series.shifts) < FIRST:
+            series.shifts.append(prediction.shift)
+            return ""
+        first = float(np.median(series.shifts))
+        now = prediction.shift - first
+        was, series.moved = series.moved, abs(now) > SHIFT_LIMIT
+        if not series.moved or was:
+            return ""
+        return (
+            f"the reference lies {now:+.2f} eV from where it lay in the first {FIRST} sweeps; sweeps are "
+            "aligned one by one, but look at the monochromator"
+        )

@@ -1,0 +1,203 @@
+"""What tells a spectrum that belongs to the training's from one that does not, trained and calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from xas_live.models.domain import OXIDE_SEEN, domain_distances, fit_reference, fit_subspace
+from xas_live.models.latent import DECODER, ENCODER, LATENT, decode, encode, give_back
+from xas_live.models.networks import Weights, init_network, network
+from xas_live.reduction.quality import half_rise
+from xas_live.spectrum import Array
+from xas_live.training.instrument import Instrument
+from xas_live.training.oxides import Oxides
+from xas_live.training.population import Population
+from xas_live.training.recipe import Nuisances, Recipe
+from xas_live.training.train import Trained
+
+BATCH = 256
+LEARNING_RATE = 2e-3
+OXIDE_SHARE = (0.05, 0.3)  # log-even: where oxide can be seen, and is not yet obvious
+DRAWS = 6000
+EDGE_DRAWS = 2000
+METAL_DRAWS, METAL_SIZES, METAL_LEVELS, METAL_RANK = 24_000, 8, 3, 40
+CLOUD = 600  # training spectra that the latent map shows
+STRUCTURAL = ("contraction", "lattice", "disorder", "disorder_spread")
+NOISELESS = {"noise": (0.0, 0.0), "i0_noise": 0.0, "glitch": 0.0}
+EXACT = NOISELESS | dict.fromkeys(("mismatch", "mismatch_per_u", "edge_mismatch_per_u"), 0.0)
+SMALLEST_EDGE_RISE = 0.1  # eV: the least that a measurement can tell
+
+Tensors = dict[str, torch.Tensor]
+
+
+def domain_tensors(
+    recipe: Recipe, population: Population, grid: Array, trained: Trained, rng: np.random.Generator
+) -> Tensors:
+    """All that judges the domain, by name; mean and covariance of the inputs."""
+    z = recipe.domain.nuisances(recipe.nuisances)
+
+    def inputs(nuisances: Nuisances, n: int = DRAWS) -> torch.Tensor:
+        return population.measure(population.belonging(n, rng), nuisances, rng)[0]
+
+    train, calibration = inputs(z), inputs(z)
+    bulk = np.interp(grid, population.mesh, population.bulk.double().numpy())
+    tensors = {
+        "input_mean": trained.scaling.input_mean,
+        "input_scale": trained.scaling.input_scale,
+        **fit_subspace(inputs(z.model_copy(update=EXACT)), train),
+    }
+    tensors |= _metals(inputs, z, tensors, trained)
+    tensors |= _autoencoder(tensors, recipe, population, grid, z, rng)
+    tensors |= _oxide_seen(tensors, recipe, population, Oxides(recipe.domain.oxides, grid, bulk), z, rng)
+    with torch.inference_mode():
+        out = trained.predict(calibration)
+        disagreement = (out.std(0, correction=0) / trained.scaling.target_scale).mean(1)
+        predicted = out.mean(0)[:, 0]
+        stored = _widened(tensors)
+        distances = domain_distances(stored, calibration, give_back(stored, calibration)[1], disagreement)
+
+    rises_of = recipe.nuisances
+    physics = {name: getattr(rises_of, name) for name in STRUCTURAL}
+    foil = half_rise(population.mesh, population.bulk.double().numpy())
+    bare = inputs(Nuisances(**physics), EDGE_DRAWS)
+    rises = [half_rise(grid, x) - foil for x in bare.double().numpy()]
+    return {
+        **{k: v for k, v in tensors.items() if not k.startswith("input")},
+        **fit_reference(distances, predicted),
+        "train_mean": train.mean(0),
+        "train_covariance": torch.cov(train.T),
+        "edge_rise_limit": torch.tensor([max(float(np.nanquantile(rises, 0.99)), SMALLEST_EDGE_RISE)]),
+    }
+
+
+def _metals(
+    inputs: Callable[[Nuisances, int], torch.Tensor],
+    nuisances: Nuisances,
+    tensors: Tensors,
+    trained: Trained,
+) -> Tensors:
+    """Training spectra as a mixture of Gaussians: by predicted size, and by what lies outside the subspace.
+
+    One Gaussian would take the small mismatch of a large particle for a metal that is diluted.
+    """
+    x = inputs(nuisances, METAL_DRAWS)
+    with torch.inference_mode():
+        predicted = torch.cat([trained.predict(part).mean(0)[:, 0] for part in x.split(2000)])
+    centred = x - tensors["domain_mean"]
+    axes = tensors["domain_components"]
+    level = (centred - centred @ axes.T @ axes).square().mean(1)
+    means, factors, rests = [], [], []
+    for of_size in predicted.argsort().tensor_split(METAL_SIZES):
+        for rows in of_size[level[of_size].argsort()].tensor_split(METAL_LEVELS):
+            variances, vectors = torch.linalg.eigh(torch.cov(x[rows].T).double())
+            kept = vectors[:, -METAL_RANK:] * variances[-METAL_RANK:].clamp_min(0.0).sqrt()
+            means.append(x[rows].mean(0))
+            factors.append(kept.half())
+            rests.append(variances[:-METAL_RANK].mean().float())
+    return {
+        "metal_mean": torch.stack(means),
+        "metal_factor": torch.stack(factors),
+        "metal_rest": torch.stack(rests),
+    }
+
+
+def _autoencoder(
+    tensors: Tensors,
+    recipe: Recipe,
+    population: Population,
+    grid: Array,
+    nuisances: Nuisances,
+    rng: np.random.Generator,
+) -> Tensors:
+    """Encoder and decoder, in half precision, and the cloud of training spectra in latent coordinates."""
+    quiet, instrument = nuisances.model_copy(update=NOISELESS), Instrument(grid)
+    generator = torch.Generator().manual_seed(recipe.schedule.seed)
+    weights = _named("encoder.", init_network(ENCODER, len(grid), LATENT, generator)) | _named(
+        "decoder.", init_network(DECODER, LATENT, len(grid), generator)
+    )
+    both = tensors | weights
+
+    def loss() -> torch.Tensor:
+        aim, _ = population.measure(population.belonging(BATCH, rng), quiet, rng)
+        x = instrument.counted(aim, nuisances, rng)
+        return ((decode(both, encode(both, x)) - aim) / tensors["input_scale"]).square().mean()
+
+    _train(weights, loss, recipe.domain.steps)
+    draws = population.belonging(CLOUD, rng)
+    x, truth = population.measure(draws, quiet, rng)
+    with torch.inference_mode():
+        cloud = encode(both, x)
+        _to_principal_axes(weights, cloud, truth[:, 0])
+        cloud = encode(tensors | weights, x)
+    return {k: v.half() for k, v in weights.items()} | {
+        "latent_cloud": cloud.half(),
+        "latent_target": truth[:, 0].half(),
+    }
+
+
+def _to_principal_axes(weights: Weights, cloud: torch.Tensor, target: torch.Tensor) -> None:
+    """Turn latent coordinates in place: by falling spread, of unit spread, rising with the target."""
+    mean = cloud.mean(0)
+    _, singular, axes = torch.linalg.svd(cloud - mean, full_matrices=False)
+    spread = (singular / len(cloud) ** 0.5).clamp_min(1e-6)
+    sign = torch.sign(((cloud - mean) @ axes.T * (target - target.mean())[:, None]).sum(0))
+    turn = (axes * torch.where(sign == 0, 1.0, sign)[:, None]).T / spread
+    back = torch.linalg.inv(turn)
+    last, first = f"encoder.layer{len(ENCODER.hidden)}", "decoder.layer0"
+    weights[f"{first}.bias"] = weights[f"{first}.bias"] + mean @ weights[f"{first}.weight"]
+    weights[f"{first}.weight"] = back @ weights[f"{first}.weight"]
+    weights[f"{last}.bias"] = (weights[f"{last}.bias"] - mean) @ turn
+    weights[f"{last}.weight"] = weights[f"{last}.weight"] @ turn
+
+
+def _oxide_seen(
+    tensors: Tensors,
+    recipe: Recipe,
+    population: Population,
+    oxides: Oxides,
+    nuisances: Nuisances,
+    rng: np.random.Generator,
+) -> Tensors:
+    """The network that tells spectra with some oxide from those without, in half precision."""
+    weights = init_network(
+        OXIDE_SEEN, len(oxides.grid), 1, torch.Generator().manual_seed(recipe.schedule.seed + 1)
+    )
+    label = torch.cat([torch.zeros(BATCH), torch.ones(BATCH)])
+    low, high = np.log(OXIDE_SHARE)
+
+    def loss() -> torch.Tensor:
+        x, _ = population.measure(population.belonging(2 * BATCH, rng), nuisances, rng)
+        share = torch.from_numpy(np.exp(rng.uniform(low, high, (BATCH, 1)))).float()
+        x[BATCH:] += share * oxides.draw(BATCH, rng)
+        scaled = (x - tensors["input_mean"]) / tensors["input_scale"]
+        odds = network(OXIDE_SEEN, weights, scaled)[0, :, 0]
+        return torch.nn.functional.binary_cross_entropy_with_logits(odds, label)
+
+    _train(weights, loss, recipe.domain.steps)
+    return {k: v.half() for k, v in _named("oxide.", weights).items()}
+
+
+def _train(weights: Weights, loss: Callable[[], torch.Tensor], steps: int) -> None:
+    """Minimise a loss of fresh draws by Adam, its rate falling as a cosine, in place."""
+    parameters = [p.requires_grad_() for p in weights.values()]
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+        scheduler.step()
+    for p in parameters:
+        p.requires_grad_(False)
+
+
+def _named(prefix: str, weights: Weights) -> Weights:
+    return {prefix + name: value for name, value in weights.items()}
+
+
+def _widened(tensors: Tensors) -> Tensors:
+    """As a bundle gives its tensors: half precision widened."""
+    return {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
