@@ -18,7 +18,7 @@ from xas_live.callbacks.plot import LiveStructurePlot, is_headless
 from xas_live.callbacks.publisher import BasePublisher, Publisher
 from xas_live.callbacks.series import SeriesWatch
 from xas_live.callbacks.writer import PredictionWriter
-from xas_live.models.registry import available_models
+from xas_live.models.registry import models_by_absorber
 from xas_live.spectrum import Spectrum
 
 
@@ -210,7 +210,7 @@ def _summary(
     plot_wanted: bool,
 ) -> str:
     """What attach did, in one line."""
-    by = f"with {model}" if model is not None else f"by element and edge ({', '.join(available_models())})"
+    by = f"with {model}" if model is not None else f"by element and edge ({', '.join(models_by_absorber())})"
     foil = {
         "auto": "anchored by the reference channel or the newest saved foil",
         "reference": "anchored by the reference channel",

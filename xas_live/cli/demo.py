@@ -130,7 +130,7 @@ def _row(number: int, sample: Sample, prediction: Prediction) -> str:
     for name in SHELLS:
         value = prediction.values.get(name)
         hit = value is not None and value.lower <= truth[name] <= value.upper
-        cells.append(f"{truth[name]:.2f} > {with_interval(prediction, name) or '-'}")
+        cells.append(f"{truth[name]:.2f} > {with_interval(prediction.values.get(name)) or '-'}")
         colours[cells[-1]] = "green" if hit else "red"
     size = prediction.size.label if prediction.size else "-"
     cells += [f"{truth['diameter_nm']:.1f} > {size}", ""]

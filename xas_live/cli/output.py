@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from xas_live.prediction import Prediction
+from xas_live.prediction import Prediction, Value
 
 _NAMED = 8  # scans at most that a line names
 _PIPED_WIDTH = 132  # what goes to a file or a pipe has no screen to fit
@@ -62,12 +62,14 @@ def print_predictions(predictions: Sequence[Prediction]) -> None:
     models = list(dict.fromkeys(p.model for p in predictions if p.model))
     table = Table(title=", ".join(models), title_justify="left", box=box.SIMPLE)
     table.add_column("scan", overflow="fold", min_width=12)
-    for name in names:
+    phases = [n for n in dict.fromkeys(n for p in predictions for n in p.fractions) if n != "metal"]
+    for name in (*names, *phases):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("size", overflow="fold")
+    table.add_column("size", overflow="fold", min_width=6)
     table.add_column("verdict", no_wrap=True)
     for p in predictions:
-        values = [with_interval(p, name) for name in names]
+        values = [with_interval(p.values.get(name)) for name in names]
+        values += [with_interval(p.fractions.get(name)) for name in phases]
         table.add_row(escape(p.provenance.scan), *values, p.size.label if p.size else "", verdict(p))
     out.print(table)
     print_remarks(predictions)
@@ -93,15 +95,12 @@ def print_remarks(predictions: Sequence[Prediction]) -> None:
             out.print(f"  [red]refused[/] {escape(p.provenance.scan)}: {escape(p.refused)}", soft_wrap=True)
 
 
-def with_interval(prediction: Prediction, name: str) -> str:
+def with_interval(value: Value | None) -> str:
     """A value with half the width of its interval, as "9.04 ±0.61"; empty when there is none."""
-    value = prediction.values.get(name)
-    # The upper half: the lower one may be cut off at zero.
-    return (
-        ""
-        if value is None
-        else f"{value.value:.{value.decimals}f} ±{value.upper - value.value:.{value.decimals}f}"
-    )
+    if value is None:
+        return ""
+    half = max(value.upper - value.value, value.value - value.lower)  # one end may be cut off
+    return f"{value.value:.{value.decimals}f} ±{half:.{value.decimals}f}"
 
 
 def verdict(prediction: Prediction) -> str:

@@ -71,6 +71,11 @@ def _by_absorber() -> dict[tuple[str, str], str]:
     }
 
 
+def models_by_absorber() -> list[str]:
+    """Names of the models that `find_model` gives; others must be asked for by name."""
+    return sorted(set(_by_absorber().values()))
+
+
 def find_model(element: str | None, edge: str | None) -> str | None:
     """Name of the shipped model for an absorber and edge, or None.
 
