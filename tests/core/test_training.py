@@ -132,6 +132,7 @@ def test_a_recipe_becomes_a_bundle_that_learned(tmp_path):
     text = (RECIPES / "au-l3.toml").read_text()
     text = text.replace("hidden = [400, 400, 200, 200, 100]", "hidden = [64, 32]")
     text = text.replace("members = 10", "members = 5").replace("steps = 4000", "steps = 250")
+    text = text.replace("steps = 3000", "steps = 150")
     path = tmp_path / "small.toml"
     path.write_text(text.replace('name = "au-l3"', 'name = "small"'))
     stages = []
@@ -147,6 +148,7 @@ def test_a_radial_recipe_becomes_a_bundle_that_learned(tmp_path):
     text = (RECIPES / "au-l3-msd.toml").read_text(encoding="utf-8")
     text = text.replace("hidden = [400, 400, 200, 200, 100]", "hidden = [64, 32]")
     text = text.replace("members = 4", "members = 2").replace("steps = 4000", "steps = 250")
+    text = text.replace("steps = 3000", "steps = 150")
     path = tmp_path / "small.toml"
     path.write_text(text, encoding="utf-8")
     bundle = build_bundle(path, tmp_path / "small")
