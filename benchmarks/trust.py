@@ -539,7 +539,7 @@ def page(result: dict[str, Any], scans: list[tuple[str, bool, Any]]) -> str:
         "## Intervals",
         "",
         f"Coverage of nominal 90 % intervals on particles whose environments the predicting members never saw, in {FOLDS} folds of",
-        "particles. Whole particles are covered more often than those cut down to new environments, which calibrate too. The bare",
+        "particles. Particles cut down to new environments calibrate beside whole ones, and are covered alike. The bare",
         "ensemble's spread, taken as a Gaussian, is what would be had without calibration.",
         "",
         "| model | particles | coverage | whole particles alone | bare ensemble | cells, least and largest |",

@@ -40,13 +40,7 @@ def recalibrated(bundle: Bundle, labelled: Labelled, name: str) -> Bundle:
         raise LabelledError(
             f"{len(rows)} particles with every label are too few to calibrate on: {reason}"
         ) from reason
-    bins = BINS
-    while bins > 1:
-        try:
-            conformal_rank(len(rows) // bins, LEVEL)
-            break
-        except ValueError:
-            bins = 1
+    bins = BINS if _enough(len(rows) // BINS) else 1
     intervals = fit_intervals(error[rows], spread[rows], mean[rows, 0], bins)
     half = half_width({**t, **intervals}, spread, mean[:, 0], LEVEL)
     names = bundle.target_names
@@ -80,6 +74,15 @@ def recalibrated(bundle: Bundle, labelled: Labelled, name: str) -> Bundle:
         tensors={**bundle.stored, **intervals},
         sha256="",
     )
+
+
+def _enough(particles: int) -> bool:
+    """Whether so many give intervals of the card's level."""
+    try:
+        conformal_rank(particles, LEVEL)
+    except ValueError:
+        return False
+    return True
 
 
 def recalibrate_bundle(source: Bundle, path: Path, folder: Path) -> Bundle:
