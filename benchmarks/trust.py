@@ -4,12 +4,13 @@ Coverage is measured on particles whose environments the predicting members neve
 of particles: a fold's intervals come from the scores of the others. Spectra carry every nuisance of the recipe.
 False alarms and the power to see oxide are measured at the shipped threshold, on fresh draws. Real spectra
 judge (others' data: only where they lie); nothing was fitted to them. Writes benchmarks/results/trust.json,
-docs/trust.md and its pictures.
+docs/trust.md and its pictures; `--cards` writes the figures into the shipped models' cards.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from sklearn.metrics import roc_auc_score
 
 from xas_live.analysis import AnalysisConfig, AnalyzerPool
 from xas_live.anchor import FoilAnchor
+from xas_live.models import registry
+from xas_live.models.bundle import CARD, read_card
+from xas_live.models.card import Trust
 from xas_live.models.domain import domain_distances, domain_p_value
 from xas_live.models.fractions import DEGENERATE, Metals, Mixed, makeup
 from xas_live.models.latent import encode, give_back
@@ -409,6 +413,30 @@ def main() -> None:
         parts=parts, real=real,
     )  # fmt: skip
     (ROOT / "docs" / "trust.md").write_text(page(result, scans), encoding="utf-8")
+    if "--cards" in sys.argv:
+        write_cards(parts)
+
+
+def write_cards(parts: dict[str, Any]) -> None:
+    """The figures into the shipped cards, and the cards' new hashes into the registry."""
+    source = Path(registry.__file__)
+    for name, part in parts.items():
+        folder = registry.SHIPPED_FOLDER / name
+        told = {what: part["domain"][f"auroc_{what}"] for what in ("metal", "edge", "glitch")}
+        trust = Trust(
+            coverage=round(part["coverage"]["pooled"], 4),
+            particles=part["coverage"]["particles"],
+            false_alarms=round(part["domain"]["false_alarms"], 4),
+            oxide_flagged={share: round(seen, 3) for share, seen in part["domain"]["oxide_seen"].items()},
+            told_apart={what: round(area, 4) for what, area in told.items()},
+            half_perturbed_flagged=round(part["half_perturbed"]["all"][1], 3),
+        )
+        card = read_card(folder).model_copy(update={"trust": trust})
+        (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        text = source.read_text(encoding="utf-8")
+        source.write_text(
+            text.replace(registry.SHIPPED_HASHES[name], registry.bundle_sha256(folder)), encoding="utf-8"
+        )
 
 
 def real_spectra(colloids: list[Any]) -> dict[str, Any]:

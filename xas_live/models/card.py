@@ -129,6 +129,27 @@ class Accuracy(_Strict):
     conditions: str
 
 
+class Trust(_Strict):
+    """How far the model knows when it is wrong, as benchmarks/trust.py measured it.
+
+    Attributes
+    ----------
+    coverage : of 90 % intervals, over particles whose environments the predicting members never saw.
+    particles : how many there were.
+    false_alarms : share of in-domain measurements that are called out of domain.
+    oxide_flagged : share of particles flagged when so much of their spectrum is oxide's, as "0.1".
+    told_apart : area under the curve by which another metal, another kind of edge and glitches are told.
+    half_perturbed_flagged : share flagged at half of +-1 eV, noise 0.03, edge step 3 %, self-absorption 10 %.
+    """
+
+    coverage: float
+    particles: int
+    false_alarms: float
+    oxide_flagged: dict[str, float]
+    told_apart: dict[str, float]
+    half_perturbed_flagged: float
+
+
 class Card(_Strict):
     """Everything a user, or the software on the user's behalf, must know before trusting the model.
 
@@ -148,6 +169,7 @@ class Card(_Strict):
     calibration: dict[str, Any]
     domain_threshold: Annotated[float, Field(gt=0, lt=1)]
     accuracy: Accuracy | None = None
+    trust: Trust | None = None
     limits: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     licence: str = "BSD-3-Clause"

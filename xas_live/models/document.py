@@ -75,4 +75,19 @@ def _section(bundle: Bundle) -> str:
             ),
             "",
         ]
+    if card.trust is not None:
+        t = card.trust
+        oxide = ", ".join(f"{share:.0%} of it {seen:.0%}" for share, seen in _shares(t.oxide_flagged))
+        told = ", ".join(f"{what} {area:.3f}" for what, area in t.told_apart.items())
+        lines += [
+            f"Trust, as benchmarks/trust.py measured it: {t.coverage:.1%} of 90 % intervals cover (new",
+            f"environments, {t.particles} particles); false alarms {t.false_alarms:.1%}; oxide flagged:",
+            f"{oxide}; told apart (area under the curve): {told}; flagged under mild perturbation "
+            f"{t.half_perturbed_flagged:.0%}.",
+            "",
+        ]
     return "\n".join(lines)
+
+
+def _shares(flagged: dict[str, float]) -> list[tuple[float, float]]:
+    return [(float(share), seen) for share, seen in flagged.items()]

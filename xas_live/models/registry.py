@@ -10,10 +10,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "20ffee63bec2fa7fabd093c6fb1fa00360781198c16e3926552888f85e10faaa",
+    "au-l3": "3aff47de5ff730d987f949ef328b87472323b7f5bd4a6984dfebf46ae3b228f2",
     "au-l3-msd": "cfca4718225541a69740ff9616ca4efb07dccf6028076d1ae258a3953990a67c",
-    "pd-k": "53b4163ecec2cc7cf0f14950699d9e6d8102ef1ef35a41ef45b1df5b254e02a8",
-    "pt-l3": "3d05db191db06a8515397eea377c46e5502fd6e335533efe27c797f5ab263284",
+    "pd-k": "d10c2a02e7a5039c1fca14a6544d7b090a3124669fe1191b22bf67d9ab600215",
+    "pt-l3": "86a044c0130ae6b2cdcfae87f5940bae2d146deca5708657c5e60e5c1e2b2923",
 }
 
 

@@ -70,7 +70,9 @@ def recalibrated(bundle: Bundle, labelled: Labelled, name: str) -> Bundle:
         "from": {"name": bundle.name, "sha256": bundle.sha256},
     }
     return Bundle(
-        card=card.model_copy(update={"name": name, "calibration": calibration, "accuracy": accuracy}),
+        card=card.model_copy(
+            update={"name": name, "calibration": calibration, "accuracy": accuracy, "trust": None}
+        ),
         tensors={**bundle.stored, **intervals},
         sha256="",
     )
