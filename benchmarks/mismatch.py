@@ -55,7 +55,7 @@ def beamlines_error(foil: FoilAnchor, other: FoilAnchor, bundle: Bundle) -> Arra
     def moved(shift: float) -> Array:
         points = other.e0 + shift + foil.shift + foil.stretch * x
         operator = NormalizationOperator(other.energy, other.e0, windows, points)
-        return np.asarray(operator.flat(torch.from_numpy(other.mu)[None])[0][0].numpy())
+        return np.asarray(operator.flat(other.mu[None])[0][0])
 
     off = min((moved(shift) - own for shift in SHIFTS), key=lambda d: float(d @ d)) * gain
     slope, rise = np.gradient(own, x), np.maximum(x, 0.0) / 80.0

@@ -35,6 +35,7 @@ from xas_live.models.fractions import DEGENERATE, Metals, Mixed, makeup
 from xas_live.models.latent import encode, give_back
 from xas_live.models.registry import load_model
 from xas_live.models.uncertainty import fit_intervals, gaussian_quantile, half_width
+from xas_live.reduction.axis import Axis
 from xas_live.reduction.gate import quality
 from xas_live.reduction.quality import half_rise, standing_out
 from xas_live.sources.files import read_file
@@ -247,13 +248,13 @@ def domain(house: House, houses: dict[str, House], salt: Array | None) -> dict[s
 
 def glitch_auroc(house: House) -> float:
     """Of glitches of 0.1 to 0.5 edge steps at one point, by how far the worst point stands out."""
-    grid = house.bundle.grid
+    axis = Axis(house.bundle.grid)
     clean = house.domain_nuisances.model_copy(update={"glitch": 0.0})
     x = house.particles(2 * POSITIVES, clean)[0].double().numpy()
     height = house.rng.uniform(0.1, 0.5, POSITIVES) * house.rng.choice([-1.0, 1.0], POSITIVES)
-    at = house.rng.integers(3, len(grid) - 3, POSITIVES)
+    at = house.rng.integers(3, len(axis) - 3, POSITIVES)
     x[np.arange(POSITIVES), at] += height
-    worst = [float(standing_out(grid, row, 1.0).max()) for row in x]
+    worst = [float(standing_out(axis, row, 1.0).max()) for row in x]
     return float(roc_auc_score(np.arange(len(x)) < POSITIVES, worst))
 
 

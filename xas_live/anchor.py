@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from xas_live.folders import user_folder
 from xas_live.models.bundle import Bundle
-from xas_live.reduction.normalize import NormalizationOperator, Windows
+from xas_live.reduction.normalize import NormalizationOperator, Windows, flat_once
 from xas_live.reduction.quality import Unusable, check, check_range, check_step, locate_edge, point_noise
 from xas_live.spectrum import Array, Provenance, Spectrum
 
@@ -103,19 +102,20 @@ class FoilAnchor:
         target = np.interp(x, theory_x, theory)
         try:
             good = check(foil)
-            e0 = locate_edge(good.energy, good.mu, absorber.energy)
+            e0 = locate_edge(good.axis, good.mu, absorber.energy)
             check_range(good.energy, e0, e0 + x)
             windows = common_windows(bundle.card.input.fit_windows, [good.energy], e0)
             operator = NormalizationOperator(good.energy, e0, windows)
-            flat, step = operator.flat(torch.from_numpy(good.mu)[None])
+            flats, steps = operator.flat(good.mu[None])
+            flat, step = flats[0], float(steps[0])
             noise = point_noise(good.mu)
-            check_step(float(step[0]), noise)
+            check_step(step, noise)
         except (Unusable, ValueError) as error:
             raise AnchorError(f"the foil is not usable: {error}") from error
-        shift, stretch, gain = _fit_warp(good.energy - e0, flat[0].numpy(), x, target)
+        shift, stretch, gain = _fit_warp(good.energy - e0, flat, x, target)
         _refuse_bounds(shift, stretch, gain, float(good.energy[-1] - e0), float(x[-1]))
 
-        fitted = gain * np.interp(shift + stretch * x, good.energy - e0, flat[0].numpy())
+        fitted = gain * np.interp(shift + stretch * x, good.energy - e0, flat)
         residual = float(np.sqrt(np.mean((fitted - target) ** 2)))
         above = x > 0
         correlation = float(np.corrcoef(fitted[above], target[above])[0, 1])
@@ -136,7 +136,7 @@ class FoilAnchor:
             gain=gain,
             residual=residual,
             correlation=correlation,
-            noise=noise / float(step[0]),
+            noise=noise / step,
             theory=bundle.theory_sha256,
             temperature=foil.temperature,
             source=foil.provenance.source or foil.provenance.scan,
@@ -179,8 +179,7 @@ class FoilAnchor:
         -------
         flat (g,), and the gain that lays it on theory.
         """
-        operator = NormalizationOperator(self.energy, self.e0, windows, self.energies(grid))
-        flat = np.asarray(operator.flat(torch.from_numpy(self.mu)[None])[0][0].numpy())
+        flat = flat_once(self.energy, self.mu[None], self.e0, windows, self.energies(grid))[0][0]
         return flat, float(flat @ theory / (flat @ flat))
 
     @cached_property

@@ -6,14 +6,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-
 from xas_live.anchor import FoilAnchor
 from xas_live.models.bundle import Bundle
 from xas_live.models.fractions import STEPS
 from xas_live.reduction.align import AlignmentError, reference_shift
-from xas_live.reduction.normalize import NormalizationOperator, Windows
+from xas_live.reduction.normalize import Windows, flat_once
 from xas_live.reduction.quality import Unusable, check, check_range, locate_edge
 from xas_live.spectrum import Array, Spectrum
 
@@ -53,7 +50,7 @@ class Standard:
             )
         try:
             good = check(spectrum)
-            e0 = locate_edge(good.energy, good.mu, absorber.energy)
+            e0 = locate_edge(good.axis, good.mu, absorber.energy)
             check_range(good.energy, e0, e0 + bundle.grid)
         except Unusable as error:
             raise StandardError(f"the standard {name} is not usable: {error}") from error
@@ -87,12 +84,10 @@ class Standard:
             except AlignmentError as error:
                 raise StandardError(f"the standard {self.name}: {error}") from error
         try:
-            operator = NormalizationOperator(
-                self.energy, anchor.e0 + shift, windows, anchor.energies(grid, shift)
-            )
+            points = anchor.energies(grid, shift)
+            return flat_once(self.energy, self.mu[None], anchor.e0 + shift, windows, points)[0][0]
         except ValueError as error:
             raise StandardError(f"the standard {self.name}: {error}") from error
-        return np.asarray(operator.flat(torch.from_numpy(self.mu)[None])[0][0].numpy())
 
 
 def standards_of(given: Mapping[str, Spectrum], bundle: Bundle) -> tuple[Standard, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -27,10 +28,10 @@ def sphere_diameter(cn1: float, r1: float) -> float:
     """
     if cn1 >= BULK_CN1:
         return float("inf")
-    roots = np.roots([1.0 / 16.0, 0.0, -0.75, 1.0 - cn1 / BULK_CN1])
-    real = roots[np.abs(roots.imag) < 1e-9].real
-    ratio = min((r for r in real if 0 < r <= 2), default=2.0)
-    return float(2.0 * r1 / ratio / 10.0)
+    # u^3 - 12 u + 16 (1 - CN1/12) = 0 with u = r/R, 0 to 2: of its three real roots the middle one.
+    angle = math.acos(max(-1.0, cn1 / BULK_CN1 - 1.0))
+    ratio = min(4.0 * math.cos(angle / 3.0 - 2.0 * math.pi / 3.0), 2.0)
+    return 2.0 * r1 / ratio / 10.0
 
 
 def fcc_diameter(n_atoms: Array, r1: float) -> Array:
@@ -39,7 +40,7 @@ def fcc_diameter(n_atoms: Array, r1: float) -> Array:
     return np.asarray(np.cbrt(6.0 * volume / np.pi) / 10.0)
 
 
-def particle_size(values: Mapping[str, Value], bundle: Bundle) -> Size | None:
+class ParticleSize:
     """Diameter from predicted coordination numbers, with the interval that theirs allows.
 
     Every particle of the model's library is weighted by how well its CN1..CN4 agree with the predicted ones,
@@ -48,36 +49,41 @@ def particle_size(values: Mapping[str, Value], bundle: Bundle) -> Size | None:
     interval. Where the interval of CN1 reaches as high as the library's largest particles, sizes are no
     longer told apart: "bulk-like", or "over ... nm".
 
-    Returns
-    -------
-    None when the model gives no CN1.
+    Parameters
+    ----------
+    bundle : a model that gives CN1.
     """
-    if "CN1" not in values:
-        return None
-    cn1 = values["CN1"]
-    table, atoms = bundle.array("particle_cn"), bundle.array("particle_atoms")
-    r1 = float(bundle.array("bulk_r1")[0])
-    diameter = fcc_diameter(atoms, r1)
-    largest = float(table[:, 0].max())
-    low_bound = sphere_diameter(cn1.lower, r1)
-    if cn1.value >= largest:
-        if cn1.lower >= largest - 0.5:
-            return Size(None, None, None, "bulk-like")
-        return Size(None, round(low_bound, 2), None, f"bulk-like, over {low_bound:.1f} nm")
 
-    shells = [name for name in SHELLS if name in values]
-    predicted = np.array([values[name].value for name in shells])
-    width = np.array([max(values[name].std, 0.05) for name in shells])
-    columns = [SHELLS.index(name) for name in shells]
-    misfit = (((table[:, columns] - predicted) / width) ** 2).mean(axis=1)
-    weight = np.exp(-0.5 * (misfit - misfit.min()))
-    order = np.argsort(diameter)
-    share = np.cumsum(weight[order]) / weight.sum()
-    tail = 0.5 * (1.0 - cn1.level)
-    quantiles = np.interp([tail, 0.5, 1.0 - tail], share, diameter[order])
-    low, median, high = (float(q) for q in quantiles)
-    low = min(low, low_bound)
-    if cn1.upper >= largest:
-        return Size(round(median, 2), round(low, 2), None, f"{median:.1f} nm, or larger")
-    high = max(high, sphere_diameter(cn1.upper, r1))
-    return Size(round(median, 2), round(low, 2), round(high, 2), f"{median:.1f} nm")
+    def __init__(self, bundle: Bundle) -> None:
+        table, atoms = bundle.array("particle_cn"), bundle.array("particle_atoms")
+        self._r1 = float(bundle.array("bulk_r1")[0])
+        diameter = fcc_diameter(atoms, self._r1)
+        order = np.argsort(diameter)
+        self._table, self._diameter = table[order], diameter[order]
+        self._largest = float(table[:, 0].max())
+
+    def __call__(self, values: Mapping[str, Value]) -> Size:
+        """Of predicted values, CN1 among them."""
+        cn1 = values["CN1"]
+        low_bound = sphere_diameter(cn1.lower, self._r1)
+        if cn1.value >= self._largest:
+            if cn1.lower >= self._largest - 0.5:
+                return Size(None, None, None, "bulk-like")
+            return Size(None, round(low_bound, 2), None, f"bulk-like, over {low_bound:.1f} nm")
+
+        misfit, shells = np.zeros(len(self._table)), 0
+        for column, name in enumerate(SHELLS):
+            if name in values:
+                off = (self._table[:, column] - values[name].value) / max(values[name].std, 0.05)
+                misfit += off * off
+                shells += 1
+        misfit /= shells
+        share = np.cumsum(np.exp(-0.5 * (misfit - misfit.min())))
+        tail = 0.5 * (1.0 - cn1.level)
+        quantiles = np.interp((tail, 0.5, 1.0 - tail), share / share[-1], self._diameter)
+        low, median, high = quantiles.tolist()
+        low = min(low, low_bound)
+        if cn1.upper >= self._largest:
+            return Size(round(median, 2), round(low, 2), None, f"{median:.1f} nm, or larger")
+        high = max(high, sphere_diameter(cn1.upper, self._r1))
+        return Size(round(median, 2), round(low, 2), round(high, 2), f"{median:.1f} nm")

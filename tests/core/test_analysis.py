@@ -144,8 +144,10 @@ def test_one_analyzer_serves_many_threads(au, au_anchor, scan_of):
 def test_memory_stays_bounded_over_a_long_session(au, scan_of):
     analyzer = Analyzer(au, "reference")
     analyzer.analyze([scan_of(SAMPLE, noise=0.002, seed=i, shift=0.01 * i) for i in range(20)])
-    assert analyzer._operators._bytes == 0
-    assert not analyzer._foils
+    reducer = analyzer._reducer
+    assert reducer._operators._bytes == 0
+    assert not reducer._plans
+    assert not reducer._foils
 
 
 @pytest.mark.parametrize(

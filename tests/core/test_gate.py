@@ -67,9 +67,9 @@ def test_detectors_that_do_not_count_alike_show():
     rng = np.random.default_rng(0)
     i0 = 1e5 * (1 + 0.05 * rng.standard_normal(len(ENERGY)))
     mu = edge(noise=0.001, seed=5)
-    assert not i0_nonlinear(mu, i0)
-    assert i0_nonlinear(mu + 0.2 * np.log(i0 / 1e5), i0)
-    assert not i0_nonlinear(mu + 1e-4, np.full(len(ENERGY), 1e5))
+    assert not i0_nonlinear(mu[None], i0[None])
+    assert i0_nonlinear((mu + 0.2 * np.log(i0 / 1e5))[None], i0[None])
+    assert not i0_nonlinear(mu[None] + 1e-4, np.full((1, len(ENERGY)), 1e5))
 
 
 def test_tagged_scans_of_another_beamline(measured):

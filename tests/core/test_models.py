@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -92,6 +93,8 @@ def test_stacked_members_equal_single_networks():
             h = h @ weights[f"layer{layer}.weight"][i] + weights[f"layer{layer}.bias"][i]
             h = torch.tanh(h) if layer < 2 else h
         torch.testing.assert_close(together[i], h)
+    arrays = network(spec, {name: weight.numpy() for name, weight in weights.items()}, x.numpy())
+    np.testing.assert_allclose(arrays, together.numpy(), atol=1e-6)
 
 
 def test_a_convolutional_network_is_torchs_own():

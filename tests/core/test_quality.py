@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from xas_live.analysis import Analyzer, AnalyzerPool
 from xas_live.prediction import Prediction
+from xas_live.reduction.axis import AxisCache
+from xas_live.reduction.quality import Checked, Unusable, check, check_all
 from xas_live.simulator import Sample, growth
 from xas_live.spectrum import Spectrum
 
@@ -45,6 +47,42 @@ def with_counts(good: Spectrum, **changed: np.ndarray) -> Spectrum:
 def test_a_good_scan_passes(analyze, good):
     assert analyze(good).refused is None
     assert analyze(with_counts(good)).refused is None
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_a_batch_is_checked_as_its_members_are(good, data):
+    spectra = []
+    for seed in range(4):
+        i0 = 1e6 * (1 + 0.01 * np.random.default_rng(seed).standard_normal(len(good)))
+        energy, counts = good.energy.copy(), {"i0": i0, "it": i0 * np.exp(-good.mu)}
+        what = data.draw(
+            st.sampled_from(["nothing", "nothing", "nan", "swap", "repeat", "dead", "full", "zero"])
+        )
+        at = data.draw(st.integers(0, len(good) - 2))
+        if what == "nan":
+            counts["it"][at] = np.nan
+        elif what == "swap":
+            energy[[at, at + 1]] = energy[[at + 1, at]]
+        elif what == "repeat":
+            energy[at + 1] = energy[at]
+        elif what == "dead":
+            counts["i0"][:] = 5.0
+        elif what == "full":
+            counts["it"] = np.minimum(counts["it"], np.quantile(counts["it"], 0.6))
+        elif what == "zero":
+            counts["i0"][at] = 0.0
+        spectra.append(Spectrum.from_counts(energy, counts))
+    for spectrum, found in zip(spectra, check_all(spectra, AxisCache()), strict=True):
+        try:
+            alone = check(spectrum)
+        except Unusable as error:
+            assert str(found) == str(error)
+            continue
+        assert isinstance(found, Checked)
+        assert found.flags == alone.flags
+        np.testing.assert_array_equal(found.energy, alone.energy)
+        np.testing.assert_array_equal(found.mu, alone.mu)
 
 
 @pytest.mark.parametrize(

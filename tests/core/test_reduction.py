@@ -14,7 +14,7 @@ from larch.xafs import pre_edge
 from xas_live.reduction.align import AlignmentError, reference_shift
 from xas_live.reduction.e0 import find_e0
 from xas_live.reduction.grid import resampling_matrix, spline_matrix
-from xas_live.reduction.normalize import NormalizationOperator, OperatorCache, Windows, normalize
+from xas_live.reduction.normalize import NormalizationOperator, OperatorCache, Windows, flat_once, normalize
 from xas_live.sources.files import read_file
 from xas_live.sources.replay import spectra_of
 
@@ -124,6 +124,26 @@ def test_a_batch_equals_its_members_one_by_one():
         alone, step = operator.flat(batch[i : i + 1])
         torch.testing.assert_close(alone[0], together[i], atol=1e-12, rtol=0)
         assert step.item() == pytest.approx(steps[i].item())
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 1000),
+    points=st.integers(60, 900),
+    jitter=st.floats(0.0, 0.4),
+    before=st.floats(30, 200),
+    after=st.floats(110, 900),
+)
+def test_an_axis_seen_once_is_reduced_as_by_matrices(seed, points, jitter, before, after):
+    rng = np.random.default_rng(seed)
+    energy = np.linspace(11919.0 - before, 11919.0 + after, points)
+    energy += jitter * (energy[1] - energy[0]) * rng.uniform(-1, 1, points)
+    mu = np.stack([edge(energy, 11919.0, 0.5 + i, seed + i, 1e-3) for i in range(2)])
+    grid = 11919.0 + np.arange(-8.0, 85.0, 0.7)
+    flat, steps = NormalizationOperator(energy, 11919.0, Windows(), grid).flat(mu)
+    once, once_steps = flat_once(energy, mu, 11919.0, Windows(), grid)
+    np.testing.assert_allclose(once, flat, atol=1e-10 * max(1.0, np.abs(flat).max()), rtol=0)
+    np.testing.assert_allclose(once_steps, steps, rtol=1e-10)
 
 
 def test_a_wrong_degree_is_refused():

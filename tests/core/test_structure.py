@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xas_live.prediction import Value
-from xas_live.structure import fcc_diameter, particle_size, sphere_diameter
+from xas_live.structure import ParticleSize, fcc_diameter, sphere_diameter
 from xas_live.training.sites import SiteLibrary
 
 
@@ -27,7 +27,7 @@ def test_the_spherical_formula_inverts_itself():
 def test_particles_of_the_library_get_their_own_size(au, name):
     library = SiteLibrary.load("au_l3")
     particle = library.particles[name]
-    size = particle_size(values(library.particle_cn(particle)), au)
+    size = ParticleSize(au)(values(library.particle_cn(particle)))
     truth = fcc_diameter(particle.n_atoms, library.r1[1.0])
     assert size.lower <= truth <= size.upper
     assert size.diameter_nm == pytest.approx(truth, rel=0.25)
@@ -35,18 +35,14 @@ def test_particles_of_the_library_get_their_own_size(au, name):
 
 
 def test_bulk_has_no_size(au):
-    size = particle_size(values((12.0, 6.0, 24.0, 12.0)), au)
+    size = ParticleSize(au)(values((12.0, 6.0, 24.0, 12.0)))
     assert (size.diameter_nm, size.label) == (None, "bulk-like")
-    wide = particle_size(values((11.6, 5.8, 22.0, 11.0), half=(1.5, 1, 3, 2)), au)
+    wide = ParticleSize(au)(values((11.6, 5.8, 22.0, 11.0), half=(1.5, 1, 3, 2)))
     assert wide.diameter_nm is None
     assert wide.label.startswith("bulk-like, over")
 
 
 def test_where_the_interval_reaches_bulk_there_is_no_upper_end(au):
-    size = particle_size(values((10.5, 5.1, 18.0, 9.0), half=(1.0, 0.5, 2, 1)), au)
+    size = ParticleSize(au)(values((10.5, 5.1, 18.0, 9.0), half=(1.0, 0.5, 2, 1)))
     assert size.upper is None
     assert "or larger" in size.label
-
-
-def test_without_cn1_there_is_no_size(au):
-    assert particle_size({}, au) is None

@@ -11,8 +11,10 @@ in a Random World", 2005): in-domain spectra fall below p in a share of p.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
+from xas_live.arrays import Numbers, NumbersByName, library_of
 from xas_live.models.card import NetworkSpec
 from xas_live.models.latent import part
 from xas_live.models.networks import network
@@ -74,8 +76,8 @@ def fit_reference(distances: torch.Tensor, predicted: torch.Tensor) -> Tensors:
 
 
 def domain_distances(
-    tensors: Tensors, x: torch.Tensor, given_back: torch.Tensor, disagreement: torch.Tensor
-) -> torch.Tensor:
+    tensors: NumbersByName, x: Numbers, given_back: Numbers, disagreement: Numbers
+) -> Numbers:
     """(batch, 4), in the order of `DISTANCES`.
 
     Parameters
@@ -90,15 +92,15 @@ def domain_distances(
     disagreement; log odds of oxide.
     """
     inside, _ = _within(tensors, x)
-    residual = (x - given_back).square().mean(1).sqrt()
+    xp = library_of(x)
+    left = x - given_back
+    residual = xp.sqrt((left * left).mean(1))
     scaled = (x - tensors["input_mean"]) / tensors["input_scale"]
     oxide = network(OXIDE_SEEN, part(tensors, "oxide."), scaled)[0, :, 0]
-    return torch.stack([inside, residual, disagreement, oxide], dim=1)
+    return xp.stack([inside, residual, disagreement, oxide], 1)
 
 
-def domain_p_value(
-    tensors: Tensors, distances: torch.Tensor, predicted: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def domain_p_value(tensors: NumbersByName, distances: Numbers, predicted: Numbers) -> tuple[Numbers, Numbers]:
     """Conformal p-value of each input, and how far out it lies by each distance.
 
     Parameters
@@ -111,43 +113,47 @@ def domain_p_value(
     p : (batch,).
     scores : (batch, 4) 0 where a calibration spectrum of this size lies at the median, 1 at the rim (99 %).
     """
-    bins = torch.bucketize(predicted.contiguous(), tensors["domain_edges"])
+    xp = library_of(predicted)
+    bins = xp.searchsorted(tensors["domain_edges"], predicted)
     n = tensors["domain_joint"].shape[1]
-    p, scores = torch.empty_like(predicted), torch.empty_like(distances)
-    for k in bins.unique().tolist():
+    p, scores = xp.empty_like(predicted), xp.empty_like(distances)
+    for k in xp.unique(bins).tolist():
         rows, reference = bins == k, tensors["domain_reference"][k]
         least = _least_share(reference, distances[rows])
-        nearer = torch.searchsorted(tensors["domain_joint"][k], least, right=True)
-        p[rows] = (nearer + 1).to(p.dtype) / (n + 1)
+        nearer = xp.searchsorted(tensors["domain_joint"][k], least, side="right")
+        p[rows] = (nearer + 1.0) / (n + 1)
         middle, rim = reference[n // 2], reference[min(int(RIM * n), n - 1)]
         scores[rows] = (distances[rows] - middle) / (rim - middle)
     return p, scores
 
 
-def nearest(tensors: Tensors, x: torch.Tensor, given_back: torch.Tensor) -> torch.Tensor:
+def nearest(tensors: NumbersByName, x: Numbers, given_back: Numbers) -> Numbers:
     """(batch, g) of each input the nearest that training knows: what the autoencoder gives back, pulled in.
 
     Within the subspace, spectra beyond the training's spread are drawn back to it.
     """
     inside, scores = _within(tensors, given_back)
-    excess = (1.0 - 1.0 / inside.clamp_min(1.0))[:, None]
+    excess = (1.0 - 1.0 / library_of(inside).clip(inside, 1.0, None))[:, None]
     return given_back - excess * scores @ tensors["domain_components"]
 
 
-def _within(tensors: Tensors, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _within(tensors: NumbersByName, x: Numbers) -> tuple[Numbers, Numbers]:
     """Mahalanobis distance a component (batch,), and components (batch, k)."""
     scores = (x - tensors["domain_mean"]) @ tensors["domain_components"].T
-    return (scores**2 / tensors["domain_variances"]).mean(1).sqrt(), scores
+    spread = (scores * scores / tensors["domain_variances"]).mean(1)
+    return library_of(spread).sqrt(spread), scores
 
 
-def _least_share(reference: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
+def _least_share(reference: Numbers, distances: Numbers) -> Numbers:
     """(batch,) of each row of distances, the least weighted share of the reference (n, 4) as far out."""
-    n = len(reference)
-    below = torch.stack(
-        [
-            torch.searchsorted(column.contiguous(), of.contiguous())
-            for column, of in zip(reference.T, distances.T, strict=True)
-        ]
-    )
-    weights = distances.new_tensor(WEIGHTS)[:, None]
-    return ((n - below) / (n * weights)).amin(0)
+    xp, n = library_of(distances), len(reference)
+    least = xp.full_like(distances[:, 0], xp.inf)
+    for k, weight in enumerate(WEIGHTS):
+        below = xp.searchsorted(_in_row(reference[:, k]), _in_row(distances[:, k]))
+        least = xp.minimum(least, (n - below) / (n * weight))
+    return least
+
+
+def _in_row(column: Numbers) -> Numbers:
+    """The column as torch wants it for a search: side by side in memory."""
+    return column if isinstance(column, np.ndarray) else column.contiguous()

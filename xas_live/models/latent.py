@@ -9,36 +9,33 @@ spectrum has.
 
 from __future__ import annotations
 
-import torch
-
+from xas_live.arrays import Numbers, NumbersByName
 from xas_live.models.card import NetworkSpec
-from xas_live.models.networks import Weights, network
-
-Tensors = dict[str, torch.Tensor]
+from xas_live.models.networks import network
 
 ENCODER = NetworkSpec(hidden=(128, 64, 32), members=1)
 DECODER = NetworkSpec(hidden=(32, 64, 128), members=1)
 LATENT = 8  # coordinates
 
 
-def part(tensors: Tensors, prefix: str) -> Weights:
+def part(tensors: NumbersByName, prefix: str) -> dict[str, Numbers]:
     """Weights of one network among a bundle's tensors, without their prefix."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def encode(tensors: Tensors, x: torch.Tensor) -> torch.Tensor:
+def encode(tensors: NumbersByName, x: Numbers) -> Numbers:
     """Latent coordinates (batch, 8) of network inputs (batch, g)."""
     scaled = (x - tensors["input_mean"]) / tensors["input_scale"]
     return network(ENCODER, part(tensors, "encoder."), scaled)[0]
 
 
-def decode(tensors: Tensors, latent: torch.Tensor) -> torch.Tensor:
+def decode(tensors: NumbersByName, latent: Numbers) -> Numbers:
     """Network inputs (batch, g) that latent coordinates (batch, 8) stand for."""
     out = network(DECODER, part(tensors, "decoder."), latent)[0]
     return out * tensors["input_scale"] + tensors["input_mean"]
 
 
-def give_back(tensors: Tensors, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def give_back(tensors: NumbersByName, x: Numbers) -> tuple[Numbers, Numbers]:
     """Latent coordinates (batch, 8) of network inputs (batch, g), and their reconstruction (batch, g)."""
     latent = encode(tensors, x)
     return latent, decode(tensors, latent)

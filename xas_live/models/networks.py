@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import numpy as np
 import torch
 
+from xas_live.arrays import Numbers, NumbersByName
 from xas_live.models.card import NetworkSpec
+from xas_live.spectrum import Array
 
 Weights = dict[str, torch.Tensor]
 
@@ -52,8 +55,10 @@ def init_network(spec: NetworkSpec, inputs: int, outputs: int, generator: torch.
     return weights
 
 
-def network(spec: NetworkSpec, weights: Weights, x: torch.Tensor) -> torch.Tensor:
+def network(spec: NetworkSpec, weights: NumbersByName, x: Numbers) -> Numbers:
     """Outputs of all members: convolutions without padding or pooling, if any, then dense layers.
+
+    Weights and inputs are torch tensors, or all of them numpy arrays.
 
     Parameters
     ----------
@@ -65,6 +70,8 @@ def network(spec: NetworkSpec, weights: Weights, x: torch.Tensor) -> torch.Tenso
     -------
     (members, batch, outputs).
     """
+    if isinstance(x, np.ndarray):
+        return _network_of_arrays(spec, weights, x)
     act = torch.tanh if spec.activation == "tanh" else torch.relu
     members = weights["layer0.weight"].shape[0]
     h = x.expand(members, *x.shape) if x.ndim == 2 else x
@@ -78,4 +85,17 @@ def network(spec: NetworkSpec, weights: Weights, x: torch.Tensor) -> torch.Tenso
         h = torch.baddbmm(weights[f"layer{i}.bias"], h, weights[f"layer{i}.weight"])
         if i < len(spec.hidden):
             h = act(h)
+    return h
+
+
+def _network_of_arrays(spec: NetworkSpec, weights: NumbersByName, x: Array) -> Array:
+    if spec.kernels:  # numpy has no convolutions of many channels
+        tensors = {name: torch.from_numpy(weight) for name, weight in weights.items()}
+        return np.asarray(network(spec, tensors, torch.from_numpy(x)).numpy())
+    h = x
+    for i in range(len(spec.hidden) + 1):
+        h = np.matmul(h, weights[f"layer{i}.weight"])
+        h += weights[f"layer{i}.bias"]
+        if i < len(spec.hidden):
+            h = np.tanh(h, out=h) if spec.activation == "tanh" else np.maximum(h, 0.0, out=h)
     return h

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
+from numpy.typing import NDArray
 
 from xas_live.spectrum import Array
 
@@ -22,8 +25,8 @@ def spread_repeats(energy: Array) -> Array:
     return out
 
 
-def find_e0(energy: Array, mu: Array) -> float:
-    """Edge energy: the highest point of the smoothed derivative that has two high neighbours.
+class EdgeFinder:
+    """Larch's rule on one axis: the highest point of the smoothed derivative that has two high neighbours.
 
     The rule, its constants and its search window are those of `larch.xafs.find_e0`: a first estimate from
     the bare derivative, then a refinement within 75 points of it on the derivative smoothed by a Lorentzian.
@@ -31,34 +34,63 @@ def find_e0(energy: Array, mu: Array) -> float:
     Parameters
     ----------
     energy : (n,) eV, ascending.
-    mu : (n,) absorption, any scale, finite.
-
-    Returns
-    -------
-    e0 in eV, one of the points of `energy`.
 
     Raises
     ------
     ValueError : with fewer than 10 points.
     """
-    if len(energy) < 10:
-        raise ValueError(f"an edge cannot be found in {len(energy)} points: at least 10 are needed")
-    energy = spread_repeats(energy)
-    # larch leaves out the last point of whatever it differentiates
-    step = _typical_step(energy[:-1])
-    index = _steepest(energy[:-1], np.gradient(mu[:-1]) / np.gradient(energy[:-1]))
-    start, stop = max(3, index - 75), min(index + 75, len(energy) - 3)
-    estimate = energy[index]
-    if index < 0.05 * len(energy):  # an edge in the first points is a glitch
-        estimate = energy.mean()
-        start, stop = max(3, index - 20), len(energy) - 3
-    width = 0.5 * (max(0.01, min(1.0, step)) + max(0.01, min(1.0, estimate / 25000.0)))
-    near, absorption = energy[start : stop - 1], mu[start : stop - 1]
-    if len(near) < 7:
-        return float(estimate)
-    slope = _lorentzian_smooth(near, np.gradient(absorption) / np.gradient(near), width)
-    best = _steepest(near, slope)
-    return float(energy[start + 2] if best < 1 else near[best])
+
+    def __init__(self, energy: Array) -> None:
+        if len(energy) < 10:
+            raise ValueError(f"an edge cannot be found in {len(energy)} points: at least 10 are needed")
+        self._energy = spread_repeats(energy)
+        # larch leaves out the last point of whatever it differentiates
+        self._step = _typical_step(self._energy[:-1])
+        self._gaps = _differences(self._energy[:-1])
+
+    def __call__(self, mu: Array) -> float:
+        """e0 in eV, one of the points of the axis.
+
+        Parameters
+        ----------
+        mu : (n,) absorption, any scale, finite.
+        """
+        energy = self._energy
+        index = _steepest(_differences(mu[:-1]) / self._gaps)
+        start, stop = max(3, index - 75), min(index + 75, len(energy) - 3)
+        estimate = energy[index]
+        if index < 0.05 * len(energy):  # an edge in the first points is a glitch
+            estimate = energy.mean()
+            start, stop = max(3, index - 20), len(energy) - 3
+        width = 0.5 * (max(0.01, min(1.0, self._step)) + max(0.01, min(1.0, estimate / 25000.0)))
+        near = energy[start : stop - 1]
+        if len(near) < 7:
+            return float(estimate)
+        slope = _differences(mu[start : stop - 1]) / _differences(near)
+        best = _steepest(_lorentzian_smooth(near, slope, width))
+        return float(energy[start + 2] if best < 1 else near[best])
+
+
+def find_e0(energy: Array, mu: Array) -> float:
+    """Edge energy of one spectrum by larch's rule: see `EdgeFinder`.
+
+    Parameters
+    ----------
+    energy, mu : (n,) eV, ascending, and absorption, finite.
+
+    Raises
+    ------
+    ValueError : with fewer than 10 points.
+    """
+    return EdgeFinder(energy)(mu)
+
+
+def _differences(y: Array) -> Array:
+    """`numpy.gradient` over the index, without its overhead."""
+    out = np.empty_like(y)
+    out[1:-1] = 0.5 * (y[2:] - y[:-2])
+    out[0], out[-1] = y[1] - y[0], y[-1] - y[-2]
+    return out
 
 
 def _typical_step(energy: Array) -> float:
@@ -70,40 +102,49 @@ def _typical_step(energy: Array) -> float:
     return float(steps[skip : skip + 10].mean())
 
 
-def _steepest(energy: Array, slope: Array) -> int:
-    edge = max(3, int(len(energy) * 0.02))
-    slope = np.where(np.isfinite(slope), slope, -1.0)
+def _steepest(slope: Array) -> int:
+    """Index of the highest of the high points whose neighbours are high, too; 0 where there is none."""
+    n = len(slope)
+    edge = max(3, int(n * 0.02))
+    if not np.isfinite(slope).all():
+        slope = np.where(np.isfinite(slope), slope, -1.0)
     inner = slope[edge:-edge]
-    slope = (slope - inner.min()) / max(1e-10, np.ptp(inner))
-    level = 0.60 if len(energy) > 20 else 0.30
+    low = inner.min()
+    slope = (slope - low) / max(1e-10, inner.max() - low)
+    level = 0.60 if n > 20 else 0.30
     high = slope > level
-    if high.sum() < 3:
+    if np.count_nonzero(high) < 3:
         for _ in range(2):
-            if high.sum() > 3:
+            if np.count_nonzero(high) > 3:
                 break
             level *= 0.5
             high = slope > level
-    if high.sum() < 3:
-        high = np.ones(len(energy), dtype=bool)
-    peak = high & np.roll(high, 1) & np.roll(high, -1)
-    index = np.arange(len(energy))
-    peak &= (index >= edge) & (index <= len(energy) - edge) & (index > 0) & (index < len(energy) - 1)
-    if not peak.any():
+        if np.count_nonzero(high) < 3:
+            high = np.ones(n, dtype=bool)
+    first, last = max(edge, 1), min(n - edge, n - 2)
+    peak = np.flatnonzero(high[first : last + 1] & high[first - 1 : last] & high[first + 1 : last + 2])
+    if not peak.size:
         return 0
-    return int(np.argmax(np.where(peak, slope, -np.inf)))
+    return int(first + peak[slope[first + peak].argmax()])
 
 
 def _lorentzian_smooth(x: Array, y: Array, width: float) -> Array:
     """y convolved with a Lorentzian of half width `width` on an even mesh of that step."""
-    low = width * int((x.min() - 5 * width) / width)
-    high = width * int((x.max() + 5 * width) / width)
+    low = width * int((x[0] - 5 * width) / width)
+    high = width * int((x[-1] + 5 * width) / width)
     count = min(1 + int(abs(high - low + 0.1 * width) / width), 50 * len(x))
     mesh = np.linspace(low, high, count)
     values = np.interp(mesh, x, y)
+    padded = np.concatenate([values[:0:-1], values, values[::-1]])
+    size, kernel = _lorentzian(count)
+    smooth = np.fft.irfft(np.fft.rfft(padded, size) * kernel, size)[2 * count - 1 : 3 * count - 1]
+    return np.interp(x, mesh, smooth)
+
+
+@lru_cache(maxsize=64)
+def _lorentzian(count: int) -> tuple[int, NDArray[np.complex128]]:
+    """Size of the Fourier transform for so many points, and the transform of the Lorentzian."""
     offsets = np.arange(2 * count) - count
     kernel = 1.0 / (1.0 + offsets.astype(np.float64) ** 2)
-    padded = np.concatenate([values[:0:-1], values, values[::-1]])
-    size = 1 << int(np.ceil(np.log2(len(padded) + len(kernel))))
-    spectrum = np.fft.rfft(padded, size) * np.fft.rfft(kernel / kernel.sum(), size)
-    smooth = np.fft.irfft(spectrum, size)[2 * count - 1 : 3 * count - 1]
-    return np.interp(x, mesh, smooth)
+    size = 1 << int(np.ceil(np.log2(3 * count - 1 + len(kernel))))
+    return size, np.fft.rfft(kernel / kernel.sum(), size)

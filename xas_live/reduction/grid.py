@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from xas_live.spectrum import Array
 
@@ -28,60 +32,127 @@ def resampling_matrix(energy: Array, points: Array) -> Array:
     ------
     ValueError : when the points reach beyond the data.
     """
-    if points[0] < energy[0] or points[-1] > energy[-1]:
-        raise ValueError(
-            f"data from {energy[0]:.1f} to {energy[-1]:.1f} eV do not cover the grid, "
-            f"{points[0]:.1f} to {points[-1]:.1f} eV"
-        )
-    first = max(int(np.searchsorted(energy, points[0] - MARGIN)) - 2, 0)
-    last = min(int(np.searchsorted(energy, points[-1] + MARGIN)) + 2, len(energy))
-    local = energy[first:last]
-    average = _cell_averages(local, points)
-    knots = average @ local
-    for end, reaches in ((0, knots[0] <= points[0]), (-1, knots[-1] >= points[-1])):
-        if not reaches:  # the outermost cell's mean lies inside the points: its raw end takes its place
-            average[end] = 0.0
-            average[end, end] = 1.0
-            knots[end] = local[end]
+    cells = _Cells.of(energy, points)
+    average = np.zeros((len(cells.knots), cells.last - cells.first))
+    cell_of = np.repeat(np.arange(len(cells.count)), cells.count)
+    average[cell_of, np.arange(len(cell_of))] = 1.0 / cells.count[cell_of]
+    for end in cells.raw_ends:
+        average[end] = 0.0
+        average[end, end] = 1.0
     matrix = np.zeros((len(points), len(energy)))
-    matrix[:, first:last] = spline_matrix(knots, points) @ average
+    matrix[:, cells.first : cells.last] = spline_matrix(cells.knots, points) @ average
     return matrix
 
 
-def _cell_averages(energy: Array, points: Array) -> Array:
-    """(cells, n) matrix of averages over runs of data closer together than half the point spacing."""
-    spacing = np.interp(energy, points, np.gradient(points))
-    cell = np.floor(np.concatenate([[0.0], np.cumsum(np.diff(energy) / (0.5 * spacing[1:]))]) + 1e-9)
-    _, cell_of = np.unique(cell, return_inverse=True)
-    average = np.zeros((cell_of[-1] + 1, len(energy)))
-    average[cell_of, np.arange(len(energy))] = 1.0
-    return np.asarray(average / average.sum(axis=1, keepdims=True))
+def resample(energy: Array, values: Array, points: Array) -> Array:
+    """(batch, g) what `values @ resampling_matrix(energy, points).T` gives, for an axis seen once.
+
+    Parameters
+    ----------
+    energy : (n,) eV, strictly ascending.
+    values : (batch, n).
+    points : (g,) eV.
+
+    Raises
+    ------
+    ValueError : when the points reach beyond the data.
+    """
+    cells = _Cells.of(energy, points)
+    local = values[:, cells.first : cells.last]
+    at_knots = np.add.reduceat(local, cells.starts, axis=1) / cells.count
+    for end in cells.raw_ends:
+        at_knots[:, end] = local[:, end]
+    return spline(cells.knots, at_knots, points)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Runs of data closer together than half the point spacing, `energy[first:last]` cut at `starts`.
+
+    `knots` are the averages of their energies; at `raw_ends` (0, -1) the outermost cell's mean would lie
+    inside the points, and the raw end takes its place.
+    """
+
+    first: int
+    last: int
+    starts: NDArray[np.int64]
+    count: NDArray[np.int64]
+    knots: Array
+    raw_ends: tuple[int, ...]
+
+    @classmethod
+    def of(cls, energy: Array, points: Array) -> _Cells:
+        if points[0] < energy[0] or points[-1] > energy[-1]:
+            raise ValueError(
+                f"data from {energy[0]:.1f} to {energy[-1]:.1f} eV do not cover the grid, "
+                f"{points[0]:.1f} to {points[-1]:.1f} eV"
+            )
+        first = max(int(np.searchsorted(energy, points[0] - MARGIN)) - 2, 0)
+        last = min(int(np.searchsorted(energy, points[-1] + MARGIN)) + 2, len(energy))
+        local = energy[first:last]
+        spacing = np.interp(local, points, np.gradient(points))
+        along = np.floor(np.concatenate([[0.0], np.cumsum(np.diff(local) / (0.5 * spacing[1:]))]) + 1e-9)
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(along)) + 1])
+        count = np.diff(np.append(starts, len(local)))
+        knots = np.add.reduceat(local, starts) / count
+        inside = (knots[0] <= points[0], knots[-1] >= points[-1])
+        raw_ends = tuple(end for end, reaches in zip((0, -1), inside, strict=True) if not reaches)
+        for end in raw_ends:
+            knots[end] = local[end]
+        return cls(first, last, starts, count, knots, raw_ends)
 
 
 def spline_matrix(knots: Array, points: Array) -> Array:
     """(g, m) matrix of natural cubic spline interpolation from `knots` to `points`."""
-    m = len(knots)
-    step = np.diff(knots)
-    curvature = np.zeros((m, m))  # of the spline at the knots, from the values at the knots
-    if m > 2:
-        inner = np.arange(1, m - 1)
-        system = np.eye(m)
-        system[inner, inner - 1] = step[:-1] / 6.0
-        system[inner, inner] = (step[:-1] + step[1:]) / 3.0
-        system[inner, inner + 1] = step[1:] / 6.0
-        right = np.zeros((m, m))
-        right[inner, inner - 1] = 1.0 / step[:-1]
-        right[inner, inner] = -1.0 / step[:-1] - 1.0 / step[1:]
-        right[inner, inner + 1] = 1.0 / step[1:]
-        curvature[:] = np.linalg.solve(system, right)
-    left = np.clip(np.searchsorted(knots, points, side="right") - 1, 0, m - 2)
-    width = step[left]
+    return spline(knots, np.eye(len(knots)), points).T
+
+
+def spline(knots: Array, values: Array, points: Array) -> Array:
+    """(batch, g) natural cubic splines through values (batch, m) at the knots (m,), at the points (g,)."""
+    curvature = _curvature(knots, values)
+    left = np.clip(np.searchsorted(knots, points, side="right") - 1, 0, len(knots) - 2)
+    width = knots[left + 1] - knots[left]
     b = (points - knots[left]) / width
     a = 1.0 - b
-    rows = np.arange(len(points))
-    matrix = np.zeros((len(points), m))
-    matrix[rows, left] = a
-    matrix[rows, left + 1] = b
-    square = (width**2 / 6.0)[:, None]
-    matrix += square * ((a**3 - a)[:, None] * curvature[left] + (b**3 - b)[:, None] * curvature[left + 1])
-    return matrix
+    bend = width**2 / 6.0
+    return np.asarray(
+        a * values[:, left]
+        + b * values[:, left + 1]
+        + bend * ((a**3 - a) * curvature[:, left] + (b**3 - b) * curvature[:, left + 1])
+    )
+
+
+def _curvature(knots: Array, values: Array) -> Array:
+    """(batch, m) second derivatives of natural cubic splines at their knots: a tridiagonal system.
+
+    Solved by elimination (Thomas), one step a knot for the whole batch.
+    """
+    out = np.zeros_like(values)
+    m = len(knots)
+    if m < 3:
+        return out
+    step = np.diff(knots)
+    right = np.diff(np.diff(values, axis=1) / step, axis=1)
+    diagonal, beside = ((step[:-1] + step[1:]) / 3.0).tolist(), (step[1:-1] / 6.0).tolist()
+    factors = []
+    for i in range(1, m - 2):
+        factors.append(beside[i - 1] / diagonal[i - 1])
+        diagonal[i] -= factors[-1] * beside[i - 1]
+    if len(values) == 1:  # plain numbers are faster than arrays of one
+        out[0, 1:-1] = _substitute(right[0].tolist(), factors, diagonal, beside)
+    else:
+        rows = _substitute(list(np.ascontiguousarray(right.T)), factors, diagonal, beside)
+        out[:, 1:-1] = np.stack(rows, axis=1)
+    return out
+
+
+def _substitute(
+    right: list[Any], factors: list[float], diagonal: list[float], beside: list[float]
+) -> list[Any]:
+    """Forward and back substitution, for numbers or for rows of a batch."""
+    for i, factor in enumerate(factors, start=1):
+        right[i] = right[i] - factor * right[i - 1]
+    right[-1] = right[-1] / diagonal[-1]
+    for i in range(len(right) - 2, -1, -1):
+        right[i] = (right[i] - beside[i] * right[i + 1]) / diagonal[i]
+    return right

@@ -2,7 +2,7 @@
 
 For fixed e0 and windows larch's pre-edge line, post-edge polynomial, edge step and flattening are linear in
 mu up to one division: norm = (1 - P) mu / step. An operator holds that arithmetic for one energy axis, so
-that a batch of sweeps on the axis is one matrix product in float64, on CPU or GPU.
+that a batch of sweeps on the axis is one matrix product in float64, by numpy on the CPU, torch on a GPU.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from xas_live.arrays import Numbers, library_of
 from xas_live.reduction.e0 import spread_repeats
-from xas_live.reduction.grid import resampling_matrix
+from xas_live.reduction.grid import resample, resampling_matrix
 from xas_live.spectrum import Array
+
+ASKED_KEPT = 64  # axes seen once, that may come again
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,25 @@ def settle_windows(energy: Array, e0: float, windows: Windows) -> FitRanges:
 
 
 class Normalized(NamedTuple):
-    """norm and flat, each (batch, points), and edge_step, (batch,), as float64 tensors."""
+    """norm and flat, each (batch, points), and edge_step, (batch,), in float64."""
 
-    norm: torch.Tensor
-    flat: torch.Tensor
-    edge_step: torch.Tensor
+    norm: Numbers
+    flat: Numbers
+    edge_step: Numbers
+
+
+class _Fits:
+    """Pre-edge line and post-edge polynomial of one axis, e0 and windows: small fits of each window."""
+
+    def __init__(self, energy: Array, e0: float, windows: Windows) -> None:
+        self.ranges = ranges = settle_windows(energy, e0, windows)
+        reach = max(energy[-1] - e0, e0 - energy[0], 1.0)
+        x = (energy - e0) / reach  # keeps the polynomial fits well conditioned
+        self.line = np.vander(x, ranges.npre + 1, increasing=True)
+        self.curve = np.vander(x, ranges.nnorm + 1, increasing=True)
+        self.pre = np.linalg.pinv(self.line[ranges.pre])
+        self.post = np.linalg.pinv(self.curve[ranges.post])
+        self.above = (np.arange(len(energy)) >= ranges.ie0).astype(np.float64)
 
 
 class NormalizationOperator:
@@ -125,19 +142,15 @@ class NormalizationOperator:
         self, energy: Array, e0: float, windows: Windows | None = None, points: Array | None = None
     ) -> None:
         energy = spread_repeats(energy)
-        ranges = settle_windows(energy, e0, windows or Windows())
-        n = len(energy)
-        reach = max(energy[-1] - e0, e0 - energy[0], 1.0)
-        x = (energy - e0) / reach  # keeps the polynomial fits well conditioned
-        line = np.vander(x, ranges.npre + 1, increasing=True)
-        curve = np.vander(x, ranges.nnorm + 1, increasing=True)
+        fits = _Fits(energy, e0, windows or Windows())
+        line, curve, n = fits.line, fits.curve, len(energy)
         pre_fit = np.zeros((line.shape[1], n))
-        pre_fit[:, ranges.pre] = np.linalg.pinv(line[ranges.pre])
+        pre_fit[:, fits.ranges.pre] = fits.pre
         post_fit = np.zeros((curve.shape[1], n))
-        post_fit[:, ranges.post] = np.linalg.pinv(curve[ranges.post])
+        post_fit[:, fits.ranges.post] = fits.post
         post_fit -= (post_fit @ line) @ pre_fit  # the polynomial is fitted to mu less its pre-edge line
-        step = curve[ranges.ie0] @ post_fit
-        above = (np.arange(n) >= ranges.ie0).astype(np.float64)[:, None]
+        step = curve[fits.ranges.ie0] @ post_fit
+        above = fits.above[:, None]
 
         # norm = mu - line; flat = norm - curve + step above e0: a few coefficients and their shapes
         coefficients = np.vstack([pre_fit, post_fit, step])
@@ -149,53 +162,75 @@ class NormalizationOperator:
             shapes = full @ shapes
             columns = np.flatnonzero(full.any(axis=0))
             self._used = slice(int(columns[0]), int(columns[-1]) + 1)
-            resample = torch.from_numpy(np.ascontiguousarray(full[:, self._used].T))
+            resample = np.ascontiguousarray(full[:, self._used].T)
         self._pre_terms = line.shape[1]
-        self._on_device = {
-            torch.device("cpu"): (
-                resample,
-                torch.from_numpy(np.ascontiguousarray(coefficients.T)),
-                torch.from_numpy(np.ascontiguousarray(shapes.T)),
-            )
-        }
+        self._arrays = resample, np.ascontiguousarray(coefficients.T), np.ascontiguousarray(shapes.T)
+        self._on_device: dict[torch.device, tuple[Numbers, Numbers, Numbers]] = {}
         self.nbytes = coefficients.nbytes + shapes.nbytes + (0 if resample is None else resample.nbytes)
 
-    def __call__(self, mu: torch.Tensor) -> Normalized:
+    def __call__(self, mu: Numbers) -> Normalized:
         """Normalise a batch.
 
         Parameters
         ----------
-        mu : (batch, n) float64, on any device.
+        mu : (batch, n) float64: an array, or a tensor on any device.
         """
         values, fitted, shapes = self._parts(mu)
         p = self._pre_terms
         norm = values + fitted[:, :p] @ shapes[:p]
         flat = norm + fitted[:, p:] @ shapes[p:]
-        edge_step = fitted[:, -1].abs().clamp_min(1e-12)
+        edge_step = abs(fitted[:, -1]).clip(1e-12, None)
         return Normalized(norm / edge_step[:, None], flat / edge_step[:, None], edge_step)
 
-    def flat(self, mu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def flat(self, mu: Numbers) -> tuple[Numbers, Numbers]:
         """Flattened spectra, (batch, points), and signed edge steps, (batch,): the hot path.
 
         Steps of any size divide; where there is none at all the spectrum is left as it is.
         """
         values, fitted, shapes = self._parts(mu)
         edge_step = fitted[:, -1]
-        divisor = torch.where(edge_step == 0, 1.0, edge_step.abs())
-        return torch.addmm(values, fitted, shapes) / divisor[:, None], edge_step
+        return (values + fitted @ shapes) / _divisor(edge_step)[:, None], edge_step
 
-    def _parts(self, mu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _parts(self, mu: Numbers) -> tuple[Numbers, Numbers, Numbers]:
         """mu at the points, fitted coefficients (the last is the edge step), and their shapes."""
-        if mu.device not in self._on_device:
-            resample, coefficients, shapes = self._on_device[torch.device("cpu")]
-            self._on_device[mu.device] = (
-                None if resample is None else resample.to(mu.device),
-                coefficients.to(mu.device),
-                shapes.to(mu.device),
-            )
-        resample, coefficients, shapes = self._on_device[mu.device]
+        if isinstance(mu, np.ndarray):
+            resample, coefficients, shapes = self._arrays
+        else:
+            if mu.device not in self._on_device:
+                there = [None if a is None else torch.from_numpy(a).to(mu.device) for a in self._arrays]
+                self._on_device[mu.device] = (there[0], there[1], there[2])
+            resample, coefficients, shapes = self._on_device[mu.device]
         values = mu if resample is None else mu[:, self._used] @ resample
         return values, mu @ coefficients, shapes
+
+
+def flat_once(energy: Array, mu: Array, e0: float, windows: Windows, points: Array) -> tuple[Array, Array]:
+    """What an operator's `flat` gives, for an axis seen once, as axes are that jitter.
+
+    The same fits and the same spline as in `NormalizationOperator`, without their matrices.
+
+    Parameters
+    ----------
+    energy : (n,) eV, ascending.
+    mu : (batch, n).
+    e0, windows, points : as for the operator.
+
+    Raises
+    ------
+    ValueError : when the points reach beyond the axis.
+    """
+    energy = spread_repeats(energy)
+    fits = _Fits(energy, e0, windows)
+    less_line = mu - (mu[:, fits.ranges.pre] @ fits.pre.T) @ fits.line.T
+    curve = (less_line[:, fits.ranges.post] @ fits.post.T) @ fits.curve.T
+    edge_step = curve[:, fits.ranges.ie0]
+    flat = less_line + fits.above * (edge_step[:, None] - curve)
+    return resample(energy, flat, points) / _divisor(edge_step)[:, None], edge_step
+
+
+def _divisor(edge_step: Numbers) -> Numbers:
+    """What a spectrum is divided by: its step's size, or 1 where there is none."""
+    return library_of(edge_step).where(edge_step == 0, 1.0, abs(edge_step))
 
 
 def normalize(
@@ -210,8 +245,8 @@ def normalize(
     e0 : eV.
     windows : eV relative to e0; default larch's.
     """
-    result = NormalizationOperator(energy, e0, windows)(torch.from_numpy(np.asarray(mu, np.float64))[None])
-    return result.norm[0].numpy(), result.flat[0].numpy(), float(result.edge_step[0])
+    result = NormalizationOperator(energy, e0, windows)(np.asarray(mu, np.float64)[None])
+    return result.norm[0], result.flat[0], float(result.edge_step[0])
 
 
 class OperatorCache:
@@ -225,8 +260,24 @@ class OperatorCache:
     def __init__(self, max_bytes: int = 128 * 2**20) -> None:
         self.max_bytes = max_bytes
         self._operators: OrderedDict[Hashable, NormalizationOperator] = OrderedDict()
+        self._asked: OrderedDict[Hashable, None] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
+
+    def expected(self, key: Hashable, several: bool = False) -> bool:
+        """Whether an operator is worth its building: there is one, or the key was asked about before.
+
+        Parameters
+        ----------
+        several : it is: there are several spectra for it.
+        """
+        with self._lock:
+            if several or key in self._operators or key in self._asked:
+                return True
+            self._asked[key] = None
+            while len(self._asked) > ASKED_KEPT:
+                self._asked.popitem(last=False)
+            return False
 
     def get(self, key: Hashable, build: Callable[[], NormalizationOperator]) -> NormalizationOperator:
         """The operator stored under `key`, built first if need be (outside the lock: others go on)."""

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xas_live.reduction.e0 import find_e0
-from xas_live.spectrum import Array, Spectrum
+from xas_live.reduction.axis import LEAST_ENERGY, MIN_POINTS, SAME_ENERGY, Axis, AxisCache
+from xas_live.spectrum import Array, Channel, Mode, Spectrum
 
-MIN_POINTS = 30
-SAME_ENERGY = 0.003  # eV: points closer than this are one energy, read with jitter
 GLITCH_REACH = 12  # points to either side that tell what is usual
-E0_CELL = 0.5  # eV
+GLITCH_STEP = 0.03  # of the edge step, by which a glitch stands out at least
+USUAL, NEIGHBOURS = 10.0, 3.0  # times what the points around, and the two beside it, do
 E0_RANGE = 40.0  # eV around the tabulated edge
+COUNTED: Mapping[Mode, tuple[Channel, ...]] = {
+    "transmission": ("i0", "it"),
+    "fluorescence": ("i0", "iff"),
+    "mu": (),
+}
+SATURATED = 0.2  # share of points at the largest value, from which a detector is saturated
 BEFORE_EDGE = 20.0  # eV that a sweep must start before the edge
-
-Indices = NDArray[np.int64]
 
 
 class Unusable(ValueError):
@@ -30,16 +34,63 @@ class Checked:
 
     Attributes
     ----------
-    energy : (n,) eV, strictly ascending.
+    axis : n energies (eV), strictly ascending.
     mu : (n,) finite.
     reference : (n,) or None, finite where given.
     flags : what was noteworthy.
     """
 
-    energy: Array
+    axis: Axis
     mu: Array
     reference: Array | None
     flags: tuple[str, ...]
+
+    @property
+    def energy(self) -> Array:
+        """(n,) eV."""
+        return self.axis.energy
+
+
+def check_all(spectra: Sequence[Spectrum], axes: AxisCache) -> list[Checked | Unusable]:
+    """What `check` says of each spectrum; those that share an axis and have nothing amiss cost little."""
+    found: list[Checked | Unusable | None] = [None] * len(spectra)
+    groups: dict[tuple[bytes, tuple[Channel, ...], bool], list[int]] = {}
+    for i, spectrum in enumerate(spectra):
+        channels = tuple(c for c in COUNTED[spectrum.mode] if c in spectrum.counts)
+        key = (spectrum.energy.tobytes(), channels, spectrum.reference is None)
+        groups.setdefault(key, []).append(i)
+    for (_, channels, _), members in groups.items():
+        axis = axes.of(spectra[members[0]].energy)
+        group = [spectra[i] for i in members]
+        for i, spectrum, sound in zip(members, group, _sound(axis, group, channels), strict=True):
+            if sound:
+                found[i] = Checked(axis, spectrum.mu, spectrum.reference, ())
+                continue
+            try:
+                found[i] = check(spectrum)
+            except Unusable as error:
+                found[i] = error
+    return [each for each in found if each is not None]
+
+
+def _sound(axis: Axis, group: Sequence[Spectrum], channels: Sequence[Channel]) -> NDArray[np.bool_]:
+    """(batch,) whether `check` would leave these spectra of one axis as they are, without a word."""
+    if not axis.sound:
+        return np.zeros(len(group), dtype=bool)
+    columns = [[s.mu for s in group]]
+    if group[0].reference is not None:
+        columns.append([s.reference for s in group if s.reference is not None])
+    sound = np.ones(len(group), dtype=bool)
+    for column in columns:
+        values = np.stack(column)
+        low, high = values.min(axis=1), values.max(axis=1)
+        sound &= np.isfinite(high - low) & (high > low)
+    for channel in channels:
+        values = np.stack([s.counts[channel] for s in group])
+        low, high = values.min(axis=1), values.max(axis=1)
+        saturated = np.count_nonzero(values == high[:, None], axis=1) > SATURATED * values.shape[1]
+        sound &= (low > 0) & np.isfinite(high) & (high > low) & ~saturated
+    return sound
 
 
 def check(spectrum: Spectrum) -> Checked:
@@ -87,7 +138,7 @@ def check(spectrum: Spectrum) -> Checked:
         flags.append("repeated_energies")
     if np.ptp(mu) == 0:
         raise Unusable("mu is the same at every energy: is a detector dead?")
-    return Checked(energy, mu, reference, tuple(flags))
+    return Checked(Axis(energy), mu, reference, tuple(flags))
 
 
 def _mend_reference(energy: Array, reference: Array) -> tuple[Array | None, list[str]]:
@@ -107,13 +158,12 @@ def _check_energy(energy: Array) -> None:
     low, high = float(finite.min()), float(finite.max())
     if 0 < high < 120:
         raise Unusable(f"energies run from {low:.3f} to {high:.3f}: that looks like keV, eV are needed")
-    if low < 200:
+    if low < LEAST_ENERGY:
         raise Unusable(f"energies from {low:.1f} to {high:.1f} are no X-ray absorption scan in eV")
 
 
 def _check_counts(spectrum: Spectrum) -> None:
-    needed = {"transmission": ("i0", "it"), "fluorescence": ("i0", "iff"), "mu": ()}[spectrum.mode]
-    for name in needed:
+    for name in COUNTED[spectrum.mode]:
         counts = spectrum.counts.get(name)
         if counts is None:
             continue
@@ -138,51 +188,43 @@ def _check_counts(spectrum: Spectrum) -> None:
             )
         top = finite.max()
         flat = float((finite == top).mean())
-        if top > 0 and flat > 0.2:
+        if top > 0 and flat > SATURATED:
             raise Unusable(
                 f"{name} stays at its largest value, {top:g}, for {100 * flat:.0f} % of the points: "
                 "the detector is saturated"
             )
 
 
-def locate_edge(energy: Array, mu: Array, expected: float) -> float:
+def locate_edge(axis: Axis, mu: Array, expected: float) -> float:
     """e0 by larch's rule, if it is the edge that the model speaks of.
 
     Parameters
     ----------
-    energy, mu : (n,) eV and absorption.
+    axis, mu : of n points; (n,) absorption.
     expected : tabulated energy of the edge, eV.
 
     Raises
     ------
     Unusable : the edge lies over 40 eV from where it should, or falls.
     """
-    e0 = find_e0(*coarser(energy, mu))
+    e0 = axis.edge_finder(axis.coarser(mu))
     if abs(e0 - expected) <= E0_RANGE:
         return e0
     # Noise or a glitch elsewhere may be steeper than the edge: is there one where it should be?
+    energy = axis.energy
     near = np.abs(energy - expected) <= E0_RANGE
     below, above = near & (energy < expected - 15.0), near & (energy > expected + 15.0)
     if near.sum() >= MIN_POINTS and below.any() and above.any():
         rise = np.median(mu[above]) - np.median(mu[below])
         low, high = np.quantile(mu, [0.05, 0.95])
         if rise > 0.4 * (high - low):
-            return find_e0(*coarser(energy[near], mu[near]))
+            return locate_edge(Axis(energy[near]), mu[near], expected)
         if rise < -0.4 * (high - low):
             raise Unusable("the edge falls: are numerator and denominator of mu exchanged?")
     raise Unusable(
         f"the edge lies at {e0:.0f} eV, the model's at {expected:.0f} eV: wrong element or edge, or an "
         "energy scale far off"
     )
-
-
-def coarser(energy: Array, mu: Array) -> tuple[Array, Array]:
-    """Averages over cells of half an eV where points lie closer: their noise would drown the derivative."""
-    cell = np.unique(np.floor(energy / E0_CELL), return_inverse=True)[1]
-    count = np.bincount(cell)
-    if len(count) < MIN_POINTS or len(energy) < 1.5 * len(count):
-        return energy, mu
-    return np.bincount(cell, energy) / count, np.bincount(cell, mu) / count
 
 
 def check_range(energy: Array, e0: float, grid: Array) -> None:
@@ -232,18 +274,33 @@ def check_step(edge_step: float, noise: float) -> list[str]:
     return ["noisy"] if noise > 0.02 * edge_step else []
 
 
-def glitches(energy: Array, mu: Array, edge_step: float) -> Array:
+def glitches(axis: Axis, mu: Array, edge_step: Array) -> list[Array]:
     """Energies (eV) of single points that stand out of the curve through their neighbours.
 
     Parameters
     ----------
-    energy, mu : (n,) eV, strictly ascending, and absorption.
-    edge_step : in units of mu.
+    axis : of n points, strictly ascending.
+    mu : (batch, n).
+    edge_step : (batch,) in units of mu.
+
+    Returns
+    -------
+    One array a spectrum.
     """
-    return np.asarray(energy[standing_out(energy, mu, edge_step) > 1.0])
+    found = [np.empty(0)] * len(mu)
+    if len(axis) < 2 * GLITCH_REACH:
+        return found
+    off, before, after = axis.off_cubic(mu)
+    # What is usual around takes a sliding median: only where the rest of the rule holds.
+    beside = NEIGHBOURS * np.maximum(before, after)
+    suspects = off > np.maximum(beside, GLITCH_STEP * np.abs(edge_step)[:, None])
+    for row in np.flatnonzero(suspects.any(axis=1)).tolist():
+        out = standing_out(axis, mu[row], float(edge_step[row]))
+        found[row] = axis.energy[out > 1.0]
+    return found
 
 
-def standing_out(energy: Array, mu: Array, edge_step: float) -> Array:
+def standing_out(axis: Axis, mu: Array, edge_step: float) -> Array:
     """(n,) how far each point stands out of the curve through its neighbours: over 1 it is a glitch.
 
     Such a point lies off the cubic through its four neighbours by over 3 % of the edge step, by over ten
@@ -252,35 +309,26 @@ def standing_out(energy: Array, mu: Array, edge_step: float) -> Array:
 
     Parameters
     ----------
-    energy, mu : (n,) eV, strictly ascending, and absorption.
+    axis : of n points, strictly ascending.
+    mu : (n,) absorption.
     edge_step : in units of mu.
     """
-    found = np.zeros(len(energy))
-    if len(energy) < 2 * GLITCH_REACH:
+    found = np.zeros(len(axis))
+    if len(axis) < 2 * GLITCH_REACH:
         return found
-    i = np.arange(3, len(energy) - 3)
-    off = _off_cubic(energy, mu, i, (i - 2, i - 1, i + 1, i + 2))
+    off, before, after = (part[0] for part in axis.off_cubic(mu[None]))
     padded = np.pad(off, GLITCH_REACH, mode="reflect")
     usual = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * GLITCH_REACH + 1), axis=1)
-    before = _off_cubic(energy, mu, i - 1, (i - 3, i - 2, i + 1, i + 2))
-    after = _off_cubic(energy, mu, i + 1, (i - 2, i - 1, i + 2, i + 3))
     limit = np.maximum.reduce(
-        [np.full(len(off), 0.03 * abs(edge_step)), 10.0 * usual, 3.0 * before, 3.0 * after]
+        [
+            np.full(len(off), GLITCH_STEP * abs(edge_step)),
+            USUAL * usual,
+            NEIGHBOURS * before,
+            NEIGHBOURS * after,
+        ]
     )
-    found[i] = off / np.maximum(limit, np.finfo(float).tiny)
+    found[3:-3] = off / np.maximum(limit, np.finfo(float).tiny)
     return found
-
-
-def _off_cubic(x: Array, y: Array, points: Indices, through: tuple[Indices, ...]) -> Array:
-    """How far each point lies off the cubic through four others (Lagrange)."""
-    guess = np.zeros(len(points))
-    for j in through:
-        weight = np.ones(len(points))
-        for k in through:
-            if k is not j:
-                weight *= (x[points] - x[k]) / (x[j] - x[k])
-        guess += weight * y[j]
-    return np.abs(y[points] - guess)
 
 
 def half_rise(energy: Array, flat: Array) -> float:
@@ -293,6 +341,13 @@ def half_rise(energy: Array, flat: Array) -> float:
 
 
 def point_noise(mu: Array) -> float:
-    """Noise of a point from third differences, robust to structure and glitches (same unit as mu)."""
-    third = np.diff(mu, 3)
-    return float(np.median(np.abs(third)) / (0.6745 * np.sqrt(20.0))) if third.size else np.nan
+    """Noise of a point of a spectrum (n,): see `point_noises`."""
+    return float(point_noises(mu[None])[0])
+
+
+def point_noises(mu: Array) -> Array:
+    """(batch,) noise of a point from third differences, robust to structure and glitches (unit of mu)."""
+    third = mu[:, 3:] - 3.0 * (mu[:, 2:-1] - mu[:, 1:-2]) - mu[:, :-3]
+    if not third.shape[1]:
+        return np.full(len(mu), np.nan)
+    return np.asarray(np.median(np.abs(third), axis=1) / (0.6745 * np.sqrt(20.0)))
