@@ -254,12 +254,12 @@ class SpectrumAssembler:
         return run if in_files else None
 
     def _stop(self, doc: Mapping[str, Any]) -> list[Spectrum]:
-        run = self._runs.pop(doc["run_start"], None)
+        run = self._runs.get(doc["run_start"])
         if run is None:
             return []
         spectra: list[Spectrum] = []
         if run.older is not None:
-            spectra += self._older_stop(run, doc)
+            spectra += self._older_stop(run)
         if run.joined is not None:
             spectra += self._joined(run, run.joined.finish())
             for remark in run.joined.remarks():
@@ -277,6 +277,7 @@ class SpectrumAssembler:
             self.fragments += stream.cutter.fragments
         if not run.streams and (run.joined is None or run.joined.joint is None):
             self._explain(run)
+        del self._runs[doc["run_start"]]
         self._part_streams(run)
         self._resources = {uid: other for uid, other in self._resources.items() if other is not run}
         self._streams = {uid: pair for uid, pair in self._streams.items() if pair[0] is not run}
@@ -284,14 +285,13 @@ class SpectrumAssembler:
             self._latest = None
         return spectra
 
-    def _older_stop(self, run: _Run, doc: Mapping[str, Any]) -> list[Spectrum]:
-        """What events still waited for, at the end of a run with older documents."""
+    def _older_stop(self, run: _Run) -> list[Spectrum]:
+        """What events that waited for their datums give at the end of the run."""
         assert run.older is not None
-        try:
-            return [spectrum for pair in run.older("stop", doc) for spectrum in self._take(*pair)]
-        except RuntimeError as error:
-            self._say(f"Run {run.label}: {error}")
-            return []
+        given, lacking = run.older.finish()
+        if lacking:
+            self._say(f"Run {run.label}: {lacking} events refer to data in files that no datum announced")
+        return [spectrum for pair in given for spectrum in self._take(*pair)]
 
     def _finished(self, run: _Run, stream: _Stream, rows: Array, *, complete: bool = True) -> Spectrum:
         index, run.sweeps = run.sweeps, run.sweeps + 1
