@@ -308,8 +308,9 @@ class SpectrumAssembler:
         columns = {role: ordered[:, 1 + k] for k, role in enumerate(mapping.channels)}
         element = mapping.element or run.element
         edge = mapping.edge or run.edge
+        offset = mapping.down_offset if _downwards(rows) else mapping.up_offset
         spectrum = Spectrum.from_counts(
-            ordered[:, 0],
+            ordered[:, 0] + offset,
             {role: values for role, values in columns.items() if role in _COUNTED},
             mode=mapping.mode,
             mu=columns.get("mu"),
@@ -438,6 +439,13 @@ class _Stream:
             return succeeded
         width = float(np.ptp(last[np.isfinite(last[:, 0]), 0]))
         return width >= self.widest * (_WHOLE if succeeded else 0.98)
+
+
+def _downwards(rows: Array) -> bool:
+    """Whether the energy falls on the whole, noise or not."""
+    energy = rows[np.isfinite(rows[:, 0]), 0]
+    when = np.arange(len(energy)) - (len(energy) - 1) / 2
+    return bool(when @ energy < 0)
 
 
 def _turned_up(rows: Array) -> Array:

@@ -40,6 +40,9 @@ class ChannelMapping:
     mu, reference : fields of ready-made absorption of the sample and of the reference foil.
     mode : default: "mu" where a ready mu is given, else transmission where `it` is there, else fluorescence.
     dark : offsets to subtract, by role: {"i0": 12.0, "it": 8.0}.
+    up_offset, down_offset : added to the energies (eV) of sweeps measured upwards and downwards; default 0.
+        Backlash shifts the two against each other: where the readback lags by 0.3 eV either way, 0.3 and
+        -0.3 bring them together.
     time : where energy and detectors stand in several streams and are joined by time: the field that is a
         stream's clock, one name or names by stream: {"encoder": "enc_time", "adc": "adc_time"}. Default: a
         field that is named as one, else the times of the events. All clocks must have one zero.
@@ -48,7 +51,8 @@ class ChannelMapping:
 
     Raises
     ------
-    ValueError : for a mode that does not exist, or a dark offset of something that is not counted.
+    ValueError : for a mode that does not exist, a dark offset of something that is not counted, or an offset
+        of the energies that is no number.
 
     Examples
     --------
@@ -64,6 +68,8 @@ class ChannelMapping:
     reference: str | None = None
     mode: Mode | None = None
     dark: Mapping[str, float] = field(default_factory=dict)
+    up_offset: float = 0.0
+    down_offset: float = 0.0
     time: str | Mapping[str, str] | None = None
     stream: str | None = None
     element: str | None = None
@@ -74,6 +80,9 @@ class ChannelMapping:
             raise ValueError(f"mode {self.mode!r} does not exist: use one of {', '.join(get_args(Mode))}")
         if wrong := sorted(set(self.dark) - {"i0", "it", "ir", "iff"}):
             raise ValueError(f"dark offsets are for i0, it, ir and iff, not for {', '.join(wrong)}")
+        for name in ("up_offset", "down_offset"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r}: give a number of eV")
 
     @property
     def channels(self) -> dict[str, str]:
