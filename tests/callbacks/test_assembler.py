@@ -154,7 +154,7 @@ def test_fine_noisy_sweeps_know_their_direction():
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_an_offset_that_is_no_number_is_refused(wrong):
-    with pytest.raises(ValueError, match="down_offset=.*give a number of eV"):
+    with pytest.raises(ValueError, match=r"down_offset=.*give a number of eV"):
         ChannelMapping(down_offset=wrong)
 
 
