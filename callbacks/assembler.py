@@ -11,7 +11,9 @@ import numpy as np
 
 from xas_live.callbacks.absorber import absorber_from_energies, absorber_from_metadata
 from xas_live.callbacks.channels import ChannelMapping, MappingError, energy_factor, find_mapping
-from xas_live.callbacks.external import ExternalColumns
+from xas_live.callbacks.joined import JoinedStreams
+from xas_live.callbacks.legacy import LegacyAssets, as_streams
+from xas_live.callbacks.rows import StreamRows, as_page, number
 from xas_live.callbacks.sweeps import TOLERANCE_EV, SweepCutter
 from xas_live.spectrum import Array, Provenance, Spectrum
 
@@ -20,6 +22,7 @@ logger = logging.getLogger("xas_live")
 _KEPT = ("sample", "sample_name", "truth", "plan_name", "temperature", "purpose", "comment")
 _TEMPERATURE = ("temperature", "temperature_k", "sample_temperature")
 _COUNTED = ("i0", "it", "ir", "iff")
+_PATIENCE = 50  # events without a spectrum in sight, after which the user is told why
 _WHOLE = 0.9
 """A last sweep over less than this share of the energies of those before it was cut short."""
 
@@ -30,6 +33,10 @@ class SpectrumAssembler:
     Call it with documents of any number of runs, interleaved or not; it returns the spectra that each
     document completes. A sweep ends where the energy turns or jumps back, or with the run. Sweeps measured
     downwards are returned ascending. Values missing or not filled are NaN.
+
+    Energy and channels are read from one stream that has both; where none has, from several, joined by time.
+    Values may come with events, stand in files announced by stream_resource and stream_datum, or by the
+    older resource and datum.
 
     Parameters
     ----------
@@ -69,6 +76,8 @@ class SpectrumAssembler:
         self._said: set[str] = set()
         self._runs: dict[str, _Run] = {}
         self._streams: dict[str, tuple[_Run, _Stream]] = {}
+        self._joining: dict[str, _Run] = {}  # by descriptors whose streams may be joined
+        self._resources: dict[str, _Run] = {}  # by older resources
         self._latest: tuple[_Run, _Stream] | None = None
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> list[Spectrum]:
@@ -78,13 +87,22 @@ class SpectrumAssembler:
         ------
         ValueError : when the channels of an event do not have one length. Other points are not affected.
         """
+        if self._resources and name in ("event", "event_page", "datum", "datum_page"):
+            run = self._older_run(name, doc)
+            if run is not None and run.older is not None:
+                return [spectrum for pair in run.older(name, doc) for spectrum in self._take(*pair)]
+        return self._take(name, doc)
+
+    def _take(self, name: str, doc: Mapping[str, Any]) -> list[Spectrum]:
         if name == "event":
-            return self._rows(doc, [doc["time"]], [doc["seq_num"]], _as_page(doc))
+            return self._rows(doc, single=True)
         if name == "event_page":
-            return self._rows(doc, doc["time"], doc["seq_num"], doc)
+            return self._rows(doc, single=False)
         if name == "stream_datum":
             return self._datum(doc)
-        if name == "stream_resource":
+        if name == "resource":
+            self._older_resource(doc)
+        elif name == "stream_resource":
             if (run := self._runs.get(doc.get("run_start", ""))) is not None:
                 run.resources[doc["uid"]] = doc
         elif name == "start":
@@ -110,6 +128,11 @@ class SpectrumAssembler:
         run = self._runs.get(doc["run_start"])
         if run is None:
             return
+        original, doc = doc, as_streams(doc)
+        if doc is not original:
+            run.older_descriptors[doc["uid"]] = original
+            if run.older is not None:
+                run.older("descriptor", original)
         name = doc.get("name", "primary")
         if name == "baseline":
             run.baseline[doc["uid"]] = doc
@@ -122,84 +145,153 @@ class SpectrumAssembler:
             mapping = find_mapping(doc, run.start, wanted)
         except MappingError as error:
             run.reasons.append(str(error))
-            if name in ("primary", wanted.stream if wanted else None):
+            if not run.streams and (wanted is None or wanted.stream is None) and run.join(doc, wanted):
+                self._joining[doc["uid"]] = run
+            elif name in ("primary", wanted.stream if wanted else None):
                 self._explain(run)
             return
+        self._part_streams(run)
         known = run.streams.get(name)
         if known is not None and known.mapping == mapping:  # declared again: the same sweep goes on
             stream = known
-            stream.factor = energy_factor(doc, mapping.energy or "")
+            if stream.reader is not None:
+                stream.reader.factors = _reader(doc, mapping).factors
         else:
             stream = run.streams[name] = self._stream(doc, mapping)
         self._streams[doc["uid"]] = (run, stream)
-        self._announce(mapping, stream.factor)
+        self._announce(mapping, energy_factor(doc, mapping.energy or ""), [name])
 
     def _stream(self, descriptor: Mapping[str, Any], mapping: ChannelMapping | None) -> _Stream:
-        return _Stream(descriptor, mapping, self.tolerance, whole=self.whole_runs)
+        reader = _reader(descriptor, mapping) if mapping is not None else None
+        return _Stream(descriptor.get("name", "primary"), mapping, reader, self._cutter(mapping))
 
-    def _rows(
-        self, doc: Mapping[str, Any], time: Sequence[float], seq_num: Sequence[int], page: Mapping[str, Any]
-    ) -> list[Spectrum]:
+    def _cutter(self, mapping: ChannelMapping | None) -> SweepCutter:
+        columns = 3 + len(mapping.channels) if mapping is not None else 3
+        return SweepCutter(columns, self.tolerance, whole=self.whole_runs)
+
+    def _part_streams(self, run: _Run) -> None:
+        """One stream has everything: the run's streams are not joined."""
+        run.joined = run.joint = None
+        self._joining = {uid: other for uid, other in self._joining.items() if other is not run}
+
+    def _rows(self, doc: Mapping[str, Any], *, single: bool) -> list[Spectrum]:
+        """Take an event (`single`) or an event page."""
+        time, seq_num = ([doc["time"]], [doc["seq_num"]]) if single else (doc["time"], doc["seq_num"])
         run, stream = self._streams.get(doc["descriptor"], (None, None))
         if run is None or stream is None:
-            return []
-        if stream.mapping is None:
+            run = self._joining.get(doc["descriptor"])
+            if run is None or run.joined is None:
+                return []
+            page = as_page(doc, ("data", "filled", "timestamps")) if single else doc
+            run.waited += len(seq_num)
+            if run.joined.joint is None and run.waited > _PATIENCE:
+                self._explain(run)
+            return self._joined(run, run.joined.take(doc["descriptor"], page, time, seq_num))
+        page = as_page(doc) if single else doc
+        if stream.reader is None:
             run.read_baseline(doc["descriptor"], page["data"])
             return []
-        if stream.external is not None:
-            stream.external.add(seq_num, page)
-            return self._external_rows(run, stream)
-        self._latest = (run, stream)
-        finished = stream.cutter.append(stream.rows(page, time, seq_num))
-        return [self._finished(run, stream, rows) for rows in finished]
+        return self._cut(run, stream, stream.reader.take(page, time, seq_num))
 
     def _datum(self, doc: Mapping[str, Any]) -> list[Spectrum]:
         run, stream = self._streams.get(doc["descriptor"], (None, None))
-        if run is None or stream is None or stream.external is None:
-            return []
-        resource = run.resources.get(doc["stream_resource"])
-        if resource is None:
+        run = run or self._joining.get(doc["descriptor"])
+        resource = run.resources.get(doc["stream_resource"]) if run is not None else None
+        if run is None or resource is None:
             return []
         try:
-            stream.external.announce(resource, doc)
+            if stream is None:
+                assert run.joined is not None
+                return self._joined(run, run.joined.announce(doc["descriptor"], resource, doc))
+            if stream.reader is None or stream.reader.external is None:
+                return []
+            stream.reader.external.announce(resource, doc)
         except (KeyError, ValueError, NotImplementedError) as error:
             run.reasons.append(
                 f"nothing reads {resource.get('mimetype')} of {resource['data_key']!r} ({error})"
             )
             return []
-        return self._external_rows(run, stream)
+        return self._cut(run, stream, stream.reader.ready())
 
-    def _external_rows(self, run: _Run, stream: _Stream, *, final: bool = False) -> list[Spectrum]:
-        assert stream.external is not None
-        numbers, values = stream.external.take(final=final)
-        if not numbers:
+    def _cut(self, run: _Run, stream: _Stream, rows: Array) -> list[Spectrum]:
+        """The spectra that these rows complete."""
+        if not len(rows):
             return []
         self._latest = (run, stream)
-        finished = stream.cutter.append(stream.external_rows(numbers, values))
-        return [self._finished(run, stream, rows) for rows in finished]
+        return [self._finished(run, stream, sweep) for sweep in stream.cutter.append(rows)]
+
+    def _joined(self, run: _Run, rows: Array) -> list[Spectrum]:
+        """The spectra that points of several streams complete."""
+        if not len(rows):
+            return []
+        if run.joint is None:
+            assert run.joined is not None
+            assert run.joined.joint is not None
+            mapping = run.joined.joint.mapping
+            run.joint = _Stream(mapping.stream or "", mapping, None, self._cutter(mapping))
+            self._announce(mapping, 1.0, list(run.joined.joint.clocks))
+        return self._cut(run, run.joint, rows)
+
+    def _older_resource(self, doc: Mapping[str, Any]) -> None:
+        run = self._runs.get(doc.get("run_start", ""))
+        if run is None:
+            return
+        if run.older is None:
+            run.older = LegacyAssets(run.start)
+            for descriptor in run.older_descriptors.values():
+                run.older("descriptor", descriptor)
+        run.older("resource", doc)
+        self._resources[doc["uid"]] = run
+
+    def _older_run(self, name: str, doc: Mapping[str, Any]) -> _Run | None:
+        """The run that a datum, or an event with references to datums, belongs to."""
+        if name in ("datum", "datum_page"):
+            return self._resources.get(doc["resource"])
+        run, stream = self._streams.get(doc["descriptor"], (self._joining.get(doc["descriptor"]), None))
+        if run is None or doc["descriptor"] not in run.older_descriptors:
+            return None
+        in_files = stream is None or (stream.reader is not None and stream.reader.external is not None)
+        return run if in_files else None
 
     def _stop(self, doc: Mapping[str, Any]) -> list[Spectrum]:
-        run = self._runs.pop(doc["run_start"], None)
+        run = self._runs.get(doc["run_start"])
         if run is None:
             return []
         spectra: list[Spectrum] = []
-        for stream in run.streams.values():
-            if stream.external is not None:
-                spectra += self._external_rows(run, stream, final=True)
-                if stream.external.trouble:
-                    self._say(f"Run {run.label}, stream {stream.name!r}: {stream.external.trouble}")
+        if run.older is not None:
+            spectra += self._older_stop(run)
+        if run.joined is not None:
+            spectra += self._joined(run, run.joined.finish())
+            for remark in run.joined.remarks():
+                self._say(f"Run {run.label}, {remark}.")
+        for stream in [*run.streams.values(), *([run.joint] if run.joint is not None else [])]:
+            if stream.reader is not None:
+                spectra += self._cut(run, stream, stream.reader.ready(final=True))
+                if stream.reader.external is not None and stream.reader.external.trouble:
+                    self._say(f"Run {run.label}, stream {stream.name!r}: {stream.reader.external.trouble}")
             finished, last = stream.cutter.finish()
             spectra += [self._finished(run, stream, rows) for rows in finished]
             if last is not None:
                 complete = stream.is_whole(last, succeeded=doc.get("exit_status", "success") == "success")
                 spectra.append(self._finished(run, stream, last, complete=complete))
             self.fragments += stream.cutter.fragments
-        if not run.streams:
+        if not run.streams and (run.joined is None or run.joined.joint is None):
             self._explain(run)
+        del self._runs[doc["run_start"]]
+        self._part_streams(run)
+        self._resources = {uid: other for uid, other in self._resources.items() if other is not run}
         self._streams = {uid: pair for uid, pair in self._streams.items() if pair[0] is not run}
         if self._latest is not None and self._latest[0] is run:
             self._latest = None
         return spectra
+
+    def _older_stop(self, run: _Run) -> list[Spectrum]:
+        """What events that waited for their datums give at the end of the run."""
+        assert run.older is not None
+        given, lacking = run.older.finish()
+        if lacking:
+            self._say(f"Run {run.label}: {lacking} events refer to data in files that no datum announced")
+        return [spectrum for pair in given for spectrum in self._take(*pair)]
 
     def _finished(self, run: _Run, stream: _Stream, rows: Array, *, complete: bool = True) -> Spectrum:
         index, run.sweeps = run.sweeps, run.sweeps + 1
@@ -216,8 +308,9 @@ class SpectrumAssembler:
         columns = {role: ordered[:, 1 + k] for k, role in enumerate(mapping.channels)}
         element = mapping.element or run.element
         edge = mapping.edge or run.edge
+        offset = mapping.down_offset if _downwards(rows) else mapping.up_offset
         spectrum = Spectrum.from_counts(
-            ordered[:, 0],
+            ordered[:, 0] + offset,
             {role: values for role, values in columns.items() if role in _COUNTED},
             mode=mapping.mode,
             mu=columns.get("mu"),
@@ -235,15 +328,18 @@ class SpectrumAssembler:
             spectrum = replace(spectrum, element=element, edge=edge, absorber_guessed=unnamed)
         return spectrum
 
-    def _announce(self, mapping: ChannelMapping, factor: float) -> None:
+    def _announce(self, mapping: ChannelMapping, factor: float, streams: Sequence[str]) -> None:
         wanted = self.mapping or ChannelMapping()
         if wanted.energy and wanted.channels:
             return
         roles = ", ".join(f"{role} = {name}" for role, name in mapping.channels.items())
         unit = "keV" if factor != 1.0 else "eV"
+        where = f"Stream {streams[0]!r}"
+        if len(streams) > 1:
+            where = f"Streams {' and '.join(map(repr, streams))} joined by time"
         example = replace(mapping, mode=None, stream=None)
         self._say_once(
-            f"Stream {mapping.stream!r}, {mapping.mode}: energy = {mapping.energy} ({unit}), {roles}. "
+            f"{where}, {mapping.mode}: energy = {mapping.energy} ({unit}), {roles}. "
             f"Not right? Change and give mapping={example}"
         )
 
@@ -252,6 +348,8 @@ class SpectrumAssembler:
             return
         run.explained = True
         why = run.reasons[0] if run.reasons else "it has no stream with an energy"
+        if run.joined is not None and run.joined.several:
+            why = run.joined.trouble
         if why in self._said:  # motor scans and counts come by the dozen
             return
         self._said.add(why)
@@ -274,12 +372,22 @@ class _Run:
         self.streams: dict[str, _Stream] = {}
         self.resources: dict[str, Mapping[str, Any]] = {}
         self.baseline: dict[str, Mapping[str, Any]] = {}
+        self.joined: JoinedStreams | None = None
+        self.joint: _Stream | None = None  # the sweeps of the joined streams
+        self.waited = 0
+        self.older: LegacyAssets | None = None
+        self.older_descriptors: dict[str, Mapping[str, Any]] = {}
         self.sweeps = 0
         self.reasons: list[str] = []
         self.explained = False
         self.element, self.edge = absorber_from_metadata(start)
         self.temperature = _temperature_of(start)
         self.label = str(start.get("scan_id") or start["uid"][:8])
+
+    def join(self, descriptor: Mapping[str, Any], wanted: ChannelMapping | None) -> bool:
+        """Whether a stream has a part of what makes a spectrum, and is kept to be joined with others."""
+        self.joined = self.joined or JoinedStreams(self.start, wanted)
+        return self.joined.declare(descriptor)
 
     def provenance(self, source: str, stream: str, sweep: int, time: float) -> Provenance:
         scan_id = self.start.get("scan_id")
@@ -300,57 +408,30 @@ class _Run:
         for name in sorted(data):
             about_sample = name.lower() in _TEMPERATURE or name.lower().endswith("sample_temperature")
             if self.temperature is None and about_sample and len(data[name]):
-                value = _number(data[name][0])
+                value = number(data[name][0])
                 unit = str(keys.get(name, {}).get("units") or "K").lower()
                 celsius = unit.removeprefix("deg").strip(" °") in ("c", "celsius")
                 self.temperature = None if np.isnan(value) else value + (273.15 if celsius else 0.0)
 
 
+def _reader(descriptor: Mapping[str, Any], mapping: ChannelMapping) -> StreamRows:
+    """What reads energy (eV) and channels of one stream."""
+    energy = mapping.energy or ""
+    fields = [energy, *mapping.channels.values()]
+    return StreamRows(descriptor, fields, {energy: energy_factor(descriptor, energy)})
+
+
 class _Stream:
-    """One stream of a run: how to read its events, and the sweep being measured."""
+    """One stream of a run, or several joined: how to read it, and the sweep being measured."""
 
     def __init__(
-        self, descriptor: Mapping[str, Any], mapping: ChannelMapping | None, tolerance: float, *, whole: bool
+        self, name: str, mapping: ChannelMapping | None, reader: StreamRows | None, cutter: SweepCutter
     ) -> None:
-        self.name = descriptor.get("name", "primary")
+        self.name = name
         self.mapping = mapping
-        self.fields = [mapping.energy or "", *mapping.channels.values()] if mapping else []
-        self.factor = energy_factor(descriptor, self.fields[0]) if mapping else 1.0
-        self.cutter = SweepCutter(len(self.fields) + 2, tolerance, whole=whole)
+        self.reader = reader
+        self.cutter = cutter
         self.widest = 0.0
-        keys = descriptor["data_keys"]
-        outside = [name for name in self.fields if "external" in keys.get(name, {})]
-        inside = [name for name in self.fields if name not in outside]
-        self.external = ExternalColumns(descriptor, outside, inside) if outside else None
-        self._declared = float(descriptor.get("time", np.nan))
-
-    def external_rows(self, numbers: Sequence[int], values: Mapping[str, Sequence[Array]]) -> Array:
-        """As `rows`, of rows whose fields stand in files; their time is the descriptor's."""
-        parts = []
-        for k, number in enumerate(numbers):
-            page = {"data": {name: [rows[k]] for name, rows in values.items()}}
-            parts.append(self.rows(page, [self._declared], [number]))
-        return np.concatenate(parts)
-
-    def rows(self, page: Mapping[str, Any], time: Sequence[float], seq_num: Sequence[int]) -> Array:
-        """(points, columns): energy (eV), the channels, time (s), sequence number.
-
-        An event whose fields are arrays (a whole pass in one event) gives as many points.
-        """
-        data, filled = page["data"], page.get("filled") or {}
-        columns = [_column(data.get(name), filled.get(name), len(time)) for name in self.fields]
-        columns[0] = columns[0] * self.factor
-        n = len(columns[0])
-        columns += [np.asarray(time, dtype=np.float64), np.asarray(seq_num, dtype=np.float64)]
-        rows = np.empty((n, len(columns)))
-        for k, column in enumerate(columns):
-            if len(column) not in (n, len(time)):
-                name = self.fields[k]
-                raise ValueError(
-                    f"field {name!r} of stream {self.name!r} has {len(column)} values for {n} energies"
-                )
-            rows[:, k] = column if len(column) == n else np.repeat(column, n // len(time))
-        return rows
 
     def is_whole(self, last: Array, *, succeeded: bool) -> bool:
         """Whether the last sweep went as far as those before it, or the run's only one succeeded."""
@@ -360,37 +441,17 @@ class _Stream:
         return width >= self.widest * (_WHOLE if succeeded else 0.98)
 
 
+def _downwards(rows: Array) -> bool:
+    """Whether the energy falls on the whole, noise or not."""
+    energy = rows[np.isfinite(rows[:, 0]), 0]
+    when = np.arange(len(energy)) - (len(energy) - 1) / 2
+    return bool(when @ energy < 0)
+
+
 def _turned_up(rows: Array) -> Array:
     """The rows as measured, or backwards where most steps of the energy go down."""
     energy = rows[np.isfinite(rows[:, 0]), 0]
     return rows[::-1] if np.sign(np.diff(energy)).sum() < 0 else rows
-
-
-def _as_page(event: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "data": {name: [value] for name, value in event["data"].items()},
-        "filled": {name: [value] for name, value in (event.get("filled") or {}).items()},
-    }
-
-
-def _column(values: Sequence[Any] | None, filled: Sequence[Any] | None, events: int) -> Array:
-    """Numbers of one field, (points,); NaN where there are none or they are not filled in."""
-    if values is None:
-        return np.full(events, np.nan)
-    try:
-        column = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        column = np.array([_number(value) for value in values])
-    if filled is not None and not all(filled):
-        column[np.array([not is_filled for is_filled in filled])] = np.nan
-    return column.reshape(-1)
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")
 
 
 def _temperature_of(start: Mapping[str, Any]) -> float | None:
@@ -398,7 +459,7 @@ def _temperature_of(start: Mapping[str, Any]) -> float | None:
     for place in (start, start.get("sample")):
         if isinstance(place, Mapping):
             for key, value in place.items():
-                number = _number(value) if str(key).lower() in _TEMPERATURE else float("nan")
-                if np.isfinite(number):
-                    return number
+                kelvin = number(value) if str(key).lower() in _TEMPERATURE else float("nan")
+                if np.isfinite(kelvin):
+                    return kelvin
     return None

@@ -14,6 +14,13 @@ from xas_live.spectrum import Mode
 CHANNELS = ("i0", "it", "ir", "iff", "mu", "reference")
 """The roles a field can have besides the energy, as `ChannelMapping` names them."""
 
+NEEDED: Mapping[Mode, tuple[str, ...]] = {
+    "mu": ("mu",),
+    "transmission": ("i0", "it"),
+    "fluorescence": ("i0", "iff"),
+}
+"""The roles that each mode cannot do without."""
+
 
 class MappingError(ValueError):
     """A stream has no energy or no usable pair of channels; the message says what it does have."""
@@ -33,12 +40,19 @@ class ChannelMapping:
     mu, reference : fields of ready-made absorption of the sample and of the reference foil.
     mode : default: "mu" where a ready mu is given, else transmission where `it` is there, else fluorescence.
     dark : offsets to subtract, by role: {"i0": 12.0, "it": 8.0}.
+    up_offset, down_offset : added to the energies (eV) of sweeps measured upwards and downwards; default 0.
+        Backlash shifts the two against each other: where the readback lags by 0.3 eV either way, 0.3 and
+        -0.3 bring them together.
+    time : where energy and detectors stand in several streams and are joined by time: the field that is a
+        stream's clock, one name or names by stream: {"encoder": "enc_time", "adc": "adc_time"}. Default: a
+        field that is named as one, else the times of the events. All clocks must have one zero.
     stream : name of the stream; default: every stream that has an energy and detectors, "baseline" excepted.
     element, edge : the absorber, as "Pt" and "L3"; default: from the start document, else from the energies.
 
     Raises
     ------
-    ValueError : for a mode that does not exist, or a dark offset of something that is not counted.
+    ValueError : for a mode that does not exist, a dark offset of something that is not counted, or an offset
+        of the energies that is no number.
 
     Examples
     --------
@@ -54,6 +68,9 @@ class ChannelMapping:
     reference: str | None = None
     mode: Mode | None = None
     dark: Mapping[str, float] = field(default_factory=dict)
+    up_offset: float = 0.0
+    down_offset: float = 0.0
+    time: str | Mapping[str, str] | None = None
     stream: str | None = None
     element: str | None = None
     edge: str | None = None
@@ -63,6 +80,9 @@ class ChannelMapping:
             raise ValueError(f"mode {self.mode!r} does not exist: use one of {', '.join(get_args(Mode))}")
         if wrong := sorted(set(self.dark) - {"i0", "it", "ir", "iff"}):
             raise ValueError(f"dark offsets are for i0, it, ir and iff, not for {', '.join(wrong)}")
+        for name in ("up_offset", "down_offset"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r}: give a number of eV")
 
     @property
     def channels(self) -> dict[str, str]:
@@ -100,7 +120,7 @@ def find_mapping(
     if missing := [f"{role}={name!r}" for role, name in given.items() if name and name not in readable]:
         raise MappingError(f"stream {stream!r} has no field for {', '.join(missing)}. It has {_listed(keys)}")
     hinted = _hinted(descriptor)
-    energy = wanted.energy or _guess_energy(readable, hinted, _dimensions(start, stream))
+    energy = wanted.energy or _best(_energy_scores(readable, hinted, _dimensions(start, stream)))
     if energy is None:
         raise MappingError(f"no energy among the fields of stream {stream!r}: {_listed(keys)}")
     # What stands in a file is images or spectra of a detector more often than a channel of the scan.
@@ -110,15 +130,90 @@ def find_mapping(
         if "external" not in key or _points(key) in (1, _points(keys[energy]))
     }
     channels: dict[str, Any] = wanted.channels or _guess_channels(alike, hinted, taken=energy)
-    found = replace(wanted, energy=energy, stream=stream, **channels)
-    mode = found.mode or ("mu" if found.mu else "transmission" if found.it else "fluorescence")
-    needed = {"mu": ("mu",), "transmission": ("i0", "it"), "fluorescence": ("i0", "iff")}[mode]
-    if lacking := [role for role in needed if role not in channels]:
+    mode, lacking = mode_of(wanted, channels)
+    if lacking:
         raise MappingError(
             f"energy is {energy!r}, but nothing found for {' and '.join(lacking)} among the fields of "
             f"stream {stream!r}: {_listed(keys)}"
         )
-    return replace(found, mode=mode)
+    return replace(wanted, energy=energy, stream=stream, mode=mode, **channels)
+
+
+def mode_of(wanted: ChannelMapping, channels: Iterable[str]) -> tuple[Mode, list[str]]:
+    """The mode that is wanted or that these roles allow, and which roles it lacks."""
+    mode: Mode = wanted.mode or (
+        "mu" if "mu" in channels else "transmission" if "it" in channels else "fluorescence"
+    )
+    return mode, [role for role in NEEDED[mode] if role not in channels]
+
+
+@dataclass(frozen=True)
+class PartialFields:
+    """What one stream could give to a spectrum that it cannot make alone.
+
+    Attributes
+    ----------
+    stream : its name.
+    keys : data keys of the fields below.
+    energy, clock : fields, or None.
+    energy_score : how well the field speaks for being the energy.
+    channels : fields by role.
+    """
+
+    stream: str
+    keys: Mapping[str, Any]
+    energy: str | None
+    energy_score: int
+    channels: Mapping[str, str]
+    clock: str | None
+
+    @property
+    def dated(self) -> bool:
+        """Whether its events tell the time of every point."""
+        used = [name for name in (self.energy, *self.channels.values()) if name is not None]
+        return all("external" not in self.keys[name] and _points(self.keys[name]) == 1 for name in used)
+
+
+def partial_fields(
+    descriptor: Mapping[str, Any], start: Mapping[str, Any], wanted: ChannelMapping | None = None
+) -> PartialFields | None:
+    """Energy, channels and clock of a stream that has some of them; None where it has no energy or channel.
+
+    Parameters
+    ----------
+    as for `find_mapping`
+    """
+    wanted = wanted or ChannelMapping()
+    stream = descriptor.get("name", "primary")
+    keys = descriptor["data_keys"]
+    readable = {k: key for k, key in keys.items() if "external" not in key or is_stream_of_numbers(key)}
+    hinted = _hinted(descriptor)
+    scores = _energy_scores(readable, hinted, _dimensions(start, stream))
+    energy = wanted.energy if wanted.energy in readable else None if wanted.energy else _best(scores)
+    named = wanted.time.get(stream) if isinstance(wanted.time, Mapping) else wanted.time
+    clock = named if named in readable else None if named else _guess_clock(readable)
+    rests = {name: key for name, key in readable.items() if name not in (energy, clock)}
+    sizes = {1, *(_points(readable[name]) for name in (energy, clock) if name is not None)}
+    alike = {name: key for name, key in rests.items() if "external" not in key or _points(key) in sizes}
+    channels = {role: name for role, name in wanted.channels.items() if name in rests}
+    if not wanted.channels:
+        channels = _guess_channels(alike, hinted, taken=energy or "")
+    if energy is None and not channels:
+        return None
+    used = {name for name in (energy, clock, *channels.values()) if name is not None}
+    return PartialFields(
+        stream=stream,
+        keys={name: readable[name] for name in sorted(used)},
+        energy=energy,
+        energy_score=scores.get(energy or "", 0),
+        channels=channels,
+        clock=clock,
+    )
+
+
+def time_factor(key: Mapping[str, Any]) -> float:
+    """What turns a clock field into seconds, by its unit; 1 where it has none."""
+    return {"ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}.get(_unit(key), 1.0)
 
 
 def energy_factor(descriptor: Mapping[str, Any], energy: str) -> float:
@@ -138,7 +233,22 @@ _NO_READING = {"setpoint", "sp", "target", "gain", "dark", "offset", "rate", "ex
 _OTHER_ENERGY = {"ring", "gap", "undulator", "id", "machine", "roi", "mca", "analyzer", "e0", "edge"}
 
 
-def _guess_energy(keys: Mapping[str, Any], hinted: set[str], dimensions: set[str]) -> str | None:
+_CLOCKS = {"time", "timestamp", "timestamps", "ts", "epoch"}
+_NO_CLOCK = {"live", "real", "dead", "count", "counting", "exposure", "acquire", "acquisition", "dwell",
+             "integration", "preset", "period", "shutter", "constant"}  # fmt: skip
+
+
+def _guess_clock(keys: Mapping[str, Any]) -> str | None:
+    """The field whose name says that it is the time of each point."""
+    found = []
+    for name in _numeric(keys):
+        words = _words(name)
+        if _CLOCKS & set(words) and not (_NO_CLOCK | _NO_READING) & set(words):
+            found.append((words[-1] not in _CLOCKS, len(name), name))
+    return min(found)[2] if found else None
+
+
+def _energy_scores(keys: Mapping[str, Any], hinted: set[str], dimensions: set[str]) -> dict[str, int]:
     scores: dict[str, int] = {}
     for name in _numeric(keys):
         words = _words(name)
@@ -159,6 +269,10 @@ def _guess_energy(keys: Mapping[str, Any], hinted: set[str], dimensions: set[str
             - 20 * bool(_NO_READING & set(words))
             - 8 * bool(_OTHER_ENERGY & set(words))
         )
+    return scores
+
+
+def _best(scores: Mapping[str, int]) -> str | None:
     best = max(scores, key=lambda name: (scores[name], -len(name)), default=None)
     return best if best is not None and scores[best] > 0 else None
 

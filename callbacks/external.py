@@ -72,10 +72,11 @@ class ExternalColumns:
         column.pending.append(datum)
 
     def add(self, seq_num: Sequence[int], page: Mapping[str, Any]) -> None:
-        """Take the fields that come with events."""
-        for name, column in self._internal.items():
+        """Take the fields that come with events; of those in files, what was filled in already."""
+        for name, column in (self._internal | self._external).items():
             for number, value in zip(seq_num, page["data"].get(name, ()), strict=False):
-                column.rows[number] = np.atleast_1d(np.asarray(value, dtype=np.float64))
+                if name in self._internal or not isinstance(value, str):  # a str is where to find it
+                    column.rows[number] = np.atleast_1d(np.asarray(value, dtype=np.float64))
 
     def take(self, *, final: bool = False) -> tuple[list[int], dict[str, list[Array]]]:
         """Sequence numbers of the rows that are ready now, in order, and their values by field.

@@ -20,7 +20,8 @@ def misread(energy: Array, tolerance: float = TOLERANCE_EV) -> NDArray[np.bool_]
     """Which single points jump out of their neighbours' way, as a readback does that was misread once.
 
     A point is misread when it lies further beyond the two before and the two after it than the tolerance and
-    one of their steps, so that the tip of a turn and the ends of a jump are none.
+    one of their steps, so that the tip of a turn is none. Where the energy jumps, the noise of the point and
+    that of the step count, each up to the tolerance, so that neither end of the jump is misread.
 
     Parameters
     ----------
@@ -39,7 +40,8 @@ def misread(energy: Array, tolerance: float = TOLERANCE_EV) -> NDArray[np.bool_]
     around = np.stack([before2, before, after, after2])
     step = np.maximum(np.abs(before - before2), np.abs(after2 - after))
     beyond = np.maximum(point - around.max(axis=0), around.min(axis=0) - point)
-    found[1:-2] = beyond > tolerance + step
+    jumps = np.abs(after - before) > 2 * (tolerance + step)
+    found[1:-2] = beyond > step + np.where(jumps, 2 * tolerance, tolerance)
     return found
 
 

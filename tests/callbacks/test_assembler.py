@@ -118,6 +118,46 @@ def test_missing_values_are_nan():
     assert np.isfinite(spectrum.counts["i0"]).all()
 
 
+@pytest.mark.parametrize("page", [(), (30, 70, 200)])
+def test_each_direction_has_its_own_offset(page):
+    energy = np.r_[GRID, GRID[::-1], GRID]
+    mapping = ChannelMapping(up_offset=-0.25, down_offset=0.5)
+    spectra = assemble(documents(energy, page=page), mapping=mapping)
+    for spectrum, offset in zip(spectra, (-0.25, 0.5, -0.25), strict=True):
+        np.testing.assert_array_equal(spectrum.energy, GRID + offset)
+        np.testing.assert_allclose(spectrum.mu, mu_of(GRID))
+    [up, down, _] = assemble(documents(energy, page=page), mapping=ChannelMapping(down_offset=0.5))
+    np.testing.assert_array_equal(up.energy, GRID)
+    np.testing.assert_array_equal(down.energy, GRID + 0.5)
+    [whole] = assemble(documents(GRID[::-1]), mapping=mapping, whole_runs=True)
+    np.testing.assert_array_equal(whole.energy, GRID + 0.5)
+
+
+def test_the_growing_sweep_has_its_offset():
+    assembler = SpectrumAssembler(ChannelMapping(down_offset=0.5))
+    for name, doc in list(documents(np.r_[GRID, GRID[::-1]]))[:-5]:
+        assembler(name, doc)
+    growing = assembler.growing
+    assert growing is not None
+    assert set(growing.energy - 0.5) <= set(GRID)
+
+
+def test_fine_noisy_sweeps_know_their_direction():
+    fine = np.arange(GRID[0], GRID[0] + 60, 0.1)
+    noise = np.random.default_rng(3).uniform(-0.9, 0.9, (2, len(fine)))
+    energy = np.r_[fine + noise[0], fine[::-1] + noise[1]]
+    mapping = ChannelMapping(down_offset=50.0)
+    up, down = assemble(documents(energy, page=[len(energy)]), mapping=mapping)
+    assert up.energy.min() == pytest.approx(GRID[0], abs=2)
+    assert down.energy.min() == pytest.approx(GRID[0] + 50, abs=2)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_an_offset_that_is_no_number_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"down_offset=.*give a number of eV"):
+        ChannelMapping(down_offset=wrong)
+
+
 def test_dark_offsets_and_fluorescence():
     fields = {"energy": "mono", "i0": "a", "iff": "b"}
     mapping = ChannelMapping(energy="mono", i0="a", iff="b", dark={"i0": 100.0})

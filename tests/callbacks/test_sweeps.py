@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from xas_live.callbacks.sweeps import SweepCutter, sweep_end
@@ -133,6 +133,7 @@ def test_points_before_the_cut_that_come_again_make_no_sweep():
     seed=st.integers(0, 100),
     sizes=st.lists(st.integers(1, 300), max_size=8).map(tuple),
 )
+@example(turns=[False, True], noise=0.890625, step=3.0, spikes=[], seed=97, sizes=())
 @settings(deadline=None, max_examples=100)
 def test_encoder_noise_and_paging_change_nothing(turns, noise, step, spikes, seed, sizes):
     base = np.arange(0.0, 300 * step, step)
