@@ -63,6 +63,15 @@ class Point:
         return float(known) if isinstance(known, (int, float)) else math.nan
 
 
+@dataclass(frozen=True)
+class Average:
+    """The average over repeats: `point`, over the points of the history from `first` to `last`."""
+
+    first: int
+    last: int
+    point: Point
+
+
 def positions(points: Sequence[Point], x: XAxis) -> Array:
     """(n,) where the points stand: counted from 1, or as matplotlib dates."""
     if x == "scan":
@@ -92,6 +101,8 @@ class SeriesPanel:
         self._intervals = LineCollection([], capstyle="round", zorder=2)
         ax.add_collection(self._intervals, autolim=False)
         self._path = _line(ax, color=BLUE, lw=1.0, alpha=0.5, zorder=2.5)
+        self._averages = LineCollection([], lw=2.0, alpha=0.85, zorder=3.5)
+        ax.add_collection(self._averages, autolim=False)
         self._truth = _line(ax, color=INK, lw=1.3, ls=(0, (4, 2.5)), zorder=3)
         dots: dict[str, Any] = {"marker": "o", "ls": "", "zorder": 4}
         self._inside = _line(ax, color=BLUE, mec="white", **dots)
@@ -118,8 +129,8 @@ class SeriesPanel:
         if last:
             ax.set_xlabel(x, size=12, color=INK)
 
-    def update(self, points: Sequence[Point]) -> None:
-        """Show these points."""
+    def update(self, points: Sequence[Point], averages: Sequence[Average] = ()) -> None:
+        """Show these points, and a line across those that were averaged."""
         self._points = points
         at = positions(points, self.x)
         values = [point.value(self.name) for point in points]
@@ -153,8 +164,21 @@ class SeriesPanel:
         self._refused.set_data(at[refused], np.full(refused.sum(), 0.06))
         self._refused.set_markersize(max(3.5, size - 1.0))
         self._bulk.set_data(at[bulk], np.full(bulk.sum(), 0.9))
+        self._draw_averages(at, averages)
         self._limits(at, lower, upper, truth)
         self._latest(values[-1] if values else None)
+
+    def _draw_averages(self, at: Array, averages: Sequence[Average]) -> None:
+        lines, colours = [], []
+        for average in averages:
+            value = average.point.value(self.name)
+            over = at[average.first : average.last + 1]
+            over = over[np.isfinite(over)]
+            if value is not None and len(over):
+                lines.append([(over.min(), value.value), (over.max(), value.value)])
+                colours.append(BLUE if average.point.prediction.in_domain else VERMILION)
+        self._averages.set_segments(lines)
+        self._averages.set_color(colours)
 
     def _width_of_one(self, count: int) -> float:
         """Room that one point has along the axis (typographical points)."""

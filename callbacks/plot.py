@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,6 +21,7 @@ from xas_live.callbacks.panels import (
     GREY,
     INK,
     VERMILION,
+    Average,
     LightsPanel,
     Point,
     SeriesPanel,
@@ -83,6 +84,7 @@ class LiveStructurePlot(BasePublisher):
             raise ValueError(f"there are no panels {', '.join(unknown)}: choose from {', '.join(panels)}")
         self._lock = threading.Lock()
         self._points: deque[Point] = deque(maxlen=history)
+        self._averages: dict[tuple[str | None, str], Point] = {}
         self._last: tuple[Spectrum, Prediction] | None = None
         self._absorber: tuple[str | None, str | None] | None = None
         self._growing: Spectrum | None = None
@@ -118,19 +120,26 @@ class LiveStructurePlot(BasePublisher):
 
     def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
         """Add a prediction, at the next redraw."""
-        where = prediction.provenance
-        time = where.time if where.time is not None else math.nan
-        label = where.scan if where.sweep == 0 else f"{where.scan}.{where.sweep + 1}"
         with self._lock:
             if (absorber := _absorber(prediction)) != (None, None):
                 if self._absorber not in (None, absorber):
                     self._points.clear()
+                    self._averages.clear()
                     self._last = None
                 self._absorber = absorber
-            self._points.append(Point(prediction, label, time))
+            self._points.append(_point(prediction))
             if prediction.reduced is not None:
                 self._last = (spectrum, prediction)
             self._growing = None
+            self._changed = True
+
+    def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
+        """Draw a line across the sweeps that it is the average of, at the next redraw."""
+        with self._lock:
+            point = _point(prediction)
+            self._averages[_run(point)] = point
+            shown = {_run(p) for p in self._points}
+            self._averages = {run: p for run, p in self._averages.items() if run in shown}
             self._changed = True
 
     def run_stopped(self, stop: Mapping[str, Any]) -> None:
@@ -145,9 +154,10 @@ class LiveStructurePlot(BasePublisher):
         """Bring the figure up to date now. Call it from the thread that owns the figure."""
         with self._lock:
             points, growing, last = list(self._points), self._growing, self._last
+            averages = _laid_over(points, self._averages.values())
             self._changed = False
         for panel in self._series:
-            panel.update(points)
+            panel.update(points, averages)
         if self._spectrum is not None:
             preview, note = None, ""
             if growing is not None:
@@ -157,7 +167,7 @@ class LiveStructurePlot(BasePublisher):
             self._spectrum.update(points, preview, note)
         if self._lights is not None:
             self._lights.update(points[-1].prediction if points else None)
-        self._head_line(points)
+        self._head_line(points, averages)
 
     def save(self, path: str | Path, dpi: int = 150) -> Path:
         """Bring the figure up to date and write it to a file of any kind matplotlib knows."""
@@ -194,17 +204,19 @@ class LiveStructurePlot(BasePublisher):
         keys = [
             Line2D([], [], marker="o", color=BLUE, ls="", mec="white", ms=8, label="prediction"),
             Line2D([], [], color=BLUE, alpha=0.28, lw=7, label="interval"),
+            Line2D([], [], color=BLUE, lw=2.0, alpha=0.85, label="mean of sweeps"),
             Line2D([], [], color=INK, ls=(0, (4, 2.5)), lw=1.3, label="truth"),
             Line2D(
                 [], [], marker="o", mfc="white", mec=VERMILION, mew=1.6, ls="", ms=7, label="out of domain"
             ),
             Line2D([], [], marker="x", color=GREY, mew=1.6, ls="", ms=6, label="refused"),
         ]
-        self._keys = dict(zip(("prediction", "interval", "truth", "outside", "refused"), keys, strict=True))
+        names = ("prediction", "interval", "average", "truth", "outside", "refused")
+        self._keys = dict(zip(names, keys, strict=True))
         self._key_box = axes[targets[0]]
         return axes
 
-    def _head_line(self, points: Sequence[Point]) -> None:
+    def _head_line(self, points: Sequence[Point], averages: Sequence[Average]) -> None:
         if not self._titles:
             return
         latest = points[-1] if points else None
@@ -221,13 +233,14 @@ class LiveStructurePlot(BasePublisher):
         parts = [f"scan {latest.label}", str(sample) if isinstance(sample, str) else "", p.model]
         parts += ["unanchored" if not p.anchored and p.refused is None else ""]
         self._titles["sample"].set_text("  ·  ".join(filter(None, parts)))
-        self._key(points)
+        self._key(points, averages)
 
-    def _key(self, points: Sequence[Point]) -> None:
+    def _key(self, points: Sequence[Point], averages: Sequence[Average]) -> None:
         predictions = [point.prediction for point in points]
         level = next((v.level for p in reversed(predictions) for v in p.values.values()), 0.9)
         self._keys["interval"].set_label(f"{level:.0%} interval".replace("%", " %"))
         names = ["prediction", "interval"]
+        names += ["average"] if any(average.point.prediction.values for average in averages) else []
         names += (
             ["truth"] if any(math.isfinite(q.truth(s.name)) for q in points for s in self._series) else []
         )
@@ -285,6 +298,27 @@ def previewed(growing: Spectrum, last: tuple[Spectrum, Prediction] | None) -> tu
     start, end = np.median(mu[:5]), np.median(mu[-5:])
     step = end - start if energy[-1] > e0 + 20 and end > start else 1.0
     return energy - e0, (mu - start) / step
+
+
+def _point(prediction: Prediction) -> Point:
+    where = prediction.provenance
+    time = where.time if where.time is not None else math.nan
+    return Point(prediction, where.scan if where.sweep == 0 else f"{where.scan}.{where.sweep + 1}", time)
+
+
+def _run(point: Point) -> tuple[str | None, str]:
+    where = point.prediction.provenance
+    return where.run_uid, where.stream
+
+
+def _laid_over(points: Sequence[Point], averages: Iterable[Point]) -> list[Average]:
+    """The averages of those points that are still shown."""
+    first: dict[Any, int] = {}
+    last: dict[Any, int] = {}
+    for k, point in enumerate(points):
+        first.setdefault(_run(point), k)
+        last[_run(point)] = k
+    return [Average(first[_run(a)], last[_run(a)], a) for a in averages if _run(a) in first]
 
 
 def is_headless() -> bool:

@@ -142,6 +142,41 @@ def test_a_curve_of_another_length_is_named():
     assert len(documents.events("predictions")) == 2
 
 
+def averaged(i, count, **changes):
+    where = replace(sweep(i), averaged=count)
+    mean = replace(spectrum(i), provenance=where, mu_error=np.full(50, 0.011))
+    return mean, good(i, provenance=where, **changes)
+
+
+def test_averages_are_a_stream_of_their_own():
+    documents, writer = write([good(0), good(1)], stop=None)
+    failed = {"values": {}, "refused": "no edge", "reduced": None, "edge_step": math.nan}
+    writer.averaged(*averaged(1, 2, **failed))
+    writer.predicted(spectrum(2), good(2))
+    writer.averaged(*averaged(2, 3, curves={"rdf": np.arange(4.0)}))
+    writer.run_stopped(raw_stop())
+    first, second = (row["data"] for row in documents.events("averages"))
+    assert (first["sweep"], first["averaged"], first["refused"]) == (1, 2, "no edge")
+    assert math.isnan(first["CN1"])
+    assert math.isnan(first["noise"])
+    assert (second["sweep"], second["averaged"], second["CN1"]) == (2, 3, 11.5)
+    assert second["noise"] == pytest.approx(0.01)
+    np.testing.assert_array_equal(second["curve_rdf"], np.arange(4.0))
+    np.testing.assert_array_equal(second["energy"], GRID)
+    assert documents.of("stop")[0]["num_events"] == {"predictions": 3, "spectra": 3, "averages": 2}
+
+
+def test_an_average_never_opens_or_closes_a_derived_run():
+    documents, writer = write([good(0), good(1)], stop=None)
+    with pytest.raises(ValueError, match="average of 2 sweeps of scan 17 was not analysed as its sweeps"):
+        writer.averaged(*averaged(1, 2, configuration={"level": 0.95}))
+    with pytest.raises(ValueError, match="not written"):
+        writer.averaged(*averaged(1, 2, element="Pd", edge="K"))
+    writer.run_stopped(raw_stop())
+    assert len(documents.of("start")) == len(documents.of("stop")) == 1
+    assert documents.events("averages") == []
+
+
 def test_another_configuration_is_another_run():
     changed = {"level": 0.95}
     documents, _ = write([good(0), good(1, configuration=changed), good(2)])

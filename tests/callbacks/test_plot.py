@@ -59,6 +59,28 @@ def test_any_number_of_scans(tmp_path, count, x):
     assert ("truth" in texts(plot.figure)) is (count > 0)
 
 
+def test_an_average_is_a_line_across_its_sweeps_and_only_where_there_are_repeats():
+    plot = LiveStructurePlot(targets=("CN1",))
+    feed(plot, 1)
+    plot.refresh()
+    assert "mean of sweeps" not in texts(plot.figure)
+    one = swept(2)
+    for k in range(3):
+        where = replace(one.provenance, sweep=k, time=1.7e9 + 60.0 * k)
+        sweep = replace(one, provenance=where)
+        plot.predicted(sweep, predict(sweep))
+        if k:
+            mean = replace(sweep, provenance=replace(where, averaged=k + 1))
+            plot.averaged(mean, replace(predict(mean), values={"CN1": Value(50.0 + k, 0.1, 49.0, 53.0)}))
+    plot.refresh()
+    assert "mean of sweeps" in texts(plot.figure)
+    [line] = plot._series[0]._averages.get_segments()
+    np.testing.assert_array_equal(line, [[2.0, 52.0], [4.0, 52.0]])
+    feed(plot, 1, element="Pd", edge="K")
+    plot.refresh()
+    assert plot._series[0]._averages.get_segments() == []
+
+
 def test_it_says_what_matters():
     plot = LiveStructurePlot()
     feed(plot, 2, sample_name="Pt on carbon")
