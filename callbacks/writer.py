@@ -17,6 +17,7 @@ from event_model import ComposeRunBundle, compose_run
 from xas_live import __version__
 from xas_live.callbacks.publisher import BasePublisher
 from xas_live.prediction import Prediction, Reduced, Value, finite
+from xas_live.series import Drift, SeriesMonitor
 from xas_live.spectrum import Array, Spectrum
 
 SCHEMA = 1
@@ -35,11 +36,14 @@ class PredictionWriter(BasePublisher):
 
     One derived run holds what one model and configuration say of one absorber in one raw run. Its streams:
     `predictions`, one event a sweep, refused ones with NaN and the reason; `spectra`, the reduced spectrum
-    and the network's input on the energy grid; and where the run has repeats `averages`, all this of the
-    average over its sweeps so far, with their number (`averaged`) and the noise of its points (`noise`, in
-    edge steps). Its uid follows from what it holds (`derived_uid`), so that
-    the same analysis of the same run is the same derived run. When the model or the configuration changes
-    within a raw run, one derived run is closed and another opened.
+    and the network's input on the energy grid. What depends on the sweeps before has streams of its own:
+    `drift`, one event a sweep, how the series of its sample stands, over runs (see `xas_live.series.Drift`);
+    and where the run has repeats `averages`, the same as the first two of the average over its sweeps so
+    far, with their number (`averaged`) and the noise of its points (`noise`, in edge steps).
+
+    Its uid follows from raw run, model and configuration (`derived_uid`), so that the same analysis of the
+    same run is the same derived run. When the model or the configuration changes within a raw run, one
+    derived run is closed and another opened.
 
     Parameters
     ----------
@@ -55,6 +59,7 @@ class PredictionWriter(BasePublisher):
         self._open: dict[str, dict[tuple[str | None, str | None], _DerivedRun]] = {}
         self._first_attempt: dict[str, int] = {}
         self._opened: Counter[tuple[str, str]] = Counter()
+        self._monitor = SeriesMonitor()
 
     def run_started(self, start: Mapping[str, Any]) -> None:
         """Remember the raw run."""
@@ -78,7 +83,7 @@ class PredictionWriter(BasePublisher):
             run = None
         if run is None:
             run = runs[absorber] = self._begin(raw_uid, identity, spectrum, prediction)
-        run.add(spectrum, prediction)
+        run.add(spectrum, prediction, self._monitor.add(prediction))
 
     def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
         """Write an average, into the derived run of its sweeps.
@@ -186,12 +191,14 @@ class _DerivedRun:
         write("start", bundle.start_doc)
         self._predictions = _Stream(write, bundle, "predictions", overflow="other_values")
         self._spectra = _Stream(write, bundle, "spectra")
+        self._drift = _Stream(write, bundle, "drift")
         self._averages = _Stream(write, bundle, "averages", overflow="other_values")
 
-    def add(self, spectrum: Spectrum, prediction: Prediction) -> None:
-        when = _time(spectrum)
+    def add(self, spectrum: Spectrum, prediction: Prediction, drift: Drift) -> None:
+        when, sweep = _time(spectrum), {"sweep": _integer(prediction.provenance.sweep)}
         self._predictions.add(when, _facts(prediction), _quantities(prediction))
-        self._spectra.add(when, {"sweep": _integer(prediction.provenance.sweep)}, _curves(prediction))
+        self._spectra.add(when, sweep, _curves(prediction))
+        self._drift.add(when, sweep, _standing(drift))
 
     def add_average(self, spectrum: Spectrum, prediction: Prediction) -> None:
         facts = _facts(prediction) | {
@@ -327,6 +334,16 @@ def _noise(spectrum: Spectrum, prediction: Prediction) -> float | None:
     if spectrum.mu_error is None or not prediction.edge_step > 0:
         return None
     return float(np.sqrt(np.mean(spectrum.mu_error**2))) / prediction.edge_step
+
+
+def _standing(drift: Drift) -> dict[str, _Cell]:
+    return {
+        "stake": _number(drift.stake),
+        "alarm": _truth(drift.alarm),
+        "sweeps": _integer(drift.sweeps),
+        "energy_drift": _number(drift.energy_drift, "eV"),
+        "energy_alarm": _truth(drift.energy_alarm),
+    }
 
 
 def _quantities(prediction: Prediction) -> dict[str, _Cell]:
