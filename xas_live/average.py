@@ -114,7 +114,8 @@ class Averages:
     def _add(self, spectrum: Spectrum, prediction: Prediction) -> RunningAverage | None:
         """The average that the sweep entered, or None."""
         where = spectrum.provenance
-        if where.run_uid is None or not spectrum.complete or prediction.refused is not None:
+        unfinished = prediction.partial or not spectrum.complete
+        if where.run_uid is None or unfinished or prediction.refused is not None:
             return None
         try:
             checked = check(replace(spectrum, counts={}))  # on counts the analyzer has given its verdict
