@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from xas_live.average import Averages
 from xas_live.callbacks.assembler import SpectrumAssembler
 from xas_live.callbacks.channels import ChannelMapping
 from xas_live.callbacks.notices import ErrorRecord, Notices
@@ -111,6 +112,8 @@ class LiveAnalysis:
         self._queue: SimpleQueue[_Item] = SimpleQueue()
         self._lock = threading.Lock()
         self._results: deque[Result] = deque(maxlen=history)
+        self._averages = Averages()
+        self._average: Prediction | None = None
         self._documents = self._sweeps = self._refused = 0
         self._measuring_due = False
         self._measured_at = 0.0
@@ -133,6 +136,12 @@ class LiveAnalysis:
         """The prediction of the last completed sweep."""
         with self._lock:
             return self._results[-1].prediction if self._results else None
+
+    @property
+    def average(self) -> Prediction | None:
+        """The prediction of the newest average over the sweeps of one run; None while no run has had two."""
+        with self._lock:
+            return self._average
 
     @property
     def predictions(self) -> list[Prediction]:
@@ -320,24 +329,43 @@ class LiveAnalysis:
             if spectra or document.name in ("start", "stop"):
                 events.append((document, spectra))
             self._measuring_due |= document.name in ("event", "event_page")
-        predictions = iter(self._analyze([spectrum for _, spectra in events for spectrum in spectra]))
+        analyzer, sweeps = self.analyzer, [spectrum for _, spectra in events for spectrum in spectra]
+        predictions = self._analyze(analyzer, sweeps)
+        averages = self._analyze_averages(analyzer, sweeps, predictions)
+        numbered = enumerate(predictions)
         for document, spectra in events:
             if document.name == "start":
                 self._publish("run_started", document.doc)
             for spectrum in spectra:
-                prediction = next(predictions)
+                k, prediction = next(numbered)
                 self._keep(Result(prediction, time.monotonic() - document.received))
                 self._publish("predicted", spectrum, prediction)
+                if k in averages:
+                    with self._lock:
+                        self._average = averages[k][1]
+                    self._publish("averaged", *averages[k])
             if document.name == "stop":
+                self._averages.forget(document.doc.get("run_start", ""))
                 self._publish("run_stopped", document.doc)
         with self._lock:
             self._documents += len(documents)
 
-    def _analyze(self, spectra: list[Spectrum]) -> list[Prediction]:
-        """One prediction for each sweep, whatever the analyzer does."""
+    def _analyze_averages(
+        self, analyzer: Analyzes, sweeps: list[Spectrum], predictions: list[Prediction]
+    ) -> dict[int, tuple[Spectrum, Prediction]]:
+        """The newest average of each run that grew, with its prediction, by the last sweep in it."""
+        try:
+            averages = self._averages.add(sweeps, predictions)
+        except BaseException as error:  # noqa: BLE001 an average that fails must not cost the sweeps
+            self._notices.error("Averages", error)
+            return {}
+        said = self._analyze(analyzer, list(averages.values()))
+        return {k: (average, p) for (k, average), p in zip(averages.items(), said, strict=True)}
+
+    def _analyze(self, analyzer: Analyzes, spectra: list[Spectrum]) -> list[Prediction]:
+        """One prediction for each spectrum, whatever the analyzer does."""
         if not spectra:
             return []
-        analyzer = self.analyzer
         try:
             with self._watch.over(f"{type(analyzer).__name__}.analyze"):
                 return _analyze_checked(analyzer, spectra)
@@ -346,7 +374,7 @@ class LiveAnalysis:
             if len(spectra) == 1:
                 reason = f"the analysis failed ({type(error).__name__}: {error})"
                 return [Prediction.refusal(spectra[0], reason)]
-        return [prediction for spectrum in spectra for prediction in self._analyze([spectrum])]
+        return [prediction for spectrum in spectra for prediction in self._analyze(analyzer, [spectrum])]
 
     def _keep(self, result: Result) -> None:
         with self._lock:

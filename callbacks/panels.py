@@ -12,9 +12,11 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from xas_live.prediction import Prediction, Reduced, Value
 from xas_live.spectrum import Array
@@ -63,6 +65,15 @@ class Point:
         return float(known) if isinstance(known, (int, float)) else math.nan
 
 
+@dataclass(frozen=True)
+class Average:
+    """The average over repeats: `point`, over the points of the history from `first` to `last`."""
+
+    first: int
+    last: int
+    point: Point
+
+
 def positions(points: Sequence[Point], x: XAxis) -> Array:
     """(n,) where the points stand: counted from 1, or as matplotlib dates."""
     if x == "scan":
@@ -92,6 +103,8 @@ class SeriesPanel:
         self._intervals = LineCollection([], capstyle="round", zorder=2)
         ax.add_collection(self._intervals, autolim=False)
         self._path = _line(ax, color=BLUE, lw=1.0, alpha=0.5, zorder=2.5)
+        self._averages = LineCollection([], lw=1.6, alpha=0.85, zorder=3.5)
+        ax.add_collection(self._averages, autolim=False)
         self._truth = _line(ax, color=INK, lw=1.3, ls=(0, (4, 2.5)), zorder=3)
         dots: dict[str, Any] = {"marker": "o", "ls": "", "zorder": 4}
         self._inside = _line(ax, color=BLUE, mec="white", **dots)
@@ -118,8 +131,8 @@ class SeriesPanel:
         if last:
             ax.set_xlabel(x, size=12, color=INK)
 
-    def update(self, points: Sequence[Point]) -> None:
-        """Show these points."""
+    def update(self, points: Sequence[Point], averages: Sequence[Average] = ()) -> None:
+        """Show these points, and a line across those that were averaged."""
         self._points = points
         at = positions(points, self.x)
         values = [point.value(self.name) for point in points]
@@ -153,8 +166,21 @@ class SeriesPanel:
         self._refused.set_data(at[refused], np.full(refused.sum(), 0.06))
         self._refused.set_markersize(max(3.5, size - 1.0))
         self._bulk.set_data(at[bulk], np.full(bulk.sum(), 0.9))
+        self._draw_averages(at, averages)
         self._limits(at, lower, upper, truth)
         self._latest(values[-1] if values else None)
+
+    def _draw_averages(self, at: Array, averages: Sequence[Average]) -> None:
+        lines, colours = [], []
+        for average in averages:
+            value = average.point.value(self.name)
+            over = at[average.first : average.last + 1]
+            over = over[np.isfinite(over)]
+            if value is not None and len(over):
+                lines.append([(over.min(), value.value), (over.max(), value.value)])
+                colours.append(BLUE if average.point.prediction.in_domain else VERMILION)
+        self._averages.set_segments(lines)
+        self._averages.set_color(colours)
 
     def _width_of_one(self, count: int) -> float:
         """Room that one point has along the axis (typographical points)."""
@@ -283,24 +309,119 @@ class SpectrumPanel:
         self._inset.set_xlim(curves[-1][0][0], curves[-1][0][-1])
 
 
-_SIGN: dict[str, Any] = {"weight": "bold", "color": "white", "ha": "center", "va": "center_baseline"}
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Training spectra of a model in its latent coordinates.
+
+    Attributes
+    ----------
+    model_sha256 : of the model.
+    at : (n, 2) first two coordinates.
+    target : (n,) the model's first target of each.
+    name : of that target, as "CN1".
+    """
+
+    model_sha256: str
+    at: Array
+    target: Array
+    name: str
 
 
-class LightsPanel:
-    """Two lights, with words: is the spectrum like what the model knows, and are the data sound."""
+class LatentPanel:
+    """Where the sweeps lie among the model's training spectra; hidden while that is not known.
+
+    Sweeps beyond the training spectra stand at the rim.
+    """
 
     def __init__(self, ax: Axes) -> None:
         self.ax = ax
+        self._cloud: Cloud | None = None
+        self._training = ax.scatter([], [], c=[], s=11, lw=0, cmap=_SHADES, zorder=1)
+        self._way = _line(ax, color=BLUE, lw=1.0, alpha=0.4, zorder=2)
+        dots: dict[str, Any] = {"marker": "o", "ls": "", "clip_on": False, "zorder": 3}
+        self._inside = _line(ax, color=BLUE, mec="white", mew=0.5, **dots)
+        self._outside = _line(ax, mfc="white", mec=VERMILION, mew=1.2, **dots)
+        self._newest = _line(ax, marker="o", ls="", ms=10, clip_on=False, zorder=4)
+        _quiet(ax)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.set_title("among training spectra", loc="left", size=10, color=GREY, pad=4)
+        ax.set_visible(False)
+
+    def update(self, points: Sequence[Point], cloud: Cloud | None) -> None:
+        """Show the sweeps that the cloud's model has judged, over the cloud; the newest of all stands out."""
+        self.ax.set_visible(cloud is not None)
+        if cloud is None:
+            return
+        if cloud is not self._cloud:
+            self._cloud = cloud
+            self._frame(cloud)
+        judged = [
+            p for p in points if p.prediction.latent and p.prediction.model_sha256 == cloud.model_sha256
+        ]
+        low, high = np.transpose([self.ax.get_xlim(), self.ax.get_ylim()])
+        at = np.array([p.prediction.latent[:2] for p in judged]).reshape(-1, 2).clip(low, high)
+        inside = np.array([p.prediction.in_domain for p in judged], dtype=bool)
+        size = 4.5 if len(at) <= 50 else 3.0
+        self._way.set_data(at.T)
+        for artist, shown in ((self._inside, inside), (self._outside, ~inside)):
+            artist.set_data(at[shown].T)
+            artist.set_markersize(size)
+        newest = at[-1:] if judged and judged[-1] is points[-1] else at[:0]
+        self._newest.set_data(newest.T)
+        ok = bool(len(inside) and inside[-1])
+        self._newest.set_markerfacecolor(BLUE if ok else "white")
+        self._newest.set_markeredgecolor("white" if ok else VERMILION)
+        self._newest.set_markeredgewidth(1.0 if ok else 2.0)
+
+    def _frame(self, cloud: Cloud) -> None:
+        self._training.set_offsets(cloud.at)
+        self._training.set_array(cloud.target)
+        self._training.autoscale()
+        low, high = cloud.at.min(axis=0), cloud.at.max(axis=0)
+        margin = 0.06 * (high - low)
+        (left, bottom), (right, top) = low - margin, high + margin
+        self.ax.set_xlim(left, right)
+        self.ax.set_ylim(bottom, top)
+        self.ax.set_xlabel(f"darker: higher {cloud.name}", loc="left", size=10, color=GREY, labelpad=3)
+
+
+_SHADES = LinearSegmentedColormap.from_list("shades", ["#E4E7EA", "#8E959C"])
+_SIGN: dict[str, Any] = {"weight": "bold", "color": "white", "ha": "center", "va": "center_baseline"}
+_LAMP, _WORDS = 0.19, 0.54  # from the panel's left (inches)
+_LETTER_OF_WORDS = 5.6  # width of one (points)
+
+
+class LightsPanel:
+    """Two lights, with words: is the spectrum like what the model knows, and are the data sound.
+
+    Parameters
+    ----------
+    ax : where to draw.
+    beside : axes to the right, whose room the words take while they are hidden.
+    """
+
+    def __init__(self, ax: Axes, beside: Axes | None = None) -> None:
+        self.ax = ax
+        self._beside = beside
         ax.set_axis_off()
         ax.set_xlim(0, 1)
         ax.set_ylim(0, 1)
-        rows = (0.86, 0.36)
-        self._lamps = [_line(ax, [0.035], [y], marker="o", ms=30, mew=2, clip_on=False) for y in rows]
-        self._signs = [ax.text(0.035, y - 0.01, "", size=17, **_SIGN) for y in rows]
+        figure = ax.get_figure(root=True)
+        assert figure is not None
+        lamp, words = (
+            ax.transData + ScaledTranslation(inches, 0.0, figure.dpi_scale_trans)
+            for inches in (_LAMP, _WORDS)
+        )
+        rows = (0.92, 0.28)
+        light: dict[str, Any] = {"marker": "o", "ms": 30, "mew": 2, "clip_on": False, "transform": lamp}
+        text: dict[str, Any] = {"transform": words}
+        self._lamps = [_line(ax, [0.0], [y], **light) for y in rows]
+        self._signs = [ax.text(0.0, y - 0.01, "", size=17, transform=lamp, **_SIGN) for y in rows]
         self._titles = [
-            ax.text(0.1, y + 0.07, "", size=14, weight="bold", color=INK, va="center") for y in rows
+            ax.text(0.0, y + 0.07, "", size=14, weight="bold", color=INK, va="center", **text) for y in rows
         ]
-        self._words = [ax.text(0.1, y - 0.02, "", size=11, color=GREY, va="top") for y in rows]
+        self._words = [ax.text(0.0, y - 0.02, "", size=11, color=GREY, va="top", **text) for y in rows]
         self.update(None)
 
     def update(self, prediction: Prediction | None) -> None:
@@ -311,12 +432,14 @@ class LightsPanel:
             self._lamps[k].set_markeredgecolor("white")
             self._signs[k].set_text(sign)
             self._titles[k].set_text(title)
-            self._words[k].set_text(self._wrapped(words))
+            self._words[k].set_text(self._wrapped(words, lines=(3, 4)[k]))  # nothing stands under the second
 
-    def _wrapped(self, words: str) -> str:
-        inches = self.ax.get_window_extent().width / self.ax.get_figure(root=True).dpi  # type: ignore[union-attr]
-        columns = max(24, int(0.88 * inches * 72 / 5.6))
-        return "\n".join(textwrap.wrap(words, columns, max_lines=3, placeholder=" …"))
+    def _wrapped(self, words: str, lines: int) -> str:
+        last = self.ax if self._beside is None or self._beside.get_visible() else self._beside
+        pixels = last.get_window_extent().x1 - self.ax.get_window_extent().x0
+        inches = pixels / self.ax.get_figure(root=True).dpi - _WORDS  # type: ignore[union-attr]
+        columns = max(24, int(72 * inches / _LETTER_OF_WORDS))
+        return "\n".join(textwrap.wrap(words, columns, max_lines=lines, placeholder=" …"))
 
 
 def _line(ax: Axes, x: Sequence[float] = (), y: Sequence[float] = (), **style: Any) -> Line2D:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,6 +21,9 @@ from xas_live.callbacks.panels import (
     GREY,
     INK,
     VERMILION,
+    Average,
+    Cloud,
+    LatentPanel,
     LightsPanel,
     Point,
     SeriesPanel,
@@ -38,7 +41,7 @@ TARGETS = ("CN1", "CN2", "CN3", "CN4", "R1")
 
 
 class LiveStructurePlot(BasePublisher):
-    """A live figure: the spectrum over the foil, coordination numbers, size, and two lights.
+    """A live figure: the spectrum over the foil, coordination numbers, size, two lights, and the latent map.
 
     On a screen it draws in the main thread's event loop, at most five times a second, never in the worker;
     without one (Agg) it draws on `refresh` and `save`. Closing its window ends the drawing and nothing else.
@@ -49,8 +52,8 @@ class LiveStructurePlot(BasePublisher):
     ----------
     x : "scan" lays the predictions out one by one, "time" by the clock.
     targets : values to show, one panel each.
-    ax : your own axes, to embed the plot, by panel: any of "spectrum", "lights", "size" and the targets. Only
-        these are drawn into.
+    ax : your own axes, to embed the plot, by panel: any of "spectrum", "lights", "size", "latent" and the
+        targets. Only these are drawn into.
     fig : your own figure or subfigure to lay all panels out in. Default: a new figure.
     history : number of predictions kept.
 
@@ -78,14 +81,16 @@ class LiveStructurePlot(BasePublisher):
             raise ValueError(f"x is 'scan' or 'time', not {x!r}")
         if ax is not None and fig is not None:
             raise ValueError("give either ax (your axes by panel) or fig (a figure to fill), not both")
-        panels = ("spectrum", "lights", *targets, "size")
+        panels = ("spectrum", "lights", *targets, "size", "latent")
         if ax is not None and (unknown := sorted(set(ax) - set(panels))):
             raise ValueError(f"there are no panels {', '.join(unknown)}: choose from {', '.join(panels)}")
         self._lock = threading.Lock()
         self._points: deque[Point] = deque(maxlen=history)
+        self._averages: dict[tuple[str | None, str], Point] = {}
         self._last: tuple[Spectrum, Prediction] | None = None
         self._absorber: tuple[str | None, str | None] | None = None
         self._growing: Spectrum | None = None
+        self._clouds: dict[str, Cloud | None] = {}
         self._changed = True
         self._open = True
         self._titles: dict[str, Any] = {}
@@ -101,7 +106,9 @@ class LiveStructurePlot(BasePublisher):
             for name in series
         ]
         self._spectrum = SpectrumPanel(axes["spectrum"]) if "spectrum" in axes else None
-        self._lights = LightsPanel(axes["lights"]) if "lights" in axes else None
+        self._latent = LatentPanel(axes["latent"]) if "latent" in axes else None
+        beside = axes["latent"] if ax is None else None
+        self._lights = LightsPanel(axes["lights"], beside) if "lights" in axes else None
         self.figure.canvas.mpl_connect("close_event", self._window_closed)
         # Backends without an event loop give a timer that never fires.
         self._timer = self.figure.canvas.new_timer(interval=REDRAW_INTERVAL_MS)
@@ -118,19 +125,26 @@ class LiveStructurePlot(BasePublisher):
 
     def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
         """Add a prediction, at the next redraw."""
-        where = prediction.provenance
-        time = where.time if where.time is not None else math.nan
-        label = where.scan if where.sweep == 0 else f"{where.scan}.{where.sweep + 1}"
         with self._lock:
             if (absorber := _absorber(prediction)) != (None, None):
                 if self._absorber not in (None, absorber):
                     self._points.clear()
+                    self._averages.clear()
                     self._last = None
                 self._absorber = absorber
-            self._points.append(Point(prediction, label, time))
+            self._points.append(_point(prediction))
             if prediction.reduced is not None:
                 self._last = (spectrum, prediction)
             self._growing = None
+            self._changed = True
+
+    def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
+        """Draw a line across the sweeps that it is the average of, at the next redraw."""
+        with self._lock:
+            point = _point(prediction)
+            self._averages[_run(point)] = point
+            shown = {_run(p) for p in self._points}
+            self._averages = {run: p for run, p in self._averages.items() if run in shown}
             self._changed = True
 
     def run_stopped(self, stop: Mapping[str, Any]) -> None:
@@ -145,9 +159,10 @@ class LiveStructurePlot(BasePublisher):
         """Bring the figure up to date now. Call it from the thread that owns the figure."""
         with self._lock:
             points, growing, last = list(self._points), self._growing, self._last
+            averages = _laid_over(points, self._averages.values())
             self._changed = False
         for panel in self._series:
-            panel.update(points)
+            panel.update(points, averages)
         if self._spectrum is not None:
             preview, note = None, ""
             if growing is not None:
@@ -155,15 +170,26 @@ class LiveStructurePlot(BasePublisher):
                 where = growing.provenance
                 note = f"measuring scan {where.scan}: {np.nanmax(growing.energy):.0f} eV"
             self._spectrum.update(points, preview, note)
+        if self._latent is not None:
+            self._latent.update(points, self._cloud_of(points))
         if self._lights is not None:
             self._lights.update(points[-1].prediction if points else None)
-        self._head_line(points)
+        self._head_line(points, averages)
 
     def save(self, path: str | Path, dpi: int = 150) -> Path:
         """Bring the figure up to date and write it to a file of any kind matplotlib knows."""
         self.refresh()
         self.figure.savefig(path, dpi=dpi)
         return Path(path)
+
+    def _cloud_of(self, points: Sequence[Point]) -> Cloud | None:
+        """The training spectra of the model that judged last; None where none did, or they are not there."""
+        judged = next((p.prediction for p in reversed(points) if p.prediction.latent), None)
+        if judged is None:
+            return None
+        if judged.model_sha256 not in self._clouds:
+            self._clouds[judged.model_sha256] = _load_cloud(judged.model_sha256)
+        return self._clouds[judged.model_sha256]
 
     def _tick(self) -> None:
         if self._open and self._changed:
@@ -178,11 +204,16 @@ class LiveStructurePlot(BasePublisher):
         halves = fig.add_gridspec(
             1, 2, width_ratios=[1, 1.08], left=0.065, right=0.915, top=0.845, bottom=0.085, wspace=0.24
         )
-        left = halves[0].subgridspec(2, 1, height_ratios=[1, 0.36], hspace=0.27)
+        left = halves[0].subgridspec(2, 1, height_ratios=[1, 0.42], hspace=0.29)
+        below = left[1].subgridspec(1, 2, width_ratios=[1.45, 1], wspace=0.08)
         right = halves[1].subgridspec(
             len(targets) + 1, 1, height_ratios=[1.35, *[1] * (len(targets) - 1), 1.1], hspace=0.2
         )
-        axes = {"spectrum": fig.add_subplot(left[0]), "lights": fig.add_subplot(left[1])}
+        axes = {
+            "spectrum": fig.add_subplot(left[0]),
+            "lights": fig.add_subplot(below[0]),
+            "latent": fig.add_subplot(below[1]),
+        }
         first: Axes | None = None
         for k, name in enumerate((*targets, "size")):
             axes[name] = fig.add_subplot(right[k], sharex=first)
@@ -194,17 +225,19 @@ class LiveStructurePlot(BasePublisher):
         keys = [
             Line2D([], [], marker="o", color=BLUE, ls="", mec="white", ms=8, label="prediction"),
             Line2D([], [], color=BLUE, alpha=0.28, lw=7, label="interval"),
+            Line2D([], [], color=BLUE, lw=1.6, alpha=0.85, label="mean of sweeps"),
             Line2D([], [], color=INK, ls=(0, (4, 2.5)), lw=1.3, label="truth"),
             Line2D(
                 [], [], marker="o", mfc="white", mec=VERMILION, mew=1.6, ls="", ms=7, label="out of domain"
             ),
             Line2D([], [], marker="x", color=GREY, mew=1.6, ls="", ms=6, label="refused"),
         ]
-        self._keys = dict(zip(("prediction", "interval", "truth", "outside", "refused"), keys, strict=True))
+        names = ("prediction", "interval", "average", "truth", "outside", "refused")
+        self._keys = dict(zip(names, keys, strict=True))
         self._key_box = axes[targets[0]]
         return axes
 
-    def _head_line(self, points: Sequence[Point]) -> None:
+    def _head_line(self, points: Sequence[Point], averages: Sequence[Average]) -> None:
         if not self._titles:
             return
         latest = points[-1] if points else None
@@ -221,13 +254,14 @@ class LiveStructurePlot(BasePublisher):
         parts = [f"scan {latest.label}", str(sample) if isinstance(sample, str) else "", p.model]
         parts += ["unanchored" if not p.anchored and p.refused is None else ""]
         self._titles["sample"].set_text("  ·  ".join(filter(None, parts)))
-        self._key(points)
+        self._key(points, averages)
 
-    def _key(self, points: Sequence[Point]) -> None:
+    def _key(self, points: Sequence[Point], averages: Sequence[Average]) -> None:
         predictions = [point.prediction for point in points]
         level = next((v.level for p in reversed(predictions) for v in p.values.values()), 0.9)
         self._keys["interval"].set_label(f"{level:.0%} interval".replace("%", " %"))
         names = ["prediction", "interval"]
+        names += ["average"] if any(average.point.prediction.values for average in averages) else []
         names += (
             ["truth"] if any(math.isfinite(q.truth(s.name)) for q in points for s in self._series) else []
         )
@@ -237,7 +271,7 @@ class LiveStructurePlot(BasePublisher):
             handles=[self._keys[name] for name in names],
             loc="lower left",
             bbox_to_anchor=(-0.02, 1.04),
-            ncols=len(names),
+            ncols=len(names) if len(names) <= 4 else 3,  # in two rows what would run out of the figure
             frameon=False,
             fontsize=11,
             labelcolor=INK,
@@ -285,6 +319,41 @@ def previewed(growing: Spectrum, last: tuple[Spectrum, Prediction] | None) -> tu
     start, end = np.median(mu[:5]), np.median(mu[-5:])
     step = end - start if energy[-1] > e0 + 20 and end > start else 1.0
     return energy - e0, (mu - start) / step
+
+
+def _load_cloud(model_sha256: str) -> Cloud | None:
+    from xas_live.models.bundle import ModelError
+    from xas_live.models.registry import model_in_use
+
+    try:
+        bundle = model_in_use(model_sha256)
+    except ModelError:
+        return None
+    if bundle is None:
+        return None
+    at, target = bundle.array("latent_cloud")[:, :2], bundle.array("latent_target")
+    return Cloud(model_sha256, at, target, bundle.target_names[0])
+
+
+def _point(prediction: Prediction) -> Point:
+    where = prediction.provenance
+    time = where.time if where.time is not None else math.nan
+    return Point(prediction, where.scan if where.sweep == 0 else f"{where.scan}.{where.sweep + 1}", time)
+
+
+def _run(point: Point) -> tuple[str | None, str]:
+    where = point.prediction.provenance
+    return where.run_uid, where.stream
+
+
+def _laid_over(points: Sequence[Point], averages: Iterable[Point]) -> list[Average]:
+    """The averages of those points that are still shown."""
+    first: dict[Any, int] = {}
+    last: dict[Any, int] = {}
+    for k, point in enumerate(points):
+        first.setdefault(_run(point), k)
+        last[_run(point)] = k
+    return [Average(first[_run(a)], last[_run(a)], a) for a in averages if _run(a) in first]
 
 
 def is_headless() -> bool:

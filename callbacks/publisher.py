@@ -25,6 +25,13 @@ class Publisher(Protocol):
     def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
         """Take a completed sweep and what the model says of it."""
 
+    def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
+        """Take the average of the run's sweeps so far, and what the model says of it.
+
+        It comes after the newest sweep in it, from the second on; of sweeps that waited, only the last gives
+        one. `prediction.provenance.averaged` says of how many sweeps, `spectrum.mu_error` how noisy it is.
+        """
+
     def run_stopped(self, stop: Mapping[str, Any]) -> None:
         """Take the raw stop document of a run, after all its predictions."""
 
@@ -42,6 +49,9 @@ class BasePublisher:
         pass
 
     def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:  # noqa: D102
+        pass
+
+    def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:  # noqa: D102
         pass
 
     def run_stopped(self, stop: Mapping[str, Any]) -> None:  # noqa: D102

@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from xas_live.callbacks.clock import local_time
+from xas_live.callbacks.publisher import BasePublisher
 from xas_live.prediction import Prediction
+from xas_live.spectrum import Spectrum
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,23 @@ class Result:
         for name, value in p.values.items():
             row |= {name: value.value, f"{name}_lower": value.lower, f"{name}_upper": value.upper}
         return row
+
+
+class LastAverages(BasePublisher):
+    """A publisher that keeps the last average of every run, stream and absorber, in the order of the runs."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str | None, ...], Prediction] = {}
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        """What the models say of them."""
+        return list(self._last.values())
+
+    def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
+        """See `Publisher`."""
+        where = prediction.provenance
+        self._last[where.run_uid, where.stream, prediction.element, prediction.edge] = prediction
 
 
 def table(results: Sequence[Result]) -> pd.DataFrame:

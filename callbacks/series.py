@@ -13,6 +13,8 @@ from xas_live.spectrum import Spectrum
 class SeriesWatch(BasePublisher):
     """A publisher that watches domain scores and energy shifts over the sweeps of each sample.
 
+    What it goes by is kept in the stream `drift` of the derived runs: see `PredictionWriter`.
+
     Parameters
     ----------
     say : shows the user a line.
@@ -24,5 +26,5 @@ class SeriesWatch(BasePublisher):
 
     def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
         """See `Publisher`."""
-        for line in self._monitor.add(prediction):
+        for line in self._monitor.add(prediction).said:
             self._say(line)

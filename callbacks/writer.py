@@ -17,6 +17,7 @@ from event_model import ComposeRunBundle, compose_run
 from xas_live import __version__
 from xas_live.callbacks.publisher import BasePublisher
 from xas_live.prediction import Prediction, Reduced, Value, finite
+from xas_live.series import Drift, SeriesMonitor
 from xas_live.spectrum import Array, Spectrum
 
 SCHEMA = 1
@@ -35,9 +36,14 @@ class PredictionWriter(BasePublisher):
 
     One derived run holds what one model and configuration say of one absorber in one raw run. Its streams:
     `predictions`, one event a sweep, refused ones with NaN and the reason; `spectra`, the reduced spectrum
-    and the network's input on the energy grid. Its uid follows from what it holds (`derived_uid`), so that
-    the same analysis of the same run is the same derived run. When the model or the configuration changes
-    within a raw run, one derived run is closed and another opened.
+    and the network's input on the energy grid. What depends on the sweeps before has streams of its own:
+    `drift`, one event a sweep, how the series of its sample stands, over runs (see `xas_live.series.Drift`);
+    and where the run has repeats `averages`, the same as the first two of the average over its sweeps so
+    far, with their number (`averaged`) and the noise of its points (`noise`, in edge steps).
+
+    Its uid follows from raw run, model and configuration (`derived_uid`), so that the same analysis of the
+    same run is the same derived run. When the model or the configuration changes within a raw run, one
+    derived run is closed and another opened.
 
     Parameters
     ----------
@@ -53,6 +59,7 @@ class PredictionWriter(BasePublisher):
         self._open: dict[str, dict[tuple[str | None, str | None], _DerivedRun]] = {}
         self._first_attempt: dict[str, int] = {}
         self._opened: Counter[tuple[str, str]] = Counter()
+        self._monitor = SeriesMonitor()
 
     def run_started(self, start: Mapping[str, Any]) -> None:
         """Remember the raw run."""
@@ -65,12 +72,7 @@ class PredictionWriter(BasePublisher):
         ------
         ValueError : when the spectrum comes from no Bluesky run, to which the result could be linked.
         """
-        raw_uid = prediction.provenance.run_uid or spectrum.provenance.run_uid
-        if raw_uid is None:
-            raise ValueError(
-                f"the spectrum {spectrum.provenance.scan!r} has no run uid in its provenance: its prediction "
-                "cannot be linked to a raw run, and was not written"
-            )
+        raw_uid = _raw_uid(spectrum, prediction)
         runs = self._open.setdefault(raw_uid, {})
         absorber = (prediction.element, prediction.edge)
         identity = _identity(prediction)
@@ -81,7 +83,24 @@ class PredictionWriter(BasePublisher):
             run = None
         if run is None:
             run = runs[absorber] = self._begin(raw_uid, identity, spectrum, prediction)
-        run.add(spectrum, prediction)
+        run.add(spectrum, prediction, self._monitor.add(prediction))
+
+    def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
+        """Write an average, into the derived run of its sweeps.
+
+        Raises
+        ------
+        ValueError : when no derived run of the same analysis is open, as where the analysis of the average
+            alone has failed.
+        """
+        run = self._open.get(_raw_uid(spectrum, prediction), {}).get((prediction.element, prediction.edge))
+        if run is None or run.identity != _identity(prediction):
+            where = prediction.provenance
+            raise ValueError(
+                f"the average of {where.averaged} sweeps of scan {where.scan} was not analysed as its sweeps "
+                f"were ({prediction}); it was not written"
+            )
+        run.add_average(spectrum, prediction)
 
     def run_stopped(self, stop: Mapping[str, Any]) -> None:
         """Close the derived runs of a raw run with its exit status."""
@@ -140,6 +159,16 @@ def derived_uid(raw_uid: str, prediction: Prediction, attempt: int = 1) -> str:
     return str(uuid5(_NAMESPACE, f"{raw_uid}\n{_identity(prediction)}\n{attempt}"))
 
 
+def _raw_uid(spectrum: Spectrum, prediction: Prediction) -> str:
+    raw_uid = prediction.provenance.run_uid or spectrum.provenance.run_uid
+    if raw_uid is None:
+        raise ValueError(
+            f"the spectrum {spectrum.provenance.scan!r} has no run uid in its provenance: its prediction "
+            "cannot be linked to a raw run, and was not written"
+        )
+    return raw_uid
+
+
 def _identity(prediction: Prediction) -> str:
     parts = {
         "model": prediction.model,
@@ -162,14 +191,25 @@ class _DerivedRun:
         write("start", bundle.start_doc)
         self._predictions = _Stream(write, bundle, "predictions", overflow="other_values")
         self._spectra = _Stream(write, bundle, "spectra")
+        self._drift = _Stream(write, bundle, "drift")
+        self._averages = _Stream(write, bundle, "averages", overflow="other_values")
 
-    def add(self, spectrum: Spectrum, prediction: Prediction) -> None:
-        when = _time(spectrum)
+    def add(self, spectrum: Spectrum, prediction: Prediction, drift: Drift) -> None:
+        when, sweep = _time(spectrum), {"sweep": _integer(prediction.provenance.sweep)}
         self._predictions.add(when, _facts(prediction), _quantities(prediction))
-        self._spectra.add(when, {"sweep": _integer(prediction.provenance.sweep)}, _curves(prediction))
+        self._spectra.add(when, sweep, _curves(prediction))
+        self._drift.add(when, sweep, _standing(drift))
+
+    def add_average(self, spectrum: Spectrum, prediction: Prediction) -> None:
+        facts = _facts(prediction) | {
+            "averaged": _integer(prediction.provenance.averaged),
+            "noise": _number(_noise(spectrum, prediction)),
+        }
+        self._averages.add(_time(spectrum), facts, _quantities(prediction) | _curves(prediction))
 
     def stop(self, status: ExitStatus, reason: str = "", when: float | None = None) -> None:
         self._predictions.finish()
+        self._averages.finish()
         self._write(
             "stop", self._bundle.compose_stop(exit_status=status, reason=reason, time=when or time.time())
         )
@@ -251,7 +291,8 @@ class _Stream:
                 )
             data[name] = column.nothing if cell is None else cell.value
         if self._overflow is not None:
-            others = {name: finite(c.value) for name, c in quantities.items() if name not in self._columns}
+            late = {name: cell for name, cell in quantities.items() if name not in self._columns}
+            others = {name: finite(cell.value) for name, cell in late.items() if not cell.key["shape"]}
             data[self._overflow] = json.dumps(others) if others else ""
         event = self._compose(data=data, timestamps=dict.fromkeys(data, when), time=when)
         self._write("event", event)
@@ -285,6 +326,23 @@ def _facts(prediction: Prediction) -> dict[str, _Cell]:
         "diameter_upper": _number(size.upper if size else None, "nm"),
         "size": _text(size.label if size else ""),
         "analysis_seconds": _number(sum(prediction.seconds.values()), "s"),
+    }
+
+
+def _noise(spectrum: Spectrum, prediction: Prediction) -> float | None:
+    """Standard error of a point of an average, root mean square over its points, in edge steps."""
+    if spectrum.mu_error is None or not prediction.edge_step > 0:
+        return None
+    return float(np.sqrt(np.mean(spectrum.mu_error**2))) / prediction.edge_step
+
+
+def _standing(drift: Drift) -> dict[str, _Cell]:
+    return {
+        "stake": _number(drift.stake),
+        "alarm": _truth(drift.alarm),
+        "sweeps": _integer(drift.sweeps),
+        "energy_drift": _number(drift.energy_drift, "eV"),
+        "energy_alarm": _truth(drift.energy_alarm),
     }
 
 

@@ -64,6 +64,29 @@ class ExchangeabilityTest:
         self._stakes = np.full(3, 1.0 / 3.0)
 
 
+@dataclass(frozen=True)
+class Drift:
+    """What a series tells at one sweep.
+
+    Attributes
+    ----------
+    stake : of the `ExchangeabilityTest`, at this sweep; after an alarm it starts at 1 again.
+    alarm : the stake is over 100: the spectra drift.
+    sweeps : number of sweeps in the series so far; refused and partial ones do not enter.
+    energy_drift : how far the reference lies from where it lay in the first 5 sweeps (eV); NaN where the
+        sweep was not aligned by a reference of its own, and in those 5.
+    energy_alarm : that is over 0.3 eV.
+    said : lines for the user, mostly none: each alarm is told when it begins.
+    """
+
+    stake: float
+    alarm: bool = False
+    sweeps: int = 0
+    energy_drift: float = math.nan
+    energy_alarm: bool = False
+    said: tuple[str, ...] = ()
+
+
 @dataclass
 class _Series:
     test: ExchangeabilityTest = field(default_factory=ExchangeabilityTest)
@@ -78,41 +101,43 @@ class SeriesMonitor:
     def __init__(self) -> None:
         self._series: dict[tuple[str, str], _Series] = {}
 
-    def add(self, prediction: Prediction) -> list[str]:
-        """Take a prediction; returns what there is to say of its series, mostly nothing."""
-        if prediction.refused is not None or prediction.partial:
-            return []
+    def add(self, prediction: Prediction) -> Drift:
+        """Take a prediction; returns how its series stands. A refused or partial one changes nothing."""
         metadata = prediction.provenance.metadata
         sample = str(metadata.get("sample") or metadata.get("sample_name") or "")
         series = self._series.setdefault((prediction.model_sha256, sample), _Series())
+        if prediction.refused is not None or prediction.partial:
+            return Drift(series.test.stake, sweeps=series.sweeps)
         series.sweeps += 1
         where = (
             f"{prediction.model}{f', sample {sample}' if sample else ''}, scan {prediction.provenance.scan}"
         )
-        found = []
-        if series.test.add(prediction.domain_score) > ALARM:
-            found.append(
+        said = []
+        stake = series.test.add(prediction.domain_score)
+        if stake > ALARM:
+            said.append(
                 f"the spectra drift ({where}): over {series.sweeps} sweeps their distance from the training "
-                f"spectra is not by chance alone (stake {series.test.stake:.0f}, alarm at {ALARM:.0f}); "
+                f"spectra is not by chance alone (stake {stake:.0f}, alarm at {ALARM:.0f}); "
                 "is the sample changing, or the beamline?"
             )
             series.test.restart()
-        if moved := self._moved(series, prediction):
-            found.append(f"the energy scale drifts ({where}): {moved}")
-        return found
-
-    def _moved(self, series: _Series, prediction: Prediction) -> str:
-        if prediction.aligned != "reference" or not math.isfinite(prediction.shift):
-            return ""
-        if len(series.shifts) < FIRST:
-            series.shifts.append(prediction.shift)
-            return ""
-        first = float(np.median(series.shifts))
-        now = prediction.shift - first
-        was, series.moved = series.moved, abs(now) > SHIFT_LIMIT
-        if not series.moved or was:
-            return ""
-        return (
-            f"the reference lies {now:+.2f} eV from where it lay in the first {FIRST} sweeps; sweeps are "
-            "aligned one by one, but look at the monochromator"
+        drift = _energy_drift(series, prediction)
+        was, series.moved = series.moved, series.moved if math.isnan(drift) else abs(drift) > SHIFT_LIMIT
+        if series.moved and not was:
+            said.append(
+                f"the energy scale drifts ({where}): the reference lies {drift:+.2f} eV from where it lay in "
+                f"the first {FIRST} sweeps; sweeps are aligned one by one, but look at the monochromator"
+            )
+        return Drift(
+            stake, stake > ALARM, series.sweeps, drift, series.moved and not math.isnan(drift), tuple(said)
         )
+
+
+def _energy_drift(series: _Series, prediction: Prediction) -> float:
+    """How far the reference has moved (eV); NaN where it cannot be told."""
+    if prediction.aligned != "reference" or not math.isfinite(prediction.shift):
+        return math.nan
+    if len(series.shifts) < FIRST:
+        series.shifts.append(prediction.shift)
+        return math.nan
+    return prediction.shift - float(np.median(series.shifts))

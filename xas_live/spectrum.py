@@ -25,6 +25,8 @@ class Provenance:
     run_uid, scan_id, stream : of the Bluesky run and the stream that it was assembled from.
     sweep : index of the sweep in its run, from 0.
     time : Unix time of its last point (s).
+    averaged : number of sweeps that it is the average of; 1 for a sweep as measured. Of an average, sweep and
+        time are those of the newest.
     metadata : other entries of the run's start document worth keeping (sample name, truth of a simulation).
     """
 
@@ -35,6 +37,7 @@ class Provenance:
     stream: str = "primary"
     sweep: int = 0
     time: float | None = None
+    averaged: int = 1
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -53,6 +56,7 @@ class Spectrum:
     mode : how mu was measured.
     complete : False while the sweep is still running, or when it was aborted.
     temperature : of the sample (K), or None.
+    mu_error : (n,) standard error of mu, of an average from the scatter between its sweeps; None if unknown.
     provenance : where it comes from.
     """
 
@@ -66,17 +70,19 @@ class Spectrum:
     mode: Mode = "mu"
     complete: bool = True
     temperature: float | None = None
+    mu_error: Array | None = None
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
-        for name in ("energy", "mu", "reference"):
+        for name in ("energy", "mu", "reference", "mu_error"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _column(name, value))
         object.__setattr__(self, "counts", {k: _column(k, v) for k, v in self.counts.items()})
         lengths = {"energy": len(self.energy), "mu": len(self.mu)}
-        if self.reference is not None:
-            lengths["reference"] = len(self.reference)
+        for name, column in (("reference", self.reference), ("mu_error", self.mu_error)):
+            if column is not None:
+                lengths[name] = len(column)
         lengths |= {name: len(value) for name, value in self.counts.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"channels of one sweep must have one length, not {lengths}")

@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import replace
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from event_model import DocumentNames, schema_validators
 
 from xas_live.callbacks.writer import PredictionWriter, derived_uid
 from xas_live.prediction import Prediction, Reduced, Size, Value
+from xas_live.series import SeriesMonitor
 from xas_live.spectrum import Provenance, Spectrum
 
 GRID = np.linspace(-20, 90, 50)
@@ -104,7 +106,7 @@ def test_a_raw_run_becomes_one_linked_run():
     assert np.isnan(documents.events("spectra")[0]["data"]["foil"]).all()
     (stop,) = documents.of("stop")
     assert stop["exit_status"] == "success"
-    assert stop["num_events"] == {"predictions": 2, "spectra": 2}
+    assert stop["num_events"] == {"predictions": 2, "spectra": 2, "drift": 2}
 
 
 def test_refused_sweeps_wait_for_the_columns_and_keep_their_place():
@@ -122,7 +124,7 @@ def test_a_run_of_refused_sweeps_only_is_written_too():
     documents, _ = write([refused(0), refused(1)])
     assert [row["data"]["refused"] for row in documents.events("predictions")] == ["no edge"] * 2
     assert documents.events("spectra") == []
-    assert documents.of("stop")[0]["num_events"] == {"predictions": 2}
+    assert documents.of("stop")[0]["num_events"] == {"predictions": 2, "drift": 2}
 
 
 def test_a_quantity_that_comes_late_is_kept():
@@ -140,6 +142,82 @@ def test_a_curve_of_another_length_is_named():
     with pytest.raises(ValueError, match="9"):
         writer.predicted(spectrum(1), other)
     assert len(documents.events("predictions")) == 2
+
+
+def averaged(i, count, raw=RAW, **changes):
+    where = replace(sweep(i, raw), averaged=count)
+    mean = replace(spectrum(i), provenance=where, mu_error=np.full(50, 0.011))
+    return mean, good(i, provenance=where, **changes)
+
+
+def drift_of(predictions):
+    monitor = SeriesMonitor()
+    return [monitor.add(prediction) for prediction in predictions]
+
+
+def test_averages_are_a_stream_of_their_own():
+    documents, writer = write([good(0), good(1)], stop=None)
+    failed = {"values": {}, "refused": "no edge", "reduced": None, "edge_step": math.nan}
+    writer.averaged(*averaged(1, 2, **failed))
+    writer.predicted(spectrum(2), good(2))
+    writer.averaged(*averaged(2, 3, curves={"rdf": np.arange(4.0)}))
+    writer.run_stopped(raw_stop())
+    first, second = (row["data"] for row in documents.events("averages"))
+    assert (first["sweep"], first["averaged"], first["refused"]) == (1, 2, "no edge")
+    assert math.isnan(first["CN1"])
+    assert math.isnan(first["noise"])
+    assert (second["sweep"], second["averaged"], second["CN1"]) == (2, 3, 11.5)
+    assert second["noise"] == pytest.approx(0.01)
+    np.testing.assert_array_equal(second["curve_rdf"], np.arange(4.0))
+    np.testing.assert_array_equal(second["energy"], GRID)
+    assert documents.of("stop")[0]["num_events"] == {
+        "predictions": 3,
+        "spectra": 3,
+        "drift": 3,
+        "averages": 2,
+    }
+
+
+def test_an_average_never_opens_or_closes_a_derived_run():
+    documents, writer = write([good(0), good(1)], stop=None)
+    with pytest.raises(ValueError, match="average of 2 sweeps of scan 17 was not analysed as its sweeps"):
+        writer.averaged(*averaged(1, 2, configuration={"level": 0.95}))
+    with pytest.raises(ValueError, match="not written"):
+        writer.averaged(*averaged(1, 2, element="Pd", edge="K"))
+    writer.run_stopped(raw_stop())
+    assert len(documents.of("start")) == len(documents.of("stop")) == 1
+    assert documents.events("averages") == []
+
+
+def test_a_drift_over_runs_is_kept_with_each_sweep():
+    """Two runs of one sample: the stake goes on from one to the next, and a refused sweep leaves it."""
+    documents, rng = Documents(), np.random.default_rng(0)
+    writer, judged = PredictionWriter(documents), []
+    scores = iter(np.concatenate([rng.standard_normal(20), 10.0 + np.arange(20)]))
+    for k in range(2):
+        raw = str(UUID(int=k))
+        writer.run_started(raw_start(raw))
+        for i in range(20):
+            prediction = good(i, raw, domain_score=next(scores), shift=0.5 * k)
+            writer.predicted(spectrum(i, raw), prediction)
+            judged.append(prediction)
+        writer.predicted(spectrum(20, raw), refused(20, raw))
+        writer.run_stopped(raw_stop(raw))
+    said = drift_of(judged)
+    rows = [row["data"] for row in documents.events("drift")]
+    refusals = [row for row in rows if row["sweep"] == 20]
+    rows = [row for row in rows if row["sweep"] != 20]
+    assert [row["stake"] for row in rows] == [drift.stake for drift in said]
+    assert [row["alarm"] for row in rows] == [drift.alarm for drift in said]
+    assert [row["sweeps"] for row in rows] == list(range(1, 41))
+    assert any(row["alarm"] for row in rows[20:])
+    assert not any(row["alarm"] for row in rows[:20])
+    assert [row["energy_alarm"] for row in rows] == [False] * 20 + [True] * 20
+    assert [row["energy_drift"] for row in rows[20:]] == [0.5] * 20
+    assert [row["sweeps"] for row in refusals] == [20, 40]
+    assert refusals[0]["stake"] == rows[19]["stake"]
+    keys = next(doc for doc in documents.of("descriptor") if doc["name"] == "drift")["data_keys"]
+    assert keys["energy_drift"]["units"] == "eV"
 
 
 def test_another_configuration_is_another_run():
@@ -194,6 +272,7 @@ def test_derived_runs_in_the_archive(archive, raw_writer, derived_writer, make_r
         writer.run_started(documents[0][1])
         for prediction in predictions:
             writer.predicted(spectrum(prediction.provenance.sweep, raw), prediction)
+        writer.averaged(*averaged(2, 2, raw=raw))
         writer.run_stopped(documents[-1][1])
         writer.close()
         assert derived_writer.flush(30)
@@ -205,6 +284,16 @@ def test_derived_runs_in_the_archive(archive, raw_writer, derived_writer, make_r
     np.testing.assert_array_equal(table["CN1"], [np.nan, 10.5, 11.5])
     assert [str(reason) for reason in table["refused"].values] == ["no edge", "", ""]
     np.testing.assert_array_equal(run["spectra"].read()["energy"][1], GRID)
+    drift = run["drift"].read()
+    np.testing.assert_array_equal(drift["sweep"], [0, 1, 2])
+    np.testing.assert_array_equal(drift["sweeps"], [0, 1, 2])
+    np.testing.assert_array_equal(drift["alarm"], [False] * 3)
+    np.testing.assert_allclose(drift["stake"], [1.0, 1.0, drift_of(predictions)[-1].stake])
+    means = run["averages"].read()
+    np.testing.assert_array_equal(means["averaged"], [2])
+    np.testing.assert_array_equal(means["CN1"], [11.5])
+    np.testing.assert_allclose(means["noise"], [0.01])
+    np.testing.assert_array_equal(means["flat"][0], np.ones(50))
     assert archive.client[run.metadata["start"]["raw_uid"]].metadata["start"]["scan_id"] == 99
     assert [name for name, _ in run.documents()][:2] == ["start", "descriptor"]
 

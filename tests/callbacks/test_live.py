@@ -45,6 +45,10 @@ class Diary(BasePublisher):
     def predicted(self, spectrum, prediction):
         self._note("predicted", prediction)
 
+    def averaged(self, spectrum, prediction):
+        assert spectrum.provenance is prediction.provenance
+        self._note("averaged", prediction)
+
     def run_stopped(self, stop):
         self._note("run_stopped", stop)
 
@@ -52,7 +56,11 @@ class Diary(BasePublisher):
         self._note("close", None)
 
     def names(self):
-        return [name for name, _ in self.calls if name != "measuring"]
+        return [name for name, _ in self.calls if name not in ("measuring", "averaged")]
+
+    @property
+    def averages(self):
+        return [what for name, what in self.calls if name == "averaged"]
 
 
 class Broken(BasePublisher):
@@ -181,6 +189,71 @@ def test_a_backlog_is_one_batch():
         assert live.status().sweeps == 6
 
 
+def test_repeats_are_averaged_beside_the_sweeps():
+    diary = Diary()
+    with LiveAnalysis(Edges(fail_on=1), [diary]) as live:
+        assert live.average is None
+        for sizes in ([len(GRID)] * 4, [len(GRID)]):
+            for name, doc in documents(np.tile(GRID, len(sizes)), page=sizes, scan_id=len(sizes)):
+                live(name, doc)
+                assert live.wait(20)  # sweep by sweep: no backlog
+        counts = [(p.provenance.sweep, p.provenance.averaged) for p in diary.averages]
+        assert counts == [(2, 2), (3, 3)]
+        assert live.average is diary.averages[-1]
+        assert [p.provenance.averaged for p in live.predictions] == [1] * 5
+        order = [name for name, _ in diary.calls if name != "measuring"]
+        assert order[:8] == [
+            "run_started",
+            *["predicted"] * 3,
+            "averaged",
+            "predicted",
+            "averaged",
+            "run_stopped",
+        ]
+        assert live._averages._runs == {}
+
+
+def test_of_a_backlog_only_the_newest_average_of_each_run_is_analysed():
+    entered, gate = threading.Event(), threading.Event()
+
+    class Slow(BasePublisher):
+        def run_started(self, start):
+            entered.set()
+            gate.wait(10)
+
+    analyzer, diary = Edges(), Diary()
+    with LiveAnalysis(analyzer, [Slow(), diary]) as live:
+        live("start", {"uid": "first", "time": 0.0})
+        assert entered.wait(10)
+        for scan in (1, 2):
+            for name, doc in documents(np.tile(GRID, 5), page=[len(GRID)] * 5, scan_id=scan):
+                live(name, doc)
+        gate.set()
+        assert live.wait(20)
+        assert analyzer.calls == [10, 2]
+        found = [(p.provenance.scan, p.provenance.averaged) for p in diary.averages]
+        assert found == [("1", 5), ("2", 5)]
+        assert diary.names()[-1] == "run_stopped"
+        assert live.status().sweeps == 10
+
+
+def test_an_average_that_fails_costs_nothing_else(capsys):
+    class NoAverages(Edges):
+        def analyze(self, spectra):
+            if any(s.provenance.averaged > 1 for s in spectra):
+                raise RuntimeError("out of memory for averages")
+            return super().analyze(spectra)
+
+    with LiveAnalysis(NoAverages()) as live:
+        for name, doc in documents(np.tile(GRID, 3)):
+            live(name, doc)
+        assert live.wait(20)
+        assert [p.refused for p in live.predictions] == [None] * 3
+        assert "out of memory" in live.average.refused
+        assert live.status().refused == 0
+    assert "out of memory for averages" in capsys.readouterr().out
+
+
 def test_wait_gives_up_and_close_drains():
     diary = Diary()
     live = LiveAnalysis(Edges(delay=0.5), [diary])
@@ -283,7 +356,7 @@ def test_a_detector_may_use_its_buffers_again(as_lists):
 
     class Keeps(Edges):
         def analyze(self, spectra):
-            seen.extend(spectra)
+            seen.extend(spectrum for spectrum in spectra if spectrum.provenance.averaged == 1)
             return super().analyze(spectra)
 
     seen = []

@@ -18,6 +18,7 @@ from PIL import Image
 from xas_live.callbacks.assembler import SpectrumAssembler
 from xas_live.callbacks.panels import verdicts
 from xas_live.callbacks.plot import LiveStructurePlot, previewed
+from xas_live.models.registry import SHIPPED_HASHES, load_model
 from xas_live.prediction import Prediction, Size, Value
 
 
@@ -57,6 +58,111 @@ def test_any_number_of_scans(tmp_path, count, x):
     assert image.width > 600
     assert len(set(image.convert("RGB").tobytes())) > 20
     assert ("truth" in texts(plot.figure)) is (count > 0)
+
+
+def test_an_average_is_a_line_across_its_sweeps_and_only_where_there_are_repeats():
+    plot = LiveStructurePlot(targets=("CN1",))
+    feed(plot, 1)
+    plot.refresh()
+    assert "mean of sweeps" not in texts(plot.figure)
+    one = swept(2)
+    for k in range(3):
+        where = replace(one.provenance, sweep=k, time=1.7e9 + 60.0 * k)
+        sweep = replace(one, provenance=where)
+        plot.predicted(sweep, predict(sweep))
+        if k:
+            mean = replace(sweep, provenance=replace(where, averaged=k + 1))
+            plot.averaged(mean, replace(predict(mean), values={"CN1": Value(50.0 + k, 0.1, 49.0, 53.0)}))
+    plot.refresh()
+    assert "mean of sweeps" in texts(plot.figure)
+    [line] = plot._series[0]._averages.get_segments()
+    np.testing.assert_array_equal(line, [[2.0, 52.0], [4.0, 52.0]])
+    feed(plot, 1, element="Pd", edge="K")
+    plot.refresh()
+    assert plot._series[0]._averages.get_segments() == []
+
+
+def test_the_key_stays_in_the_figure_with_all_there_is_to_tell():
+    plot = LiveStructurePlot()
+    feed(plot, 2, truth={"CN1": 50.0})
+    spectrum = swept()
+    mean = replace(spectrum, provenance=replace(spectrum.provenance, averaged=2))
+    plot.predicted(*placed((0.0, 0.0), in_domain=False))
+    plot.predicted(spectrum, Prediction("m", "", "Pt", "L3", spectrum.provenance, refused="no edge"))
+    plot.averaged(mean, predict(mean))
+    plot.refresh()
+    FigureCanvasAgg(plot.figure).draw()
+    key = plot._key_box.get_legend()
+    assert len(key.get_texts()) == 6
+    box = key.get_window_extent()
+    assert box.x1 < plot.figure.bbox.x1
+    assert box.y1 < plot.figure.bbox.y1
+
+
+def placed(latent, model="pt-l3", **changes):
+    """A prediction of a shipped model with a place on its latent map."""
+    spectrum = swept()
+    found = replace(predict(spectrum), model=model, model_sha256=SHIPPED_HASHES[model], latent=latent)
+    return spectrum, replace(found, **changes)
+
+
+def test_the_latent_map_shows_the_sweeps_over_the_models_training_spectra(tmp_path):
+    plot = LiveStructurePlot()
+    feed(plot, 1)
+    plot.refresh()
+    panel = plot._latent
+    assert not panel.ax.get_visible()  # no sweep has a place yet
+    for k in range(3):
+        plot.predicted(*placed((0.1 * k, -0.1 * k, 7.0)))
+    plot.predicted(*placed((99.0, 0.0), in_domain=False))
+    plot.save(tmp_path / "figure.png", dpi=40)
+    assert panel.ax.get_visible()
+    cloud = load_model("pt-l3").array("latent_cloud")[:, :2]
+    np.testing.assert_array_equal(panel._training.get_offsets(), cloud)
+    assert "darker: higher CN1" in texts(plot.figure)
+    np.testing.assert_allclose(np.transpose(panel._inside.get_data()), [[0, 0], [0.1, -0.1], [0.2, -0.2]])
+    rim = panel.ax.get_xlim()[1]
+    np.testing.assert_allclose(np.transpose(panel._outside.get_data()), [[rim, 0.0]])
+    np.testing.assert_allclose(np.transpose(panel._newest.get_data()), [[rim, 0.0]])
+    spectrum = swept()
+    refused = Prediction("pt-l3", SHIPPED_HASHES["pt-l3"], "Pt", "L3", spectrum.provenance, refused="no edge")
+    plot.predicted(spectrum, refused)
+    plot.refresh()
+    assert panel.ax.get_visible()
+    assert len(panel._way.get_xdata()) == 4
+    assert len(panel._newest.get_xdata()) == 0  # the newest has no place
+
+
+def test_another_model_has_a_map_of_its_own_and_an_unknown_one_has_none():
+    plot = LiveStructurePlot()
+    plot.predicted(*placed((0.0, 0.0)))
+    plot.predicted(*placed((1.0, 1.0), model="au-l3"))
+    plot.refresh()
+    panel = plot._latent
+    np.testing.assert_array_equal(
+        panel._training.get_offsets(), load_model("au-l3").array("latent_cloud")[:, :2]
+    )
+    np.testing.assert_allclose(np.transpose(panel._way.get_data()), [[1.0, 1.0]])
+    plot.predicted(*placed((0.0, 0.0), model_sha256="0" * 64))
+    plot.refresh()
+    assert not panel.ax.get_visible()
+
+
+def test_long_words_take_the_room_of_a_hidden_map():
+    plot, spectrum = LiveStructurePlot(), swept()
+    reason = " ".join(["the sweep ends too early for what the model needs"] * 2)
+    refused = Prediction("pt-l3", "", "Pt", "L3", spectrum.provenance, refused=reason)
+
+    def lines():
+        plot.predicted(spectrum, refused)
+        plot.refresh()
+        return next(t for t in plot._lights._words if "sweep ends" in t.get_text()).get_text().splitlines()
+
+    wide = lines()
+    plot.predicted(*placed((0.0, 0.0)))
+    narrow = lines()
+    assert len(wide) < len(narrow) <= 4
+    assert " ".join(wide) == " ".join(narrow) == reason
 
 
 def test_it_says_what_matters():

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bluesky import RunEngine
+from bluesky.plans import list_scan
 from parts import Cable, write
 from tiled.queries import Eq
 from typer.testing import Result
@@ -17,7 +19,7 @@ from typer.testing import Result
 from xas_live.archive import Archive
 from xas_live.cli.storing import Hurry
 from xas_live.models.registry import SHIPPED_FOLDER
-from xas_live.simulator import growth
+from xas_live.simulator import SimulatedBeamline, growth, xanes_grid
 
 Run = Callable[..., Result]
 
@@ -223,6 +225,23 @@ def test_replay_into_an_archive_and_again_from_it(
     assert attempts(archive, uid) == [1]
     assert run("replay", uid, *options, "--archive", archive.folder, "--redo").exit_code == 0
     assert attempts(archive, uid) == [1, 2]
+
+
+def test_repeats_in_a_run_give_a_last_row_with_their_average(run: Run, pt: Path, archive: Archive) -> None:
+    beamline = SimulatedBeamline("pt_l3", counts=1e5)
+    beamline.load(growth(4)[1])
+    grid = xanes_grid(beamline.library.edge_energy)
+    energies = np.concatenate([grid, grid[::-1], grid]).tolist()
+    writer = archive.raw_writer()
+    scan = list_scan([beamline.ion_chambers], beamline.energy, energies, md=beamline.metadata())
+    (uid,) = RunEngine({})(scan, writer)
+    assert writer.flush(60)
+    result = run("replay", uid, "--model", pt, "--from", archive.folder)
+    assert result.exit_code == 0, result.output
+    rows = [line for line in result.output.splitlines() if "in domain" in line or "out of domain" in line]
+    assert len([line for line in rows if "±" in line]) == 4
+    assert "1, mean of 3" in rows[3]
+    assert "3 spectra analysed, 0 refused" in result.output
 
 
 def attempts(archive: Archive, raw_uid: str) -> list[int]:

@@ -9,17 +9,21 @@ from xas_live.series import ALARM, ExchangeabilityTest, SeriesMonitor
 from xas_live.spectrum import Provenance
 
 
-def told(scores, shifts=None, **metadata):
-    monitor, lines = SeriesMonitor(), []
+def series(scores, shifts=None, **metadata):
+    monitor, found = SeriesMonitor(), []
     for i, score in enumerate(scores):
         where = Provenance(scan=str(i), metadata=metadata)
         shift = 0.0 if shifts is None else shifts[i]
-        lines.append(
+        found.append(
             monitor.add(
                 Prediction("m", "sha", provenance=where, domain_score=score, aligned="reference", shift=shift)
             )
         )
-    return lines
+    return found
+
+
+def told(scores, shifts=None, **metadata):
+    return [drift.said for drift in series(scores, shifts, **metadata)]
 
 
 def test_exchangeable_series_seldom_sound_the_alarm():
@@ -49,9 +53,30 @@ def test_a_moving_energy_scale_is_told_once_each_time():
     assert "+0.50 eV" in lines[10][0]
 
 
+def test_what_is_told_is_what_is_kept():
+    """The stake passes 100 where the alarm is told, and starts again; the energy scale's alarm lasts."""
+    rng = np.random.default_rng(1)
+    found = series(np.concatenate([rng.standard_normal(60), 10.0 + np.arange(40)]))
+    alarms = [k for k, drift in enumerate(found) if drift.alarm]
+    assert alarms
+    assert alarms[0] > 60
+    assert alarms == [k for k, drift in enumerate(found) if drift.said]
+    assert [drift.stake > ALARM for drift in found] == [drift.alarm for drift in found]
+    assert found[alarms[0] + 1].stake < 2.0
+    assert [drift.sweeps for drift in found] == list(range(1, 101))
+
+    moving = series(np.zeros(20), np.concatenate([np.zeros(10), np.full(10, 0.5)]))
+    assert [drift.energy_alarm for drift in moving] == [False] * 10 + [True] * 10
+    assert sum(bool(drift.said) for drift in moving) == 1
+    assert np.isnan([drift.energy_drift for drift in moving[:5]]).all()
+    np.testing.assert_allclose([drift.energy_drift for drift in moving[5:]], [0.0] * 5 + [0.5] * 10)
+
+
 def test_refused_and_nameless_numbers_are_passed_over():
     monitor = SeriesMonitor()
-    assert monitor.add(Prediction("m", "sha", refused="no edge")) == []
+    before = monitor.add(Prediction("m", "sha", domain_score=0.1))
+    refused = monitor.add(Prediction("m", "sha", refused="no edge", domain_score=9.0))
+    assert (refused.stake, refused.sweeps, refused.alarm, refused.said) == (before.stake, 1, False, ())
     test = ExchangeabilityTest()
     assert test.add(float("nan")) == 1.0
 

@@ -15,6 +15,7 @@ from databroker import Broker
 import xas_live
 from xas_live.analysis import AnalyzerPool
 from xas_live.archive import Archive, open_archive
+from xas_live.callbacks.results import LastAverages
 from xas_live.prediction import Prediction
 from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
 from xas_live.sources.replay import replay
@@ -77,6 +78,44 @@ def test_a_derived_run_is_read_by_tiled_and_databroker_and_leads_to_its_raw_run(
     assert raw.metadata["start"]["truth"]["n_atoms"] == 309
     by_broker = Broker(archive.derived)[derived.metadata["start"]["uid"]].table("predictions")
     assert float(by_broker["CN1"].iloc[0]) == pytest.approx(live[-1].values["CN1"].value, abs=1e-6)
+
+
+def test_repeats_are_averaged_live_in_the_archive_and_in_replay(archive):
+    RE = RunEngine({})
+    sample = growth(4, "au_l3")[1]
+    beamline = SimulatedBeamline("au_l3", counts=1e5, seed=1)
+    beamline.load(sample)
+    grid = xanes_grid(beamline.library.edge_energy)
+    five_sweeps = np.concatenate([grid, grid[::-1]] * 2 + [grid]).tolist()
+    with xas_live.attach(RE, archive=archive, plot=False, write_raw=True) as xas:
+        (uid,) = RE(list_scan([beamline.ion_chambers], beamline.energy, five_sweeps, md=beamline.metadata()))
+        assert xas.wait(60)
+        live, sweeps = xas.average, xas.predictions
+        RE(simulated_scan(SimulatedBeamline("au_l3", counts=1e8), sample))
+        assert xas.wait(60)
+        quiet = xas.latest.values["CN1"].value
+        assert xas.average is live
+        assert not xas.errors
+    assert live.provenance.averaged == 5
+    assert live.provenance.run_uid == uid
+    off = np.array([p.values["CN1"].value - quiet for p in sweeps])
+    assert abs(live.values["CN1"].value - quiet) < 0.5 * np.sqrt(np.mean(off**2))
+
+    rows = in_archive(archive.derived, "raw_uid", uid)["averages"].read()
+    assert int(rows["averaged"][-1]) == 5
+    assert float(rows["CN1"][-1]) == pytest.approx(live.values["CN1"].value, abs=1e-6)
+    # ln(i0 / it) of counted photons: behind an edge step and a slope of 0.3 a quarter of them is left
+    assert float(rows["noise"][-1]) == pytest.approx(np.sqrt((1 + 1 / 0.27) / 1e5 / 5), rel=0.15)
+    np.testing.assert_allclose(rows["flat"][-1], live.reduced.flat, atol=1e-9)
+
+    in_archive(archive.client, "uid", uid)
+    last = LastAverages()
+    list(replay(stored_runs(archive.client, [uid]), AnalyzerPool(), publishers=[last]))
+    [again] = last.predictions
+    assert again.provenance.averaged == 5
+    assert again.configuration == live.configuration
+    for name, value in live.values.items():
+        assert again.values[name].value == pytest.approx(value.value, abs=1e-4)
 
 
 def test_predictions_appear_while_the_plan_runs():

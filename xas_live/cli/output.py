@@ -56,9 +56,15 @@ def write_text(path: Path, text: str, option: str) -> None:
         refuse(f"{option} {path} cannot be written: {error.strerror}")
 
 
-def print_predictions(predictions: Sequence[Prediction]) -> None:
-    """A table of one row a prediction; under it the flags, and why spectra were refused."""
-    names = list(dict.fromkeys(name for p in predictions for name in p.values))
+def print_predictions(predictions: Sequence[Prediction], averages: Sequence[Prediction] = ()) -> None:
+    """A table of one row a prediction; under it the flags, and why spectra were refused.
+
+    Parameters
+    ----------
+    predictions : of single sweeps, in order.
+    averages : one a run (and stream and absorber) at most, printed as the last row of its sweeps.
+    """
+    names = list(dict.fromkeys(name for p in (*predictions, *averages) for name in p.values))
     models = list(dict.fromkeys(p.model for p in predictions if p.model))
     table = Table(title=", ".join(models), title_justify="left", box=box.SIMPLE)
     table.add_column("scan", overflow="fold", min_width=12)
@@ -67,15 +73,20 @@ def print_predictions(predictions: Sequence[Prediction]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("size", overflow="fold", min_width=6)
     table.add_column("verdict", no_wrap=True)
-    for p in predictions:
-        values = [with_interval(p.values.get(name)) for name in names]
-        values += [with_interval(p.fractions.get(name)) for name in phases]
-        table.add_row(escape(p.provenance.scan), *values, p.size.label if p.size else "", verdict(p))
+    last = {p.provenance.run_uid: k for k, p in enumerate(predictions)}
+    means: dict[int, list[Prediction]] = {}
+    for average in averages:
+        means.setdefault(last[average.provenance.run_uid], []).append(average)
+    for k, prediction in enumerate(predictions):
+        for p in (prediction, *means.get(k, [])):
+            values = [with_interval(p.values.get(name)) for name in names]
+            values += [with_interval(p.fractions.get(name)) for name in phases]
+            table.add_row(escape(_label(p)), *values, p.size.label if p.size else "", verdict(p))
     out.print(table)
-    print_remarks(predictions)
+    print_remarks(predictions, averages)
 
 
-def print_remarks(predictions: Sequence[Prediction]) -> None:
+def print_remarks(predictions: Sequence[Prediction], averages: Sequence[Prediction] = ()) -> None:
     """The flags of predictions, each with its scans, and the reasons of verdicts and refusals."""
     scans: dict[str, list[str]] = {}
     for p in predictions:
@@ -87,12 +98,19 @@ def print_remarks(predictions: Sequence[Prediction]) -> None:
         named = "all" if len(of) >= analysed > 1 else ", ".join(of[:_NAMED])
         named += f" and {len(of) - _NAMED} more" if named != "all" and len(of) > _NAMED else ""
         out.print(f"  [yellow]{flag}[/]: {escape(named)}", soft_wrap=True)
-    for p in predictions:
+    for p in (*predictions, *averages):
         if p.domain_reason:
-            scan, why = escape(p.provenance.scan), escape(p.domain_reason)
-            out.print(f"  [red]out of domain[/] {scan}: {why}", soft_wrap=True)
+            out.print(
+                f"  [red]out of domain[/] {escape(_label(p))}: {escape(p.domain_reason)}", soft_wrap=True
+            )
         if p.refused is not None:
-            out.print(f"  [red]refused[/] {escape(p.provenance.scan)}: {escape(p.refused)}", soft_wrap=True)
+            out.print(f"  [red]refused[/] {escape(_label(p))}: {escape(p.refused)}", soft_wrap=True)
+
+
+def _label(prediction: Prediction) -> str:
+    """What a row is of, as "12", or "12, mean of 5"."""
+    where = prediction.provenance
+    return where.scan if where.averaged == 1 else f"{where.scan}, mean of {where.averaged}"
 
 
 def with_interval(value: Value | None) -> str:

@@ -111,6 +111,7 @@ def replay(
     with ExitStack() as stack:
         with err.status("Loading ..."):
             from xas_live.analysis import AnalysisConfig, AnalyzerPool
+            from xas_live.callbacks.results import LastAverages
             from xas_live.callbacks.series import SeriesWatch
             from xas_live.models.bundle import ModelError
             from xas_live.models.registry import load_model
@@ -129,7 +130,10 @@ def replay(
             pool = AnalyzerPool(model, foil, config, standards=phases)
             past = stack.enter_context(open_past(from_, "--from")) if from_ is not None else None
             store = stack.enter_context(open_store(archive, "--archive")) if archive is not None else None
-            publishers: list[Publisher] = [SeriesWatch(_say), *([figure] if figure is not None else [])]
+            averages = LastAverages()
+            publishers: list[Publisher] = [SeriesWatch(_say), averages]
+            if figure is not None:
+                publishers.append(figure)
             raw = derived = None
             if store is not None:
                 stack.enter_context(Hurry(store))
@@ -161,7 +165,7 @@ def replay(
         progress.stop()
         for publisher in publishers:
             publisher.close()
-        _report(predictions, foil)
+        _report(predictions, averages.predictions, foil)
         if json_path is not None:
             records = [prediction.to_json() for prediction in predictions]
             write_text(json_path, json.dumps(records, indent=1, allow_nan=False) + "\n", "--json")
@@ -267,8 +271,8 @@ def _figure(path: Path) -> LiveStructurePlot:
     return LiveStructurePlot()
 
 
-def _report(predictions: list[Prediction], foil: FoilAnchor | Anchor) -> None:
-    print_predictions(predictions)
+def _report(predictions: list[Prediction], averages: list[Prediction], foil: FoilAnchor | Anchor) -> None:
+    print_predictions(predictions, averages)
     shifted = {
         p.provenance.scan: p.provenance.metadata["athena_eshift"]
         for p in predictions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 
@@ -15,6 +16,8 @@ SHIPPED_HASHES: dict[str, str] = {
     "pd-k": "d10c2a02e7a5039c1fca14a6544d7b090a3124669fe1191b22bf67d9ab600215",
     "pt-l3": "86a044c0130ae6b2cdcfae87f5940bae2d146deca5708657c5e60e5c1e2b2923",
 }
+
+_in_use: WeakValueDictionary[str, Bundle] = WeakValueDictionary()  # the user's own, by hash
 
 
 def available_models() -> list[str]:
@@ -35,10 +38,23 @@ def load_model(name: str | Path) -> Bundle:
         return _shipped(str(name))
     folder = Path(name).expanduser()
     if str(name) and folder.is_dir():
-        return Bundle.load(folder)
+        bundle = Bundle.load(folder)
+        _in_use[bundle.sha256] = bundle
+        return bundle
     raise ModelError(
         f"no model {str(name)!r}: shipped are {', '.join(available_models())}; or give a bundle's folder"
     )
+
+
+def model_in_use(sha256: str) -> Bundle | None:
+    """The model of this hash: a shipped one, or one that `load_model` gave and that is still in use; or None.
+
+    Raises
+    ------
+    ModelError : when it is a shipped model that was altered.
+    """
+    name = next((name for name, known in SHIPPED_HASHES.items() if known == sha256), None)
+    return _in_use.get(sha256) if name is None else _shipped(name)
 
 
 @cache

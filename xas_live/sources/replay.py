@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from xas_live.average import Averages
 from xas_live.callbacks.assembler import SpectrumAssembler
 from xas_live.callbacks.channels import ChannelMapping
 from xas_live.prediction import Prediction
@@ -77,7 +78,8 @@ def replay(
     analyzer : what predicts.
     mapping : fields of recorded runs to read; default: guessed as in a live run.
     raw : takes the documents of files too, as a `RunWriter` does.
-    publishers : told about every run and prediction, as in a live run; not closed.
+    publishers : told about every run and prediction, and of every run's last average, as in a live run; not
+        closed.
     model : name and hash that refusals of unreadable files carry.
     batch : number of spectra analysed together.
     say : takes lines for the user, each once: the fields guessed for recorded runs.
@@ -153,7 +155,11 @@ def _publish(
     model: tuple[str, str],
 ) -> Iterator[Prediction]:
     spectra = [spectrum for run in runs for spectrum in run.spectra]
-    predictions = iter(analyzer.analyze(spectra)) if spectra else iter(())
+    predictions = analyzer.analyze(spectra) if spectra else []
+    averages = Averages().add(spectra, predictions)
+    of_averages = analyzer.analyze(list(averages.values())) if averages else []
+    averaged = dict(zip(averages, of_averages, strict=True))
+    numbered = enumerate(predictions)
     for run in runs:
         for name, doc in run.documents:
             if raw is not None:
@@ -163,9 +169,11 @@ def _publish(
         for publisher in publishers if start else ():
             publisher.run_started(start or {})
         for spectrum in run.spectra:
-            prediction = next(predictions)
+            k, prediction = next(numbered)
             for publisher in publishers:
                 publisher.predicted(spectrum, prediction)
+                if k in averaged:
+                    publisher.averaged(averages[k], averaged[k])
             yield prediction
         if run.refusal is not None and not run.spectra:
             yield _refused(run.refusal, model)

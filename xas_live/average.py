@@ -1,0 +1,129 @@
+"""The average over the repeats of a run: each sweep is noisy, all together less so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from xas_live.prediction import Prediction
+from xas_live.reduction.quality import Checked, Unusable, check
+from xas_live.spectrum import Array, Spectrum
+
+LEAST_OVERLAP = 0.9  # of the first sweep's points that the average must keep
+
+
+class RunningAverage:
+    """Mean of sweeps on the energy axis of the first, by running sums: no sweep is kept.
+
+    The others are interpolated linearly. The average holds where all overlap, so that none of them makes a
+    step where it begins or ends; a sweep that leaves less than 90 % of the first one's points is not taken.
+
+    Parameters
+    ----------
+    first : the first sweep, complete; what is known of the sample is taken from it.
+    checked : the same, checked.
+
+    Attributes
+    ----------
+    count : sweeps taken so far.
+    """
+
+    def __init__(self, first: Spectrum, checked: Checked) -> None:
+        self.count = 0
+        self._known = replace(
+            first, energy=np.empty(0), mu=np.empty(0), reference=None, counts={}, mu_error=None
+        )
+        self._axis = checked.energy
+        n = len(self._axis)
+        self._inside = np.ones(n, dtype=bool)
+        self._mu, self._scatter, self._reference = np.zeros(n), np.zeros(n), np.zeros(n)
+        self._references = 0
+        self._has_reference = False
+
+    def add(self, spectrum: Spectrum, checked: Checked, *, reference_usable: bool = True) -> bool:
+        """Take a sweep; False when it overlaps too little with those before it.
+
+        Parameters
+        ----------
+        spectrum, checked : the sweep, and the same checked.
+        reference_usable : whether its reference channel may enter.
+        """
+        first, last = checked.energy[0], checked.energy[-1]
+        inside = self._inside & (self._axis >= first) & (self._axis <= last)
+        if inside.sum() < LEAST_OVERLAP * len(self._axis):
+            return False
+        self._inside = inside
+        self.count += 1
+        change = np.interp(self._axis, checked.energy, checked.mu) - self._mu
+        self._mu += change / self.count
+        # An offset of a whole sweep, which normalising takes out, is no noise.
+        self._scatter += (change - change[inside].mean()) ** 2 * (self.count - 1) / self.count
+        self._has_reference |= spectrum.reference is not None
+        if reference_usable and checked.reference is not None:
+            self._references += 1
+            seen = np.interp(self._axis, checked.energy, checked.reference)
+            self._reference += (seen - self._reference) / self._references
+        self._known = replace(self._known, provenance=replace(spectrum.provenance, averaged=self.count))
+        return True
+
+    @property
+    def spectrum(self) -> Spectrum:
+        """The average of two sweeps or more, with the provenance of the newest and without counts."""
+        inside, n = self._inside, self.count
+        reference: Array | None = None
+        if self._has_reference:  # no good one among them must look as it does in a sweep: there, but bad
+            reference = self._reference[inside] if self._references else np.full(inside.sum(), np.nan)
+        return replace(
+            self._known,
+            energy=self._axis[inside],
+            mu=self._mu[inside],
+            mu_error=np.sqrt(self._scatter[inside] / (n * (n - 1))),
+            reference=reference,
+        )
+
+
+class Averages:
+    """Running averages of all open runs, one a stream and absorber; up and down sweeps together."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, dict[tuple[str | None, ...], RunningAverage]] = {}
+
+    def add(self, spectra: Sequence[Spectrum], predictions: Sequence[Prediction]) -> dict[int, Spectrum]:
+        """Take sweeps in the order measured, with what the analyzer said of each.
+
+        Sweeps that were refused or are incomplete do not enter.
+
+        Returns
+        -------
+        The newest average of every series that grew to two sweeps or more, by the index of the last sweep in
+        it.
+        """
+        grown: dict[int, tuple[int, RunningAverage]] = {}
+        for k, (spectrum, prediction) in enumerate(zip(spectra, predictions, strict=True)):
+            average = self._add(spectrum, prediction)
+            if average is not None and average.count > 1:
+                grown[id(average)] = (k, average)
+        return {k: average.spectrum for k, average in grown.values()}
+
+    def forget(self, run_uid: str) -> None:
+        """Drop what is known of a run that has ended."""
+        self._runs.pop(run_uid, None)
+
+    def _add(self, spectrum: Spectrum, prediction: Prediction) -> RunningAverage | None:
+        """The average that the sweep entered, or None."""
+        where = spectrum.provenance
+        unfinished = prediction.partial or not spectrum.complete
+        if where.run_uid is None or unfinished or prediction.refused is not None:
+            return None
+        try:
+            checked = check(replace(spectrum, counts={}))  # on counts the analyzer has given its verdict
+        except Unusable:
+            return None
+        series = self._runs.setdefault(where.run_uid, {})
+        key = (where.stream, prediction.element, prediction.edge)
+        average = series.get(key) or RunningAverage(spectrum, checked)
+        series[key] = average
+        usable = "bad_reference" not in prediction.flags
+        return average if average.add(spectrum, checked, reference_usable=usable) else None
