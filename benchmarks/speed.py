@@ -1,0 +1,383 @@
+"""How fast: reduction against larch and rexafs, latency from document to prediction, cost to the RunEngine.
+
+Ratios in one run, medians: the machines that run this are shared. Reduction is timed from mu to the normalised,
+flattened spectrum at given e0 (600 points), the peers without the resampling onto the network's grid that ours
+does besides. Latency is measured while a RunEngine emits one sweep an event; what the RunEngine pays, on step scans
+with a dwell of 20 ms, runs of all kinds interleaved. Writes benchmarks/results/speed.json and docs/speed.md.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core, for all of them
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import numpy as np
+import rexafs
+import torch
+from bluesky import RunEngine
+from bluesky import plan_stubs as bps
+from bluesky import preprocessors as bpp
+from bluesky.callbacks.best_effort import BestEffortCallback
+from larch import Group
+from larch.xafs import pre_edge
+from ophyd.sim import SynAxis, SynSignal
+from record import ROOT, claim, commit, record
+
+from xas_live.analysis import Analyzer
+from xas_live.anchor import FoilAnchor
+from xas_live.callbacks.live import LiveAnalysis
+from xas_live.callbacks.plot import LiveStructurePlot
+from xas_live.models.registry import load_model
+from xas_live.reduction.normalize import NormalizationOperator, Windows
+from xas_live.simulator import Mismatch, growth
+from xas_live.simulator.absorption import measured as absorption
+from xas_live.simulator.library import site_library
+from xas_live.spectrum import Array, Spectrum
+
+LIBRARY, MODEL, POINTS, BATCH = "pt_l3", "pt-l3", 600, 256
+SWEEPS, DWELL, STEPS, REPEATS = 400, 0.02, 150, 5
+SIZES = {"points": (150, 300, 600, 1200, 2400), "spectra": (1, 4, 16, 64, 256), "members": (1, 2, 5, 10)}
+
+
+def axis_of(points: int) -> Array:
+    """Energies of a scan (eV): coarse before the edge, fine over it, coarser again behind."""
+    e0 = site_library(LIBRARY).edge_energy
+    before, near = points // 10, points // 2
+    return np.concatenate(
+        [
+            np.linspace(e0 - 150, e0 - 20, before, endpoint=False),
+            np.linspace(e0 - 20, e0 + 60, near, endpoint=False),
+            np.linspace(e0 + 60, e0 + 600, points - before - near),
+        ]
+    )
+
+
+def sweeps(n: int, points: int = POINTS) -> tuple[Array, Array]:
+    """Energies, and mu (n, points) of growing particles with noise."""
+    energy, rng = axis_of(points), np.random.default_rng(20261124)
+    clean = np.stack([absorption(energy, LIBRARY, s, Mismatch()) + 0.2 for s in growth(8, LIBRARY)])
+    return energy, clean[np.arange(n) % 8] + 0.002 * rng.standard_normal((n, points))
+
+
+def anchor() -> FoilAnchor:
+    library, energy = site_library(LIBRARY), axis_of(POINTS)
+    mu = absorption(energy, LIBRARY, None, Mismatch()) + 0.2
+    foil = Spectrum(energy=energy, mu=mu, element=library.element, edge=library.edge, temperature=295.0)
+    return FoilAnchor.fit(foil, load_model(MODEL))
+
+
+def spectra_of(energy: Array, mu: Array) -> list[Spectrum]:
+    library = site_library(LIBRARY)
+    rest: dict[str, Any] = {"element": library.element, "edge": library.edge, "temperature": 295.0}
+    return [Spectrum(energy=energy, mu=row, **rest) for row in mu]
+
+
+def timed(work: Callable[[], Any], times: int) -> float:
+    """Median seconds, after three runs that do not count."""
+    taken = []
+    for _ in range(times + 3):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken[3:]))
+
+
+# --- reduction ------------------------------------------------------------------------------------------
+
+
+def reduction() -> dict[str, float]:
+    """Seconds a spectrum, and the largest difference to larch, in edge steps."""
+    energy, mu = sweeps(BATCH)
+    e0, grid = site_library(LIBRARY).edge_energy + 1.0, load_model(MODEL).grid
+    onto_grid = NormalizationOperator(energy, e0, Windows(), e0 + grid)
+    on_axis = NormalizationOperator(energy, e0, Windows())
+    group = Group(energy=energy, mu=mu[0])
+
+    def larch(row: Array) -> Array:
+        pre_edge(energy, row, group=group, e0=e0)
+        return np.asarray(group.flat)
+
+    def rex(row: Array) -> Array:
+        return np.asarray(rexafs.Spectrum(energy, row).set_e0(e0).normalize().flat())
+
+    ours = on_axis(mu).flat
+    rounds: dict[str, list[float]] = {"batch": [], "single": [], "larch": [], "rexafs": []}
+    for _ in range(7):  # interleaved: a noisy machine disturbs all alike
+        rounds["batch"].append(timed(lambda: onto_grid.flat(mu), 20) / BATCH)
+        rounds["single"].append(timed(lambda: onto_grid.flat(mu[:1]), 200))
+        rounds["larch"].append(timed(lambda: larch(mu[0]), 20))
+        rounds["rexafs"].append(timed(lambda: rex(mu[0]), 60))
+    return {
+        **{name: float(np.median(values)) for name, values in rounds.items()},
+        "larch_difference": max(float(np.abs(ours[i] - larch(mu[i])).max()) for i in range(32)),
+        "rexafs_difference": max(float(np.abs(ours[i] - rex(mu[i])).max()) for i in range(32)),
+    }
+
+
+# --- latency and the RunEngine --------------------------------------------------------------------------
+
+
+class Row(SynSignal):
+    """A detector that gives a whole sweep an event."""
+
+    def describe(self) -> dict[str, Any]:
+        """Its data key: as many numbers as a sweep has points."""
+        shape = list(np.shape(self.get()))
+        return {self.name: {"source": "SIM", "dtype": "array", "shape": shape, "dtype_numpy": "<f8"}}
+
+
+def rows_scan(mu: Array, energy: Array) -> Any:
+    """A plan of one event a sweep, 20 ms apart."""
+    turn = iter(range(10**9))
+    energies = Row(name="energy", func=lambda: energy)
+    absorbed = Row(name="mu", func=lambda: mu[next(turn) % len(mu)])
+    library = site_library(LIBRARY)
+
+    @bpp.stage_decorator([])
+    @bpp.run_decorator(md={"element": library.element, "edge": library.edge, "sample_temperature": 295.0})
+    def plan() -> Any:
+        for _ in range(SWEEPS):
+            yield from bps.sleep(DWELL)
+            yield from bps.trigger_and_read([energies, absorbed])
+
+    return plan()
+
+
+def latency(foil: FoilAnchor) -> dict[str, Any]:
+    """Last document to prediction (ms), and the cost of a document in the RunEngine's thread (us)."""
+    from xas_live.callbacks.channels import ChannelMapping
+
+    engine, calls = RunEngine(), []
+    live = LiveAnalysis(
+        Analyzer(load_model(MODEL), foil, device="cpu"), mapping=ChannelMapping(energy="energy", mu="mu")
+    )
+
+    def subscribed(name: str, doc: Any) -> None:
+        start = time.perf_counter()
+        live(name, doc)
+        calls.append(time.perf_counter() - start)
+
+    energy, mu = sweeps(64)
+    with live:
+        engine.subscribe(subscribed)
+        engine(rows_scan(mu, energy))
+        live.wait()
+        table = live.table
+    lags = 1e3 * table["lag"].to_numpy()[10:]
+    assert len(table) == SWEEPS, f"{len(table)} of {SWEEPS} sweeps"
+    assert not table["refused"].any(), table["refused"].iloc[0]
+    return {
+        "p50_ms": float(np.median(lags)),
+        "p90_ms": float(np.quantile(lags, 0.9)),
+        "p99_ms": float(np.quantile(lags, 0.99)),
+        "largest_ms": float(lags.max()),
+        "sweeps": len(lags),
+        "us_per_document": 1e6 * float(np.median(calls)),
+        "us_per_document_p99": 1e6 * float(np.quantile(calls, 0.99)),
+    }
+
+
+def point_scan(dwell: float, steps: int) -> Any:
+    """A step scan of an edge with counts of two chambers."""
+    energy, mu = sweeps(1, steps)
+    motor = SynAxis(name="energy")
+    i0 = SynSignal(name="i0", func=lambda: 1e6)
+    it = SynSignal(name="it", func=lambda: 1e6 * np.exp(-np.interp(motor.readback.get(), energy, mu[0])))
+    library = site_library(LIBRARY)
+
+    @bpp.run_decorator(md={"element": library.element, "edge": library.edge, "sample_temperature": 295.0,
+                           "motors": ["energy"], "hints": {"dimensions": [(["energy"], "primary")]}})  # fmt: skip
+    def plan() -> Any:
+        for value in energy:
+            yield from bps.mv(motor, float(value))
+            if dwell:
+                yield from bps.sleep(dwell)
+            yield from bps.trigger_and_read([motor, i0, it])
+
+    return plan()
+
+
+def slowdown(foil: FoilAnchor) -> dict[str, float]:
+    """Seconds of a scan of 150 points at 20 ms, and freely running, by what listens; medians of interleaved runs."""
+
+    def nothing(engine: RunEngine) -> Callable[[], Any]:
+        return lambda: None
+
+    def analysis(engine: RunEngine, plot: bool) -> Callable[[], Any]:
+        publishers = [LiveStructurePlot()] if plot else []
+        live = LiveAnalysis(Analyzer(load_model(MODEL), foil, device="cpu"), publishers)
+        engine.subscribe(live)
+        return live.close
+
+    def best_effort(engine: RunEngine, plot: bool) -> Callable[[], Any]:
+        callback = BestEffortCallback()
+        callback.disable_table()
+        if not plot:
+            callback.disable_plots()
+        engine.subscribe(callback)
+        return lambda: None
+
+    kinds: dict[str, Callable[[RunEngine], Callable[[], Any]]] = {
+        "nothing": nothing,
+        "LiveAnalysis": lambda e: analysis(e, plot=False),
+        "LiveAnalysis, figure": lambda e: analysis(e, plot=True),
+        "BestEffortCallback": lambda e: best_effort(e, plot=False),
+        "BestEffortCallback, plots": lambda e: best_effort(e, plot=True),
+    }
+    taken: dict[str, list[float]] = {}
+    for round_ in range(REPEATS + 1):
+        for name, subscribe in kinds.items():
+            for dwell, what in ((DWELL, "20 ms"), (0.0, "free")):
+                engine = RunEngine()
+                close = subscribe(engine)
+                engine(point_scan(dwell, 40))  # warm: figures drawn, operators built
+                start = time.perf_counter()
+                engine(point_scan(dwell, STEPS))
+                if round_:
+                    taken.setdefault(f"{name}, {what}", []).append(time.perf_counter() - start)
+                close()
+    return {name: float(np.median(values)) for name, values in taken.items()}
+
+
+# --- growth ---------------------------------------------------------------------------------------------
+
+
+def growing(foil: FoilAnchor) -> dict[str, dict[str, float]]:
+    """Milliseconds of `Analyzer.analyze` a sweep, by points, batch and members."""
+    bundle, found = load_model(MODEL), {name: {} for name in SIZES}
+    analyzer = Analyzer(bundle, foil, device="cpu")
+    for points in SIZES["points"]:
+        one = spectra_of(*sweeps(1, points))
+        found["points"][str(points)] = 1e3 * timed(lambda one=one: analyzer.analyze(one), 50)
+    for n in SIZES["spectra"]:
+        many = spectra_of(*sweeps(n))
+        found["spectra"][str(n)] = 1e3 * timed(lambda many=many: analyzer.analyze(many), 15) / n
+    one = spectra_of(*sweeps(1))
+    for members in SIZES["members"]:
+        spec = bundle.card.network.model_copy(update={"members": members})
+        tensors = {
+            name: t[:members] if name.startswith(("conv", "layer")) else t
+            for name, t in bundle.tensors.items()
+        }
+        smaller = type(bundle)(
+            bundle.card.model_copy(update={"network": spec}), tensors, f"{members} members"
+        )
+        few = Analyzer(smaller, foil, device="cpu")
+        found["members"][str(members)] = 1e3 * timed(lambda few=few: few.analyze(one), 50)
+    jittered = [
+        s
+        for k in range(40)
+        for s in spectra_of(
+            axis_of(POINTS) + 0.01 * np.random.default_rng(k).uniform(-1, 1, POINTS), sweeps(1)[1]
+        )
+    ]
+    turn = iter(jittered * 10)
+    found["axis"] = {
+        "the same": found["points"][str(POINTS)],
+        "jittering": 1e3 * timed(lambda: analyzer.analyze([next(turn)]), 30),
+    }
+    return found
+
+
+def main() -> None:
+    commit()
+    torch.set_num_threads(1)
+    foil = anchor()
+    reduced = reduction()
+    lag = latency(foil)
+    scans = slowdown(foil)
+    grown = growing(foil)
+    base = scans["nothing, 20 ms"]
+
+    def slower(name: str) -> float:
+        return 100.0 * (scans[f"{name}, 20 ms"] / base - 1.0)
+
+    larch_batch, larch_single = reduced["larch"] / reduced["batch"], reduced["larch"] / reduced["single"]
+    rex_batch, rex_single = reduced["rexafs"] / reduced["batch"], reduced["rexafs"] / reduced["single"]
+    plain, plots = slower("LiveAnalysis"), slower("LiveAnalysis, figure")
+    claims = [
+        claim("larch_batch", "reduction in a batch of 256: times faster than larch", larch_batch, "at least 300", met=larch_batch >= 300),
+        claim("larch_single", "reduction alone: times faster than larch", larch_single, "at least 60", met=larch_single >= 60),
+        claim("rexafs_batch", "reduction in a batch of 256: times faster than rexafs", rex_batch, "at least 20", met=rex_batch >= 20),
+        claim("rexafs_single", "reduction alone: times faster than rexafs", rex_single, "at least 4", met=rex_single >= 4),
+        claim("larch_difference", "largest difference to larch, edge steps", reduced["larch_difference"], "at most 1e-9", met=reduced["larch_difference"] <= 1e-9),
+        claim("latency_p50_ms", "last document to prediction, median (ms)", lag["p50_ms"], "at most 1", met=lag["p50_ms"] <= 1),
+        claim("latency_p99_ms", "last document to prediction, 99th percentile (ms)", lag["p99_ms"], "at most 10", met=lag["p99_ms"] <= 10),
+        claim("re_us_per_document", "in the RunEngine's thread, a document, median (us)", lag["us_per_document"], "at most 20", met=lag["us_per_document"] <= 20),
+        claim("re_slowdown_percent", "scan with 20 ms dwell longer by (%)", plain, "at most 2", met=plain <= 2),
+        claim("re_slowdown_plots_percent", "the same with the live figure (%)", plots, "at most 5", met=plots <= 5),
+    ]  # fmt: skip
+    result = record(
+        "speed", claims, {"spectra": "simulated Pt L3, 600 points, noise 0.002", "model": load_model(MODEL).sha256},
+        reduction=reduced, latency=lag, scans=scans, growth=grown,
+    )  # fmt: skip
+    (ROOT / "docs" / "speed.md").write_text(page(result), encoding="utf-8")
+
+
+def page(result: dict[str, Any]) -> str:
+    """docs/speed.md."""
+    red, lag, scans, grown = result["reduction"], result["latency"], result["scans"], result["growth"]
+    lines = [
+        "# Speed",
+        "",
+        f"Written by benchmarks/speed.py at commit {result['commit']}, one core, {result['machine']['cores']} in the machine,",
+        "which others share: ratios and medians tell more than times.",
+        "",
+        "| claim | value | limit | met |",
+        "|---|---|---|---|",
+        *(f"| {c['claim']} | {c['value']:.4g} | {c['limit']} | {'yes' if c['met'] else '**no**'} |" for c in result["claims"]),
+        "",
+        "## Reduction, 600 points",
+        "",
+        "| | µs a spectrum |",
+        "|---|---|",
+        *(f"| {words} | {1e6 * red[name]:.1f} |" for name, words in (
+            ("batch", "xas_live, 256 spectra of one axis"), ("single", "xas_live, alone"),
+            ("larch", "larch `pre_edge`"), ("rexafs", "rexafs `normalize` (Rust)"),
+        )),
+        "",
+        f"The flattened spectra differ from larch's by at most {red['larch_difference']:.1e} edge steps, from rexafs's by "
+        f"{red['rexafs_difference']:.1e}, whose defaults for the windows are its own.",
+        "",
+        "## From the last document to the prediction",
+        "",
+        f"{lag['sweeps']} sweeps of 600 points, one an event, 20 ms apart, while the RunEngine runs; ten members, with interval, domain,",
+        f"size and verdict: median {lag['p50_ms']:.2f} ms, 90 % within {lag['p90_ms']:.2f} ms, 99 % within {lag['p99_ms']:.2f} ms, the slowest",
+        f"{lag['largest_ms']:.1f} ms. A document costs the RunEngine's thread {lag['us_per_document']:.1f} µs (99 %: {lag['us_per_document_p99']:.0f} µs).",
+        "",
+        "## What the RunEngine pays",
+        "",
+        f"A step scan of {STEPS} points, by what is subscribed; medians of {REPEATS} interleaved runs.",
+        "",
+        "| subscribed | dwell 20 ms (s) | longer by | free running (ms a point) |",
+        "|---|---|---|---|",
+    ]  # fmt: skip
+    base = scans["nothing, 20 ms"]
+    for name in dict.fromkeys(key.rsplit(", ", 1)[0] for key in scans):
+        dwell, free = scans[f"{name}, 20 ms"], scans[f"{name}, free"]
+        lines.append(
+            f"| {name} | {dwell:.3f} | {100 * (dwell / base - 1):+.1f} % | {1e3 * free / STEPS:.2f} |"
+        )
+    lines += ["", "## Growth", "", "Milliseconds of `Analyzer.analyze` a sweep.", ""]
+    for name, values in grown.items():
+        lines += [
+            f"| {name} | {' | '.join(values)} |",
+            f"|---|{'---|' * len(values)}",
+            f"| ms | {' | '.join(f'{v:.2f}' for v in values.values())} |",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
