@@ -20,7 +20,7 @@ LIBRARIES = ("xas-live", "numpy", "torch", "xraylarch", "bluesky", "tiled")
 
 def claim(id_: str, text: str, value: float, limit: str, *, met: bool) -> dict[str, Any]:
     """One figure that is promised: what it is, what was measured, and its limit in words."""
-    return {"id": id_, "claim": text, "value": round(float(value), 6), "limit": limit, "met": bool(met)}
+    return {"id": id_, "claim": text, "value": float(f"{float(value):.6g}"), "limit": limit, "met": bool(met)}
 
 
 def measured_folder() -> Path:

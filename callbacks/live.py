@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTupleTYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -331,7 +331,7 @@ class LiveAnalysis:
             self._measuring_due |= document.name in ("event", "event_page")
         analyzer, sweeps = self.analyzer, [spectrum for _, spectra in events for spectrum in spectra]
         predictions = self._analyze(analyzer, sweeps)
-        averages = self._analyze_averages(analyzer, sweeps, predictions)
+        averages = self._averages_of(sweeps, predictions)
         numbered = enumerate(predictions)
         for document, spectra in events:
             if document.name == "start":
@@ -340,27 +340,24 @@ class LiveAnalysis:
                 k, prediction = next(numbered)
                 self._keep(Result(prediction, time.monotonic() - document.received))
                 self._publish("predicted", spectrum, prediction)
-                if k in averages:
+                if k in averages:  # analysed now: the sweep itself does not wait for it
+                    (average,) = self._analyze(analyzer, [averages[k]])
                     with self._lock:
-                        self._average = averages[k][1]
-                    self._publish("averaged", *averages[k])
+                        self._average = average
+                    self._publish("averaged", averages[k], average)
             if document.name == "stop":
                 self._averages.forget(document.doc.get("run_start", ""))
                 self._publish("run_stopped", document.doc)
         with self._lock:
             self._documents += len(documents)
 
-    def _analyze_averages(
-        self, analyzer: Analyzes, sweeps: list[Spectrum], predictions: list[Prediction]
-    ) -> dict[int, tuple[Spectrum, Prediction]]:
-        """The newest average of each run that grew, with its prediction, by the last sweep in it."""
+    def _averages_of(self, sweeps: list[Spectrum], predictions: list[Prediction]) -> dict[int, Spectrum]:
+        """The newest average of each run that grew, by the last sweep in it."""
         try:
-            averages = self._averages.add(sweeps, predictions)
+            return self._averages.add(sweeps, predictions)
         except BaseException as error:  # noqa: BLE001 an average that fails must not cost the sweeps
             self._notices.error("Averages", error)
             return {}
-        said = self._analyze(analyzer, list(averages.values()))
-        return {k: (average, p) for (k, average), p in zip(averages.items(), said, strict=True)}
 
     def _analyze(self, analyzer: Analyzes, spectra: list[Spectrum]) -> list[Prediction]:
         """One prediction for each spectrum, whatever the analyzer does."""
@@ -404,8 +401,7 @@ class LiveAnalysis:
             self._notices.error(what, error)
 
 
-@dataclass(frozen=True)
-class _Document:
+class _Document(NamedTuple):  # made in the RunEngine's thread: cheaper than a dataclass
     name: str
     doc: Mapping[str, Any]
     received: float
