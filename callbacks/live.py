@@ -21,6 +21,7 @@ from xas_live.callbacks.assembler import SpectrumAssembler
 from xas_live.callbacks.channels import ChannelMapping
 from xas_live.callbacks.notices import ErrorRecord, Notices
 from xas_live.callbacks.publisher import Publisher
+from xas_live.callbacks.recent import RecentSteps
 from xas_live.callbacks.results import Result, table
 from xas_live.callbacks.watch import Watch
 from xas_live.prediction import Prediction
@@ -115,6 +116,8 @@ class LiveAnalysis:
         self._averages = Averages()
         self._average: Prediction | None = None
         self._documents = self._sweeps = self._refused = 0
+        self._steps = RecentSteps()
+        self._preview: Prediction | None = None
         self._measuring_due = False
         self._measured_at = 0.0
         self._closed = False
@@ -142,6 +145,12 @@ class LiveAnalysis:
         """The prediction of the newest average over the sweeps of one run; None while no run has had two."""
         with self._lock:
             return self._average
+
+    @property
+    def preview(self) -> Prediction | None:
+        """What is foreseen of the sweep being measured, once its edge is passed; None between sweeps."""
+        with self._lock:
+            return self._preview
 
     @property
     def predictions(self) -> list[Prediction]:
@@ -374,7 +383,9 @@ class LiveAnalysis:
         return [prediction for spectrum in spectra for prediction in self._analyze(analyzer, [spectrum])]
 
     def _keep(self, result: Result) -> None:
+        self._steps.add(result.prediction)
         with self._lock:
+            self._preview = None
             self._results.append(result)
             self._sweeps += 1
             self._refused += result.prediction.refused is not None
@@ -385,8 +396,26 @@ class LiveAnalysis:
             return
         self._measuring_due = False
         self._measured_at = now
-        if self.publishers and (spectrum := self._assembler.growing) is not None:
-            self._publish("measuring", spectrum)
+        spectrum = self._assembler.growing
+        if spectrum is None:
+            return
+        preview = self._previewed(spectrum)
+        with self._lock:
+            self._preview = preview
+        self._publish("measuring", spectrum, preview)
+
+    def _previewed(self, spectrum: Spectrum) -> Prediction | None:
+        """What the analyzer foresees of a growing sweep; None where it foresees nothing."""
+        foresee = getattr(self.analyzer, "preview", None)
+        if foresee is None:
+            return None
+        try:
+            with self._watch.over(f"{type(self.analyzer).__name__}.preview"):
+                found: Prediction | None = foresee(spectrum, self._steps.of(spectrum))
+                return found
+        except BaseException as error:  # noqa: BLE001 a preview that fails must not cost the sweep
+            self._notices.error(f"{type(self.analyzer).__name__}.preview", error)
+            return None
 
     def _publish(self, method: str, *arguments: Any) -> None:
         for publisher in self.publishers:

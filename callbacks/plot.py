@@ -90,6 +90,7 @@ class LiveStructurePlot(BasePublisher):
         self._last: tuple[Spectrum, Prediction] | None = None
         self._absorber: tuple[str | None, str | None] | None = None
         self._growing: Spectrum | None = None
+        self._foreseen: Prediction | None = None
         self._clouds: dict[str, Cloud | None] = {}
         self._changed = True
         self._open = True
@@ -117,10 +118,10 @@ class LiveStructurePlot(BasePublisher):
 
     # --- called in the worker thread: only takes notes ---------------------------------------------------
 
-    def measuring(self, spectrum: Spectrum) -> None:
+    def measuring(self, spectrum: Spectrum, preview: Prediction | None = None) -> None:
         """Show the growing sweep as a preview, at the next redraw."""
         with self._lock:
-            self._growing = spectrum
+            self._growing, self._foreseen = spectrum, preview
             self._changed = True
 
     def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
@@ -159,6 +160,7 @@ class LiveStructurePlot(BasePublisher):
         """Bring the figure up to date now. Call it from the thread that owns the figure."""
         with self._lock:
             points, growing, last = list(self._points), self._growing, self._last
+            foreseen = self._foreseen
             averages = _laid_over(points, self._averages.values())
             self._changed = False
         for panel in self._series:
@@ -168,7 +170,7 @@ class LiveStructurePlot(BasePublisher):
             if growing is not None:
                 preview = previewed(growing, last)
                 where = growing.provenance
-                note = f"measuring scan {where.scan}: {np.nanmax(growing.energy):.0f} eV"
+                note = f"measuring scan {where.scan}: {np.nanmax(growing.energy):.0f} eV{_words(foreseen)}"
             self._spectrum.update(points, preview, note)
         if self._latent is not None:
             self._latent.update(points, self._cloud_of(points))
@@ -354,6 +356,15 @@ def _laid_over(points: Sequence[Point], averages: Iterable[Point]) -> list[Avera
         first.setdefault(_run(point), k)
         last[_run(point)] = k
     return [Average(first[_run(a)], last[_run(a)], a) for a in averages if _run(a) in first]
+
+
+def _words(foreseen: Prediction | None) -> str:
+    """The first value that is foreseen of a growing sweep, as the figure says it."""
+    if foreseen is None or not foreseen.values:
+        return ""
+    name, value = next(iter(foreseen.values.items()))
+    doubt = "" if foreseen.in_domain else " (out of domain)"
+    return f"; {name} so far {value.lower:.1f} to {value.upper:.1f}{doubt}"
 
 
 def is_headless() -> bool:

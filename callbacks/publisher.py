@@ -19,8 +19,11 @@ class Publisher(Protocol):
     def run_started(self, start: Mapping[str, Any]) -> None:
         """Take the raw start document of a run."""
 
-    def measuring(self, spectrum: Spectrum) -> None:
-        """Take a growing, incomplete sweep; coalesced to at most five a second."""
+    def measuring(self, spectrum: Spectrum, preview: Prediction | None) -> None:
+        """Take a growing, incomplete sweep, coalesced to at most five a second, and what is foreseen of it.
+
+        The preview is None until the edge is well passed; never act on it as on a prediction.
+        """
 
     def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
         """Take a completed sweep and what the model says of it."""
@@ -45,7 +48,7 @@ class BasePublisher:
     def run_started(self, start: Mapping[str, Any]) -> None:  # noqa: D102
         pass
 
-    def measuring(self, spectrum: Spectrum) -> None:  # noqa: D102
+    def measuring(self, spectrum: Spectrum, preview: Prediction | None) -> None:  # noqa: D102
         pass
 
     def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:  # noqa: D102

@@ -23,6 +23,7 @@ from xas_live.models.registry import available_models, find_model, load_model
 from xas_live.models.uncertainty import gaussian_quantile
 from xas_live.models.verdict import domain_reason
 from xas_live.prediction import Prediction, Reduced, Value
+from xas_live.preview import Preview
 from xas_live.reducer import Job, Reducer
 from xas_live.reduction.quality import half_rise
 from xas_live.spectrum import Array, Spectrum
@@ -136,6 +137,8 @@ class Analyzer:
         self._size = ParticleSize(bundle) if "CN1" in bundle.target_names else None
         self._edge_rise_limit = float(bundle.array("edge_rise_limit")[0])
         self._quantile = gaussian_quantile(self.config.level)
+        speaks = "partial_widening" in bundle.tensors
+        self._preview = Preview(self._reducer, self._ensemble) if speaks else None
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
@@ -167,6 +170,29 @@ class Analyzer:
             else self._prediction(job, found, rows[job.index], made_up.get(job.index), share)
             for job in jobs
         ]
+
+    def preview(self, spectrum: Spectrum, step: tuple[float, float] | None = None) -> Prediction | None:
+        """What can be said of a growing sweep, from 30 eV past the edge: wide intervals that narrow.
+
+        Unlike a completed sweep's, it depends on the sweeps before: anchor and energy shift are theirs. Its
+        intervals are calibrated by the energy reached, over particles of new environments.
+
+        Parameters
+        ----------
+        spectrum : the sweep as far as it is measured.
+        step : edge step of earlier sweeps of the sample (units of mu), and its relative standard deviation.
+
+        Returns
+        -------
+        None as long as nothing can be said: before the edge is passed, without an anchor, without enough of
+        the pre-edge, or where the model does not speak of growing sweeps.
+        """
+        start = time.perf_counter()
+        found = None if self._preview is None else self._preview.find(spectrum, step)
+        if found is None:
+            return None
+        took = time.perf_counter() - start
+        return self._prediction(found[0], found[1], 0, None, {"total": took})
 
     def _judge(self, jobs: list[Job]) -> Found:
         inputs = np.stack([_input_of(job) for job in jobs])
@@ -350,6 +376,13 @@ class AnalyzerPool:
             found = analyzer.analyze([spectra[i] for i in members])
             results.update(zip(members, found, strict=True))
         return [results[i] for i in range(len(spectra))]
+
+    def preview(self, spectrum: Spectrum, step: tuple[float, float] | None = None) -> Prediction | None:
+        """What can be said of a growing sweep: see `Analyzer.preview`."""
+        try:
+            return self._analyzer_for(spectrum).preview(spectrum, step)
+        except (ModelError, AnchorError, ValueError):
+            return None  # the completed sweep will say why
 
     def _analyzer_for(self, spectrum: Spectrum) -> Analyzer:
         bundle = self.bundle_for(spectrum)

@@ -105,6 +105,11 @@ class Reducer:
     device : where batches are normalised.
     standards : measured spectra of other phases by name.
 
+    Attributes
+    ----------
+    latest_alignment : anchor and shift (eV) of the sweep reduced last, for what comes before the next is
+        complete; no prediction of a completed sweep depends on it.
+
     Raises
     ------
     StandardError : when a standard cannot be used.
@@ -133,6 +138,10 @@ class Reducer:
         self._operators = OperatorCache()
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._foils: dict[tuple[str, Windows], tuple[Array, float]] = {}
+        self.latest_alignment: tuple[FoilAnchor | None, float] = (
+            anchor if isinstance(anchor, FoilAnchor) else fallback,
+            float(align) if not isinstance(align, str) else 0.0,
+        )
         self._lock = Lock()
 
     def reduce(self, spectra: Sequence[Spectrum]) -> list[Job]:
@@ -159,6 +168,9 @@ class Reducer:
                     by_plan.setdefault(job.plan_key, []).append(job)
             for members in by_plan.values():
                 self._normalize(axis, members)
+        good = next((job for job in reversed(jobs) if job.refused is None and job.anchor is not None), None)
+        if good is not None:
+            self.latest_alignment = (good.anchor, good.shift)
         return jobs
 
     def measured_as(self, job: Job, network_input: Array) -> Array:

@@ -12,6 +12,7 @@ import time
 from collections import Counter as Tally
 from pathlib import Path
 
+import event_model
 import numpy as np
 import pytest
 from bluesky import RunEngine
@@ -21,8 +22,12 @@ from bluesky import preprocessors as bpp
 from bluesky.utils import RunEngineInterrupted
 from edges import GRID, Counter, Edges, Energy, counts_of, documents
 
+from xas_live.analysis import Analyzer
+from xas_live.callbacks.channels import ChannelMapping
 from xas_live.callbacks.live import LiveAnalysis
 from xas_live.callbacks.publisher import BasePublisher
+from xas_live.models.registry import load_model
+from xas_live.simulator import Sample
 
 
 class Diary(BasePublisher):
@@ -39,7 +44,7 @@ class Diary(BasePublisher):
     def run_started(self, start):
         self._note("run_started", start)
 
-    def measuring(self, spectrum):
+    def measuring(self, spectrum, preview):
         self._note("measuring", spectrum)
 
     def predicted(self, spectrum, prediction):
@@ -230,7 +235,7 @@ def test_of_a_backlog_only_the_newest_average_of_each_run_is_analysed():
                 live(name, doc)
         gate.set()
         assert live.wait(20)
-        assert analyzer.calls == [10, 2]
+        assert analyzer.calls == [10, 1, 1]  # the sweeps first: none waits for an average
         found = [(p.provenance.scan, p.provenance.averaged) for p in diary.averages]
         assert found == [("1", 5), ("2", 5)]
         assert diary.names()[-1] == "run_stopped"
@@ -311,6 +316,56 @@ def test_the_growing_sweep_is_shown_at_most_five_times_a_second():
         assert not shown[-1].complete
         assert len(shown[-1]) == len(GRID)  # the last state arrives though nothing follows
         live(*run[-1])
+
+
+def test_a_growing_sweep_is_foreseen_once_its_edge_is_passed(au_anchor, scan_of):
+    scan = scan_of(Sample({"cuboctahedron_7_3": 1.0}, "au_l3"), noise=0.002)
+    passed = int(np.searchsorted(scan.energy, 11919.0 + 60.0))
+    run = event_model.compose_run(metadata={"element": "Au", "edge": "L3", "sample_temperature": 295.0})
+    keys = {name: {"source": "SIM", "dtype": "number", "shape": []} for name in ("energy", "mu")}
+    stream = run.compose_descriptor(name="primary", data_keys=keys)
+
+    def events(points):
+        for energy, mu in zip(scan.energy[points], scan.mu[points], strict=True):
+            data = {"energy": float(energy), "mu": float(mu)}
+            yield "event", stream.compose_event(data=data, timestamps=dict.fromkeys(data, 0.0))
+
+    mapping = ChannelMapping(energy="energy", mu="mu")
+    with LiveAnalysis(Analyzer(load_model("au-l3"), au_anchor), [], mapping) as live:
+        live("start", run.start_doc)
+        live("descriptor", stream.descriptor_doc)
+        for name, doc in events(slice(0, passed)):
+            live(name, doc)
+        deadline = time.monotonic() + 20
+        while live.preview is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        foreseen = live.preview
+        assert foreseen.partial
+        assert not live.predictions
+        for name, doc in events(slice(passed, None)):
+            live(name, doc)
+        live("stop", run.compose_stop())
+        assert live.wait(20)
+        assert live.preview is None
+        whole = live.latest.values["CN1"]
+        assert not live.latest.partial
+        assert foreseen.values["CN1"].lower < whole.value < foreseen.values["CN1"].upper
+
+
+def test_a_preview_that_fails_costs_nothing():
+    class Blind(Edges):
+        def preview(self, spectrum, step):
+            raise RuntimeError("no idea")
+
+    with LiveAnalysis(Blind()) as live:
+        run = list(documents(GRID))
+        for name, doc in run[:-1]:
+            live(name, doc)
+        time.sleep(0.4)
+        live(*run[-1])
+        assert live.wait(20)
+        assert live.status().sweeps == 1
+        assert any("preview" in error.where for error in live.errors)
 
 
 def test_bad_documents_are_counted_and_the_next_run_is_fine(capsys):

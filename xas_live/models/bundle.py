@@ -48,6 +48,7 @@ class Bundle:
         predicted size), `edge_rise_limit` (eV), the `domain_*` tensors, the autoencoder (`encoder.*`,
         `decoder.*`) with the training spectra in its coordinates (`latent_cloud`, `latent_target`), the
         network that sees oxide (`oxide.*`), the training spectra as Gaussians (`metal_*`), `bulk_r1` (Å),
+        `partial_widening` (2, energies, targets) for growing sweeps, where the model speaks of them,
         and, of a model that gives CN1, the particle table `particle_cn`, `particle_atoms`.
     sha256 : over card and weights.
     folder : where it was read from, or None.

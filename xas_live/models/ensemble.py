@@ -89,6 +89,11 @@ class Ensemble:
             off = x - nearest(t, x, given_back)
         return Found(*(_float64(v) for v in (mean, half, p, scores, latent, off, given_back)))
 
+    def means(self, inputs: Numbers) -> Array:
+        """Targets (batch, targets) alone."""
+        with torch.inference_mode():
+            return _float64(self._targets(self._taken(inputs)).mean(0))
+
     def values(self, inputs: Numbers) -> tuple[Array, Array]:
         """Targets and their standard deviations, each (batch, targets), without anything else."""
         x = self._taken(inputs)

@@ -11,10 +11,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "3aff47de5ff730d987f949ef328b87472323b7f5bd4a6984dfebf46ae3b228f2",
-    "au-l3-msd": "cfca4718225541a69740ff9616ca4efb07dccf6028076d1ae258a3953990a67c",
-    "pd-k": "d10c2a02e7a5039c1fca14a6544d7b090a3124669fe1191b22bf67d9ab600215",
-    "pt-l3": "86a044c0130ae6b2cdcfae87f5940bae2d146deca5708657c5e60e5c1e2b2923",
+    "au-l3": "a9c3795ce8a190dc866aeb070b3c8ae90784e12f64d6482e16911750561b5a7e",
+    "au-l3-msd": "c8006632a1db40f8789e8fc00dcba6512eac251321e01fbf9b464c6e6e185053",
+    "pd-k": "7747ac3d56f9471aea3b89977da4f76b03dc82c3ba75416f0331f15df227767f",
+    "pt-l3": "9a32beb3f96c57a202b41352eb5505c57b7a6d74e7c804c705550278b204c5cf",
 }
 
 _in_use: WeakValueDictionary[str, Bundle] = WeakValueDictionary()  # the user's own, by hash

@@ -14,6 +14,7 @@ from xas_live.models.bundle import Bundle
 from xas_live.models.card import Absorber, Card, InputSpec
 from xas_live.training.calibrate import Unseen, accuracy, measure_unseen
 from xas_live.training.domain import domain_tensors
+from xas_live.training.partial import partial_scores
 from xas_live.training.population import Particles, Population
 from xas_live.training.radial import Displaced
 from xas_live.training.recipe import RadialStructures, Recipe, RecipeError, WrongEntry, read_recipe
@@ -89,7 +90,16 @@ def calibrated(recipe: Recipe, population: Population, trained: Trained) -> Bund
         **unseen.intervals(),
         **domain_tensors(recipe, population, grid, trained, rng),
     }
-    return Bundle(card=_card(recipe, population, unseen, trained), tensors=tensors, sha256="")
+    bundle = Bundle(card=_card(recipe, population, unseen, trained), tensors=tensors, sha256="")
+    return with_partial(recipe, population, trained, bundle)
+
+
+def with_partial(recipe: Recipe, population: Population, trained: Trained, bundle: Bundle) -> Bundle:
+    """The bundle with what the intervals of growing sweeps are widened by."""
+    rng = np.random.default_rng(recipe.schedule.seed + 2)
+    factors = partial_scores(recipe, population, trained, bundle, rng).factors()
+    tensors = {**bundle.stored, "partial_widening": torch.from_numpy(factors).float()}
+    return Bundle(card=bundle.card, tensors=tensors, sha256="")
 
 
 def _as_stored(trained: Trained) -> Trained:

@@ -258,7 +258,7 @@ def tuned(
     rim = torch.quantile(reference.flatten(0, 1), RIM, dim=0)
     wider = (torch.quantile(distances, RIM, dim=0) - rim).clamp_min(0.0)
     tensors = {
-        **bundle.stored,
+        **{k: v for k, v in bundle.stored.items() if k != "partial_widening"},  # the old network's
         **{k: v.half() for k, v in weights.items()},
         **intervals,
         "domain_reference": reference + wider,
