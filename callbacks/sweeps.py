@@ -10,6 +10,9 @@ from xas_live.spectrum import Array
 TOLERANCE_EV = 2.0
 """How far the energy may run back before it counts as a turn (eV): more than encoder noise and backlash."""
 
+AHEAD = 32
+"""Points beyond a sweep that are read first to find its end."""
+
 MIN_POINTS = 5
 """A piece between two turns with fewer points is noise at a turning point, not a sweep."""
 
@@ -113,8 +116,9 @@ class SweepCutter:
         self.whole = whole
         self.fragments = 0
         self._rows = np.empty((512, columns))
-        self._n = 0
+        self._first = self._n = 0  # rows of the open sweep: those from first to n
         self._check_at = 0
+        self._usual = 0  # rows of the sweep cut last
         self._taken_to = -np.inf  # sequence number of the last row that was cut off
 
     @property
@@ -124,25 +128,26 @@ class SweepCutter:
 
     @property
     def _open(self) -> Array:
-        return self._rows[: self._n]
+        return self._rows[self._first : self._n]
 
     def append(self, rows: Array) -> list[Array]:
         """Add rows, (k, columns), and return the sweeps that they complete, in the order measured."""
         rows = self._rewind(rows)
-        needed = self._n + len(rows)
-        if needed > len(self._rows):
-            grown = np.empty((max(needed, 2 * len(self._rows)), self._rows.shape[1]))
-            grown[: self._n] = self._open
-            self._rows = grown
-        self._rows[self._n : needed] = rows
-        self._n = needed
+        if self._n + len(rows) > len(self._rows):
+            kept = self._open
+            if len(kept) + len(rows) > 0.5 * len(self._rows):
+                self._rows = np.empty((2 * (len(kept) + len(rows)), self._rows.shape[1]))
+            self._rows[: len(kept)] = kept.copy()
+            self._first, self._n = 0, len(kept)
+        self._rows[self._n : self._n + len(rows)] = rows
+        self._n += len(rows)
         # Looking for a turn reads the whole open sweep: look more rarely when that is very long.
-        return self._cut() if self._n >= self._check_at else []
+        return self._cut() if len(self._open) >= self._check_at else []
 
     def finish(self) -> tuple[list[Array], Array | None]:
         """End: sweeps that were complete but not yet cut, and the one that was open, if it is one."""
         sweeps = self._cut() + self._cut(final=True)
-        last = self._judge(self._take(self._n))
+        last = self._judge(self._take(len(self._open)))
         return sweeps, last[0] if last else None
 
     def _rewind(self, rows: Array) -> Array:
@@ -151,25 +156,38 @@ class SweepCutter:
         Points of the open sweep are forgotten for their second try; those already cut off stay as they are.
         """
         rows = rows[rows[:, -1] > self._taken_to]
-        if len(rows) and self._n and rows[0, -1] <= self._rows[self._n - 1, -1]:
-            self._n = int(np.searchsorted(self._open[:, -1], rows[0, -1]))
+        if len(rows) and len(self._open) and rows[0, -1] <= self._rows[self._n - 1, -1]:
+            self._n = self._first + int(np.searchsorted(self._open[:, -1], rows[0, -1]))
         return rows
 
     def _cut(self, *, final: bool = False) -> list[Array]:
         if self.whole:
             return []
         sweeps: list[Array] = []
-        while (end := sweep_end(self._open[:, 0], self._way_back(self._open), final=final)) is not None:
+        way_back = self._way_back(self._open)
+        while (end := self._next_end(way_back, final=final)) is not None:
             sweeps += self._judge(self._take(end))
-        self._check_at = self._n + 1 + self._n // 5000
+            self._usual = end
+        self._check_at = len(self._open) + 1 + len(self._open) // 5000
         return sweeps
 
+    def _next_end(self, way_back: float, *, final: bool) -> int | None:
+        """Where the open sweep ends. Of many sweeps that came at once no more is read than the first needs."""
+        energy, reach = self._open[:, 0], 2 * self._usual + AHEAD
+        while reach < len(energy):
+            if (end := sweep_end(energy[:reach], way_back)) is not None:
+                return end
+            reach *= 2
+        return sweep_end(energy, way_back, final=final)
+
     def _take(self, end: int) -> Array:
-        sweep = self._mended(self._open.copy())[:end]
+        rows, reach = self._open, end + AHEAD
+        while reach < len(rows) and np.isfinite(rows[end:reach, 0]).sum() < 2:  # they judge the last point
+            reach *= 2
+        sweep = self._mended(rows[:reach].copy())[:end]
         if end:
             self._taken_to = sweep[-1, -1]
-        self._rows[: self._n - end] = self._rows[end : self._n].copy()
-        self._n -= end
+        self._first += end
         return sweep
 
     def _mended(self, rows: Array) -> Array:
