@@ -172,7 +172,7 @@ class SweepCutter:
         return sweeps
 
     def _next_end(self, way_back: float, *, final: bool) -> int | None:
-        """Where the open sweep ends. Of many sweeps that came at once no more is read than the first needs."""
+        """Where the open sweep ends; of many that came at once no more is read than the first needs."""
         energy, reach = self._open[:, 0], 2 * self._usual + AHEAD
         while reach < len(energy):
             if (end := sweep_end(energy[:reach], way_back)) is not None:
