@@ -88,5 +88,5 @@ def partial_scores(
         errors.append(np.stack(error).reshape(shape))
         halves.append(np.stack(width).reshape(shape))
         rows.append(np.repeat(of, DRAWS))
-    error, half = (np.concatenate(parts, axis=2) for parts in (errors, halves))
-    return PartialScores(error, half, np.concatenate(rows))
+    off, half = (np.concatenate(parts, axis=2) for parts in (errors, halves))
+    return PartialScores(off, half, np.concatenate(rows))
