@@ -7,17 +7,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from xas_live.average import Averages
 from xas_live.callbacks.assembler import SpectrumAssembler
+from xas_live.callbacks.backlog import Backlog, Item, Mark, Received, bytes_of
 from xas_live.callbacks.channels import ChannelMapping
 from xas_live.callbacks.notices import ErrorRecord, Notices
 from xas_live.callbacks.publisher import Publisher
@@ -38,7 +37,6 @@ STUCK_S = 10.0
 """The user is told of a publisher or an analyzer that does not return for so long (s)."""
 
 _EXIT_S = 10.0  # how long the end of the session waits for what is not done
-_AT_ONCE = 10_000  # documents taken from the queue before their results are published
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,7 @@ class Status:
 
     running: bool
     waiting: int
+    on_disk: int
     documents: int
     sweeps: int
     refused: int
@@ -110,7 +109,6 @@ class LiveAnalysis:
         self.publishers = tuple(publishers)
         self._notices = notices or Notices()
         self._assembler = SpectrumAssembler(mapping, source=source, say=self._notices.say)
-        self._queue: SimpleQueue[_Item] = SimpleQueue()
         self._lock = threading.Lock()
         self._results: deque[Result] = deque(maxlen=history)
         self._averages = Averages()
@@ -122,7 +120,8 @@ class LiveAnalysis:
         self._measured_at = 0.0
         self._closed = False
         self._finished = False
-        self._watch = Watch(self._notices.trouble, self._queue.qsize, STUCK_S)
+        self._backlog = Backlog(self._notices.say)
+        self._watch = Watch(self._notices.trouble, self._backlog.__len__, STUCK_S)
         self._worker = threading.Thread(target=self._work, name="xas_live", daemon=True)
         self._worker.start()
         atexit.register(self._at_exit)
@@ -130,9 +129,10 @@ class LiveAnalysis:
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take one document, in any thread; returns at once. After `close` documents are ignored."""
         if not self._closed:
+            size = 0
             if name in ("event", "event_page"):
-                doc = _with_own_arrays(doc)
-            self._queue.put(_Document(name, doc, time.monotonic()))
+                doc, size = _with_own_arrays(doc)
+            self._backlog.put(Received(name, doc, time.monotonic(), size))
 
     @property
     def latest(self) -> Prediction | None:
@@ -179,7 +179,8 @@ class LiveAnalysis:
         with self._lock:
             return Status(
                 running=not self._closed and self._worker.is_alive(),
-                waiting=self._queue.qsize(),
+                waiting=len(self._backlog),
+                on_disk=self._backlog.on_disk,
                 documents=self._documents,
                 sweeps=self._sweeps,
                 refused=self._refused,
@@ -208,8 +209,8 @@ class LiveAnalysis:
             raise RuntimeError("wait() was called from a publisher: the worker thread cannot wait for itself")
         if not self._worker.is_alive():
             return self._finished
-        reached = _Mark()
-        self._queue.put(reached)
+        reached = Mark()
+        self._backlog.put(reached)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             patience = 0.5 if deadline is None else min(0.5, max(0.0, deadline - time.monotonic()))
@@ -271,12 +272,12 @@ class LiveAnalysis:
         if not self._closed:
             self._closed = True
             atexit.unregister(self._at_exit)
-            self._queue.put(_CLOSE)
+            self._backlog.put(_CLOSE)
 
     def _what_waits(self) -> str:
         busy = self._watch.busy
         return (
-            f"{_many(self._queue.qsize(), 'document')} waiting{f', the worker is in {busy}' if busy else ''}"
+            f"{_many(len(self._backlog), 'document')} waiting{f', the worker is in {busy}' if busy else ''}"
         )
 
     def _at_exit(self) -> None:
@@ -301,34 +302,30 @@ class LiveAnalysis:
     def _work_until_closed(self) -> None:
         while True:
             batch = self._next_batch()
-            marks = [item for item in batch if isinstance(item, _Mark)]
+            marks = [item for item in batch if isinstance(item, Mark)]
             try:
-                self._process([item for item in batch if isinstance(item, _Document)])
+                self._process([item for item in batch if isinstance(item, Received)])
                 self._publish_growing()
             except BaseException as error:  # noqa: BLE001 the last guard: the worker must live
                 self._notices.error("LiveAnalysis", error)
             for mark in marks:
                 mark.event.set()
             if _CLOSE in marks:
+                self._backlog.close()
                 for publisher in self.publishers:
                     self._tell(publisher, "close")
                 return
 
-    def _next_batch(self) -> list[_Item]:
+    def _next_batch(self) -> list[Item]:
         """Everything on the queue; waits for something, or until the growing sweep should be shown."""
         patience = None
         if self._measuring_due:
             patience = max(0.0, self._measured_at + MEASURING_INTERVAL_S - time.monotonic())
-        batch: list[_Item] = []
-        with suppress(Empty):
-            batch.append(self._queue.get(timeout=patience))
-            while len(batch) < _AT_ONCE and batch[-1] is not _CLOSE:
-                batch.append(self._queue.get_nowait())
-        return batch
+        return self._backlog.take(patience, _CLOSE)
 
-    def _process(self, documents: list[_Document]) -> None:
+    def _process(self, documents: list[Received]) -> None:
         """Assemble, analyse all completed sweeps as one batch, publish in the order of the documents."""
-        events: list[tuple[_Document, list[Spectrum]]] = []
+        events: list[tuple[Received, list[Spectrum]]] = []
         for document in documents:
             try:
                 spectra = self._assembler(document.name, document.doc)
@@ -430,29 +427,19 @@ class LiveAnalysis:
             self._notices.error(what, error)
 
 
-class _Document(NamedTuple):  # made in the RunEngine's thread: cheaper than a dataclass
-    name: str
-    doc: Mapping[str, Any]
-    received: float
+_CLOSE = Mark()
 
 
-class _Mark:
-    """A place in the queue that someone waits for."""
+def _with_own_arrays(event: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
+    """The event with copies of its arrays, and their bytes.
 
-    def __init__(self) -> None:
-        self.event = threading.Event()
-
-
-_CLOSE = _Mark()
-_Item = _Document | _Mark
-
-
-def _with_own_arrays(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The event with copies of its arrays: a detector may fill them again before the worker reads them."""
+    A detector may fill them again before the worker reads them.
+    """
     data = event.get("data")
     if not isinstance(data, dict) or not any(isinstance(value, _CHANGEABLE) for value in data.values()):
-        return event
-    return {**event, "data": {name: _own(value) for name, value in data.items()}}
+        return event, 0
+    own = {name: _own(value) for name, value in data.items()}
+    return {**event, "data": own}, sum(map(bytes_of, own.values()))
 
 
 _CHANGEABLE = (np.ndarray, list)
