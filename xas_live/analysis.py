@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import OrderedDict
@@ -32,6 +33,8 @@ from xas_live.structure import ParticleSize
 ANALYZERS_KEPT = 8  # by a pool: each holds its model's tensors and operators
 REDUCTION_VERSION = 3  # raised when the same sweep would be reduced to something else
 MAX_SHIFT = 50.0  # eV between sample and foil that can be asked for
+
+logger = logging.getLogger("xas_live")
 
 Alignment = Literal["auto", "reference", "none", "e0"]
 
@@ -85,6 +88,8 @@ class Analyzes(Protocol):
 
 class Analyzer:
     """Reduces, infers and judges with one model and one anchor. Safe to share between threads.
+
+    A device that fails is left with a warning in the log "xas_live", and the CPU takes over.
 
     The prediction of a completed sweep is a pure function of the sweep, the model, the anchor and the
     configuration.
@@ -154,6 +159,24 @@ class Analyzer:
 
         A spectrum that cannot be analysed comes back refused, with the reason; nothing is raised for it.
         """
+        try:
+            return self._analyzed(spectra)
+        except RuntimeError as error:  # what torch raises when a device fails
+            if self.device.type == "cpu":
+                raise
+            self._fall_back(error)
+            return self._analyzed(spectra)
+
+    def _fall_back(self, error: RuntimeError) -> None:
+        """Go on on the CPU: a scan must not wait for a device that failed."""
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        logger.warning("%s failed (%s): %s goes on on the CPU", self.device, reason, self.bundle.name)
+        self.device = self._reducer.device = torch.device("cpu")
+        self._ensemble = Ensemble(self.bundle, self.device, self.config.level)
+        if self._preview is not None:
+            self._preview = Preview(self._reducer, self._ensemble)
+
+    def _analyzed(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
         start = time.perf_counter()
         jobs = self._reducer.reduce(spectra)
         reduced = time.perf_counter()

@@ -141,6 +141,17 @@ def test_one_analyzer_serves_many_threads(au, au_anchor, scan_of):
     np.testing.assert_allclose(together, alone * 5, atol=1e-4)
 
 
+def test_a_device_that_fails_is_left_for_the_cpu(au, au_anchor, scan_of, caplog):
+    # torch's device "meta" holds no numbers: whatever wants some back from it fails, as a broken GPU does.
+    scans = [scan_of(SAMPLE, noise=0.002, seed=i) for i in range(3)]
+    analyzer = Analyzer(au, au_anchor, device="meta")
+    found = analyzer.analyze(scans)
+    assert "goes on on the CPU" in caplog.text
+    assert analyzer.device.type == "cpu"
+    for one, other in zip(found, Analyzer(au, au_anchor, device="cpu").analyze(scans), strict=True):
+        assert one.values["CN1"].value == pytest.approx(other.values["CN1"].value, abs=1e-4)
+
+
 def test_memory_stays_bounded_over_a_long_session(au, scan_of):
     analyzer = Analyzer(au, "reference")
     analyzer.analyze([scan_of(SAMPLE, noise=0.002, seed=i, shift=0.01 * i) for i in range(20)])

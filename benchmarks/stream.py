@@ -1,0 +1,227 @@
+"""A stream of whole sweeps from another process: is any lost, does the memory grow, how many a second?
+
+A process of its own writes an HDF5 file in SWMR mode at 2,000 sweeps of 600 points a second, as a QEXAFS beamline's
+file-writing detector does, and announces rows by stream_datum documents. LiveAnalysis reads, analyses and, in the second
+part, archives them into a Tiled server on the same two cores. The peer reduces one spectrum a call with larch and runs
+the network on it alone. `--seconds N` sets how long sweeps are produced (60). Writes benchmarks/results/stream.json,
+docs/stream.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import event_model
+import h5py
+import numpy as np
+import speed
+import torch
+from larch import Group
+from larch.xafs import pre_edge
+from record import ROOT, claim, commit, record
+
+from xas_live.analysis import Analyzer
+from xas_live.archive import open_archive
+from xas_live.callbacks.channels import ChannelMapping
+from xas_live.callbacks.live import LiveAnalysis
+from xas_live.callbacks.publisher import BasePublisher
+from xas_live.callbacks.writer import PredictionWriter
+from xas_live.models.networks import network
+from xas_live.models.registry import load_model
+
+RATE, ROWS, FIELDS = 2000, 200, ("energy", "i0", "it")
+
+
+def produce(path: Path, seconds: float) -> None:
+    """The detector's process: rows into a file, documents as JSON lines on standard output."""
+    energy, mu = speed.sweeps(64)
+    i0 = np.full((64, len(energy)), 1e6)
+    blocks = {"energy": np.tile(energy, (64, 1)), "i0": i0, "it": i0 * np.exp(-mu)}
+    tiled = {name: np.tile(block, (ROWS // 64 + 1, 1))[:ROWS] for name, block in blocks.items()}
+    run = event_model.compose_run(metadata={"element": "Pt", "edge": "L3", "sample_temperature": 295.0})
+    key = {
+        "dtype": "array",
+        "dtype_numpy": "<f8",
+        "shape": [len(energy)],
+        "source": "file",
+        "external": "STREAM:",
+    }
+    descriptor = run.compose_descriptor(
+        name="primary",
+        data_keys={n: dict(key) for n in FIELDS},
+        object_keys={"daq": list(FIELDS)},
+        configuration={},
+    )
+
+    def send(name: str, doc: Any) -> None:
+        print(json.dumps([name, doc]), flush=True)
+
+    send("start", run.start_doc)
+    send("descriptor", descriptor.descriptor_doc)
+    with h5py.File(path, "w", libver="latest") as file:
+        sets = {
+            n: file.create_dataset(n, (0, len(energy)), maxshape=(None, len(energy)), chunks=(ROWS // 4, len(energy)), dtype="f8")
+            for n in FIELDS
+        }  # fmt: skip
+        file.swmr_mode = True
+        bundles = {}
+        for name in FIELDS:
+            bundles[name] = run.compose_stream_resource(
+                mimetype="application/x-hdf5", uri=f"file://localhost{path}", data_key=name,
+                parameters={"dataset": name, "chunk_shape": [ROWS // 4, len(energy)], "swmr": True},
+            )  # fmt: skip
+            send("stream_resource", bundles[name].stream_resource_doc)
+        began, done = time.monotonic(), 0
+        while done < RATE * seconds:
+            for name, dataset in sets.items():
+                dataset.resize(done + ROWS, axis=0)
+                dataset[done:] = tiled[name]
+                dataset.flush()
+                send("stream_datum", bundles[name].compose_stream_datum(
+                    {"start": done, "stop": done + ROWS}, seq_nums={"start": done + 1, "stop": done + ROWS + 1},
+                    descriptor=descriptor.descriptor_doc,
+                ))  # fmt: skip
+            done += ROWS
+            time.sleep(max(0.0, began + done / RATE - time.monotonic()))
+        late = time.monotonic() - began - done / RATE
+    send("stop", run.compose_stop())
+    print(f"produced {done} sweeps, {late:+.1f} s late", file=sys.stderr)
+
+
+class Order(BasePublisher):
+    """Counts sweeps, and those that came out of turn."""
+
+    def __init__(self) -> None:
+        self.sweeps = self.out_of_turn = self.refused = 0
+
+    def predicted(self, spectrum: Any, prediction: Any) -> None:
+        """See `Publisher`."""
+        self.out_of_turn += prediction.provenance.sweep != self.sweeps
+        self.refused += prediction.refused is not None
+        self.sweeps += 1
+
+
+def consume(seconds: float, folder: Path, *, archived: bool) -> dict[str, Any]:
+    """Analyse what another process produces."""
+    order = Order()
+    archive = open_archive(folder / "archive") if archived else None
+    writer = archive.derived_writer() if archive is not None else None
+    publishers = [order] + ([PredictionWriter(writer)] if writer is not None else [])
+    analyzer = Analyzer(load_model("pt-l3"), speed.anchor(), device="cpu")
+    memory: list[float] = []
+    lags: list[float] = []
+    ended = threading.Event()
+    mapping = ChannelMapping(energy="energy", i0="i0", it="it")
+    with LiveAnalysis(analyzer, publishers, mapping, history=200) as live:
+
+        def look() -> None:
+            page = os.sysconf("SC_PAGE_SIZE") / 2**20
+            while not ended.wait(1.0):
+                memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * page)
+                lags.append(live.status().lag or 0.0)
+
+        threading.Thread(target=look, daemon=True).start()
+        command = [sys.executable, __file__, "--produce", str(folder / f"sweeps_{archived}.h5"), str(seconds)]
+        start = time.monotonic()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as producer:
+            assert producer.stdout is not None
+            for line in producer.stdout:
+                name, doc = json.loads(line)
+                live(name, doc)
+        produced = time.monotonic() - start
+        live.wait()
+        took = time.monotonic() - start
+        ended.set()
+        errors = [str(e) for e in live.errors]
+    found: dict[str, Any] = {}
+    if archive is not None and writer is not None:
+        writer.close(timeout=1800)
+        (run,) = list(archive.derived.values())
+        stored = run["predictions"].read()
+        found["archived"] = len(stored)
+        found["archived_in_order"] = bool(np.all(np.diff(stored["sweep"].to_numpy()) == 1))
+        found["archive_done_s"] = round(time.monotonic() - start, 1)
+        archive.close()
+    quarter = max(len(memory) // 4, 1)
+    return found | {
+        "asked": int(RATE * seconds), "sweeps": order.sweeps, "out_of_turn": order.out_of_turn, "refused": order.refused,
+        "produced_s": round(produced, 1), "took_s": round(took, 1), "rate": order.sweeps / took,
+        # From the end of the first quarter, when caches are full, to the last.
+        "memory_growth_mb": max(memory[-quarter:]) - max(memory[:quarter]), "memory_mb": max(memory),
+        "largest_lag_s": max(lags), "errors": errors[:3], "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }  # fmt: skip
+
+
+def peer() -> float:
+    """Sweeps a second by one larch call and one network call each."""
+    bundle = load_model("pt-l3")
+    energy, mu = speed.sweeps(64)
+    group, grid = Group(), 11564.0 + bundle.grid
+    t = bundle.tensors
+
+    def one(row: Any) -> None:
+        pre_edge(energy, row, group=group)
+        x = torch.from_numpy(np.interp(grid, energy, group.flat)[None]).float()
+        with torch.inference_mode():
+            network(bundle.card.network, bundle.network, (x - t["input_mean"]) / t["input_scale"])
+
+    return 1.0 / speed.timed(lambda: one(mu[0]), 60)
+
+
+def main(seconds: float) -> None:
+    commit()
+    torch.set_num_threads(1)
+    parts: dict[str, Any] = {"larch and network, a call each": {"rate": peer()}}
+    with tempfile.TemporaryDirectory() as folder:
+        for archived in (False, True):
+            name = "analysed and archived" if archived else "analysed"
+            parts[name] = consume(seconds, Path(folder), archived=archived)
+            print(name, parts[name], flush=True)
+    alone, both = parts["analysed"], parts["analysed and archived"]
+    lost = sum(p["asked"] - p["sweeps"] for p in (alone, both)) + both["asked"] - both["archived"]
+    disorder = alone["out_of_turn"] + both["out_of_turn"] + (not both["archived_in_order"])
+    growth = max(alone["memory_growth_mb"], both["memory_growth_mb"])
+    result = record("stream", [
+        claim("lost", f"sweeps lost of {alone['asked']} twice, analysed and archived", lost, "0", met=lost == 0),
+        claim("out_of_order", "sweeps out of order", disorder, "0", met=disorder == 0),
+        claim("rate", "sweeps a second, analysed and archived", both["rate"], "at least 2000", met=both["rate"] >= 2000),
+        claim("rate_analysed", "sweeps a second, analysed alone", alone["rate"], "at least 2000", met=alone["rate"] >= 2000),
+        claim("memory_growth_mb", "growth of the memory from the first to the last quarter (MB)", growth, "at most 50", met=growth <= 50),
+    ], {"sweeps": "simulated Pt L3, 600 points", "seconds": seconds, "asked_rate": RATE}, parts=parts)  # fmt: skip
+    (ROOT / "docs" / "stream.md").write_text(page(result), encoding="utf-8")
+
+
+def page(result: dict[str, Any]) -> str:
+    rows = []
+    for name, p in result["parts"].items():
+        more = (
+            f"{p['sweeps']} of {p['asked']} | {p['largest_lag_s']:.1f} | {p['memory_growth_mb']:+.0f} of {p['memory_mb']:.0f}"
+            if "sweeps" in p else "| |"
+        )  # fmt: skip
+        rows.append(f"| {name} | {p['rate']:.0f} | {more} |")
+    return "\n".join([
+        "# A stream of sweeps", "",
+        f"Written by benchmarks/stream.py at commit {result['commit']}, {result['machine']['cores']} cores, which producer, analysis and archive share.", "",
+        f"Another process writes sweeps of 600 points into an HDF5 file (SWMR), {RATE} a second for {result['data']['seconds']:g} s, and announces them by",
+        "stream_datum. Where the analysis is slower, rows wait in the file, the lag is shown, and none is lost.", "",
+        "| claim | value | limit | met |", "|---|---|---|---|",
+        *(f"| {c['claim']} | {c['value']:.4g} | {c['limit']} | {'yes' if c['met'] else '**no**'} |" for c in result["claims"]), "",
+        "| | sweeps a second | analysed | largest lag (s) | memory (MB) |", "|---|---|---|---|---|", *rows, "",
+    ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    if "--produce" in sys.argv:
+        at = sys.argv.index("--produce")
+        produce(Path(sys.argv[at + 1]), float(sys.argv[at + 2]))
+    else:
+        main(float(sys.argv[sys.argv.index("--seconds") + 1]) if "--seconds" in sys.argv else 60.0)
