@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do
     from xas_live.analysis import Analyzes
     from xas_live.archive import WriterStatus
 
+SWEEPS_AT_ONCE = 256  # from which on a batch is analysed: larger ones gain nothing and fill the memory
 MEASURING_INTERVAL_S = 0.2
 """Publishers see the growing sweep at most this often (s)."""
 
@@ -324,8 +325,9 @@ class LiveAnalysis:
         return self._backlog.take(patience, _CLOSE)
 
     def _process(self, documents: list[Received]) -> None:
-        """Assemble, analyse all completed sweeps as one batch, publish in the order of the documents."""
+        """Assemble, analyse completed sweeps in batches, publish in the order of the documents."""
         events: list[tuple[Received, list[Spectrum]]] = []
+        waiting = 0
         for document in documents:
             try:
                 spectra = self._assembler(document.name, document.doc)
@@ -334,7 +336,16 @@ class LiveAnalysis:
                 spectra = []
             if spectra or document.name in ("start", "stop"):
                 events.append((document, spectra))
-            self._measuring_due |= document.name in ("event", "event_page")
+            self._measuring_due |= document.name in ("event", "event_page", "stream_datum")
+            waiting += len(spectra)
+            if waiting >= SWEEPS_AT_ONCE:
+                self._analyze_and_publish(events)
+                events, waiting = [], 0
+        self._analyze_and_publish(events)
+        with self._lock:
+            self._documents += len(documents)
+
+    def _analyze_and_publish(self, events: list[tuple[Received, list[Spectrum]]]) -> None:
         analyzer, sweeps = self.analyzer, [spectrum for _, spectra in events for spectrum in spectra]
         predictions = self._analyze(analyzer, sweeps)
         averages = self._averages_of(sweeps, predictions)
@@ -354,8 +365,6 @@ class LiveAnalysis:
             if document.name == "stop":
                 self._averages.forget(document.doc.get("run_start", ""))
                 self._publish("run_stopped", document.doc)
-        with self._lock:
-            self._documents += len(documents)
 
     def _averages_of(self, sweeps: list[Spectrum], predictions: list[Prediction]) -> dict[int, Spectrum]:
         """The newest average of each run that grew, by the last sweep in it."""
