@@ -62,7 +62,7 @@ def test_bytes_count_too(quick):
     queue = Backlog(lambda line: None, bytes_in_memory=80_000)
     for k in range(20):
         queue.put(received(k, n=1000))
-    until(lambda: queue.on_disk > 0)
+    until(lambda: queue.on_disk == 20)
     assert len(queue) == 20
     queue.close()
 
