@@ -148,7 +148,7 @@ def consume(seconds: float, folder: Path, *, archived: bool) -> dict[str, Any]:
         writer.close()
         (run,) = list(archive.derived.values())
         stored = run["predictions"].read()
-        found["archived"] = len(stored)
+        found["archived"] = int(stored["sweep"].size)
         found["archived_in_order"] = bool(np.all(np.diff(stored["sweep"].to_numpy()) == 1))
         found["archive_done_s"] = round(time.monotonic() - start, 1)
         archive.close()

@@ -294,7 +294,8 @@ class _Stream:
             late = {name: cell for name, cell in quantities.items() if name not in self._columns}
             others = {name: finite(cell.value) for name, cell in late.items() if not cell.key["shape"]}
             data[self._overflow] = json.dumps(others) if others else ""
-        event = self._compose(data=data, timestamps=dict.fromkeys(data, when), time=when)
+        # Its columns are those of the descriptor; checking each event anew takes longer than the analysis.
+        event = self._compose(data=data, timestamps=dict.fromkeys(data, when), time=when, validate=False)
         self._write("event", event)
 
 
