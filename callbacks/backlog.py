@@ -107,13 +107,12 @@ class Backlog:
             self._worker_waits = not batch
         if batch:
             return batch
-        try:
-            first = self._queue.get(timeout=timeout)
-        except Empty:
-            return []
+        first: list[Item] = []
+        with suppress(Empty):
+            first.append(self._queue.get(timeout=timeout))
         with self._lock:
             self._worker_waits = False
-            return self._from_memory([first], last)
+            return self._from_memory(first, last) if first else []
 
     def close(self) -> None:
         """End the thread and remove the file."""
@@ -184,12 +183,15 @@ class Backlog:
                     self._spilled.append(item)
                     continue
                 self._taken_bytes += item.nbytes
-                line = encode(item.name, dict(item.doc), lambda kind: None)
                 try:
+                    line = encode(item.name, dict(item.doc), lambda kind: None)
                     self._write(line)
                 except OSError:
                     self._spilled.append(item)
                     raise
+                except (TypeError, ValueError, RecursionError):  # no text can hold it: it waits as it is
+                    self._spilled.append(item)
+                    continue
                 self._spilled.append(_Line(item.received, item.nbytes, len(line)))
 
     def _write(self, line: bytes) -> None:

@@ -58,6 +58,17 @@ def test_what_is_too_much_waits_on_disk_and_comes_back_in_order(quick):
     queue.close()
 
 
+def test_a_document_that_no_text_can_hold_waits_in_memory(quick):
+    endless = {"k": 3, "data": {}}
+    endless["data"]["itself"] = endless
+    queue, last = Backlog(lambda line: None, in_memory=4), Mark()
+    for k in range(8):
+        queue.put(Received("event", endless, 3.0) if k == 3 else received(k))
+    until(lambda: queue.on_disk == 8)
+    assert [item.doc["k"] for item in queue.take(0.1, last)] == list(range(8))
+    queue.close()
+
+
 def test_bytes_count_too(quick):
     queue = Backlog(lambda line: None, bytes_in_memory=80_000)
     for k in range(20):
