@@ -30,7 +30,7 @@ import numpy as np
 import torch
 import transfer
 from experts import Experts
-from record import ROOT, claim, commit, record
+from record import ROOT, claim, claims_table, commit, record
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
@@ -344,12 +344,7 @@ def page(result: dict[str, Any]) -> str:
         "",
         "Written by `benchmarks/accuracy.py`; do not edit.",
         "",
-        "| promised | measured | limit | met |",
-        "|---|---|---|---|",
-        *(
-            f"| {c['claim'].replace('|', chr(92) + '|')} | {c['value']:.4g} | {c['limit']} | {'yes' if c['met'] else '**no**'} |"
-            for c in result["claims"]
-        ),
+        *claims_table(result["claims"]),
         "",
         "## Coordination numbers and R1",
         "",

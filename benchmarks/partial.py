@@ -16,7 +16,7 @@ import matplotlib as mpl
 import numpy as np
 import speed
 import torch
-from record import ROOT, claim, commit, record
+from record import ROOT, claim, claims_table, commit, record
 from trust import House
 
 mpl.use("Agg")
@@ -190,9 +190,7 @@ def page(result: dict[str, Any]) -> str:
         "",
         "![One sweep while it grows, and how intervals narrow](partial.png)",
         "",
-        "| claim | value | limit | met |",
-        "|---|---|---|---|",
-        *(f"| {c['claim']} | {c['value']:.3g} | {c['limit']} | {'yes' if c['met'] else '**no**'} |" for c in result["claims"]),
+        *claims_table(result["claims"]),
         "",
         "Particles whose site environments the predicting members never saw; in twenty folds of particles the widening comes from the",
         "others. Later sweeps know the edge step to 1 %.",

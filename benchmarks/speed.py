@@ -31,7 +31,7 @@ from bluesky.callbacks.best_effort import BestEffortCallback
 from larch import Group
 from larch.xafs import pre_edge
 from ophyd.sim import SynAxis, SynSignal
-from record import ROOT, claim, commit, record
+from record import ROOT, claim, claims_table, commit, record
 
 from xas_live.analysis import Analyzer
 from xas_live.anchor import FoilAnchor
@@ -333,9 +333,7 @@ def page(result: dict[str, Any]) -> str:
         f"Written by benchmarks/speed.py at commit {result['commit']}, one core, {result['machine']['cores']} in the machine,",
         "which others share: ratios and medians tell more than times.",
         "",
-        "| claim | value | limit | met |",
-        "|---|---|---|---|",
-        *(f"| {c['claim']} | {c['value']:.4g} | {c['limit']} | {'yes' if c['met'] else '**no**'} |" for c in result["claims"]),
+        *claims_table(result["claims"]),
         "",
         "## Reduction, 600 points",
         "",

@@ -27,7 +27,7 @@ import speed
 import torch
 from larch import Group
 from larch.xafs import pre_edge
-from record import ROOT, claim, commit, record
+from record import ROOT, claim, claims_table, commit, record
 
 from xas_live.analysis import Analyzer
 from xas_live.archive import open_archive
@@ -216,8 +216,7 @@ def page(result: dict[str, Any]) -> str:
         f"Written by benchmarks/stream.py at commit {result['commit']}, {result['machine']['cores']} cores, which producer, analysis and archive share.", "",
         f"Another process writes sweeps of 600 points into an HDF5 file (SWMR), {RATE} a second for {result['data']['seconds']:g} s, and announces them by",
         "stream_datum. Where the analysis is slower, rows wait in the file, the lag is shown, and none is lost.", "",
-        "| claim | value | limit | met |", "|---|---|---|---|",
-        *(f"| {c['claim']} | {c['value']:.4g} | {c['limit']} | {'yes' if c['met'] else '**no**'} |" for c in result["claims"]), "",
+        *claims_table(result["claims"]), "",
         "| | sweeps a second | analysed | largest lag (s) | memory (MB) |", "|---|---|---|---|---|", *rows, "",
     ])  # fmt: skip
 

@@ -20,7 +20,7 @@ import matplotlib as mpl
 import measured
 import numpy as np
 import torch
-from record import ROOT, claim, commit, record
+from record import ROOT, claim, claims_table, commit, record
 from scipy.stats import spearmanr
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
@@ -558,12 +558,7 @@ def page(result: dict[str, Any], scans: list[tuple[str, bool, Any]]) -> str:
         "",
         "Written by `benchmarks/trust.py`; do not edit.",
         "",
-        "| promised | measured | limit | met |",
-        "|---|---|---|---|",
-        *(
-            f"| {c['claim'].replace('|', chr(92) + '|')} | {c['value']:.4g} | {c['limit']} | {'yes' if c['met'] else '**no**'} |"
-            for c in result["claims"]
-        ),
+        *claims_table(result["claims"]),
         "",
         "## Intervals",
         "",

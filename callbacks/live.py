@@ -47,7 +47,7 @@ class Status:
     Attributes
     ----------
     running : False after `close`, and when the worker thread has ended.
-    waiting : documents not yet worked on.
+    waiting : documents not yet worked on; on_disk : those of them that wait on disk.
     documents : documents worked on.
     sweeps, refused : sweeps predicted, and how many of them were refused.
     fragments : pieces of runs too short to be a sweep.

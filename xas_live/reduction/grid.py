@@ -125,7 +125,7 @@ def spline(knots: Array, values: Array, points: Array) -> Array:
 def _curvature(knots: Array, values: Array) -> Array:
     """(batch, m) second derivatives of natural cubic splines at their knots: a tridiagonal system.
 
-    Solved by elimination (Thomas), one step a knot for the whole batch; scipy is none of the core's libraries.
+    Solved by elimination (Thomas), one step a knot for the whole batch; the core does without scipy.
     """
     out = np.zeros_like(values)
     m = len(knots)
