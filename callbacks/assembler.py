@@ -295,7 +295,7 @@ class SpectrumAssembler:
 
     def _finished(self, run: _Run, stream: _Stream, rows: Array, *, complete: bool = True) -> Spectrum:
         index, run.sweeps = run.sweeps, run.sweeps + 1
-        stream.widest = max(stream.widest, float(np.ptp(rows[np.isfinite(rows[:, 0]), 0])))
+        stream.widest = max(stream.widest, _width(rows))
         return self._spectrum(run, stream, rows, index=index, complete=complete, guess=True)
 
     def _spectrum(
@@ -304,11 +304,13 @@ class SpectrumAssembler:
         mapping = stream.mapping
         assert mapping is not None
         time = float(rows[-1, -2])
-        ordered = _turned_up(rows) if self.whole_runs else rows[np.argsort(rows[:, 0], kind="stable")]
+        ordered = _turned_up(rows) if self.whole_runs else _sorted(rows)
         columns = {role: ordered[:, 1 + k] for k, role in enumerate(mapping.channels)}
         element = mapping.element or run.element
         edge = mapping.edge or run.edge
-        offset = mapping.down_offset if _downwards(rows) else mapping.up_offset
+        offset = mapping.up_offset
+        if mapping.down_offset != offset and _downwards(rows):
+            offset = mapping.down_offset
         spectrum = Spectrum.from_counts(
             ordered[:, 0] + offset,
             {role: values for role, values in columns.items() if role in _COUNTED},
@@ -437,8 +439,18 @@ class _Stream:
         """Whether the last sweep went as far as those before it, or the run's only one succeeded."""
         if self.widest == 0.0:
             return succeeded
-        width = float(np.ptp(last[np.isfinite(last[:, 0]), 0]))
-        return width >= self.widest * (_WHOLE if succeeded else 0.98)
+        return _width(last) >= self.widest * (_WHOLE if succeeded else 0.98)
+
+
+def _width(rows: Array) -> float:
+    """eV from the lowest to the highest energy."""
+    return float(np.fmax.reduce(rows[:, 0]) - np.fmin.reduce(rows[:, 0]))
+
+
+def _sorted(rows: Array) -> Array:
+    """The rows by ascending energy, NaN last."""
+    energy = rows[:, 0]
+    return rows if np.all(energy[1:] >= energy[:-1]) else rows[np.argsort(energy, kind="stable")]
 
 
 def _downwards(rows: Array) -> bool:

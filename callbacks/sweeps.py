@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +18,8 @@ AHEAD = 32
 
 MIN_POINTS = 5
 """A piece between two turns with fewer points is noise at a turning point, not a sweep."""
+
+T = TypeVar("T")
 
 _KEV_LOOKS_LIKE = 200.0  # an axis wholly below this many "eV" is in keV without saying so
 
@@ -119,12 +124,13 @@ class SweepCutter:
         self._first = self._n = 0  # rows of the open sweep: those from first to n
         self._check_at = 0
         self._usual = 0  # rows of the sweep cut last
+        self._end_of, self._misread_of = _Repeating(sweep_end), _Repeating(misread)
         self._taken_to = -np.inf  # sequence number of the last row that was cut off
 
     @property
     def open(self) -> Array:
         """(n, columns) The rows of the sweep being measured, in the order they came, misread energies NaN."""
-        return self._mended(self._open.copy())
+        return self._mended(self._open.copy(), self._way_back)
 
     @property
     def _open(self) -> Array:
@@ -147,7 +153,7 @@ class SweepCutter:
     def finish(self) -> tuple[list[Array], Array | None]:
         """End: sweeps that were complete but not yet cut, and the one that was open, if it is one."""
         sweeps = self._cut() + self._cut(final=True)
-        last = self._judge(self._take(len(self._open)))
+        last = self._judge(self._take(len(self._open), self._way_back), self._way_back)
         return sweeps, last[0] if last else None
 
     def _rewind(self, rows: Array) -> Array:
@@ -164,9 +170,9 @@ class SweepCutter:
         if self.whole:
             return []
         sweeps: list[Array] = []
-        way_back = self._way_back(self._open)
+        way_back = self._way_back
         while (end := self._next_end(way_back, final=final)) is not None:
-            sweeps += self._judge(self._take(end))
+            sweeps += self._judge(self._take(end, way_back), way_back)
             self._usual = end
         self._check_at = len(self._open) + 1 + len(self._open) // 5000
         return sweeps
@@ -175,39 +181,61 @@ class SweepCutter:
         """Where the open sweep ends; of many that came at once no more is read than the first needs."""
         energy, reach = self._open[:, 0], 2 * self._usual + AHEAD
         while reach < len(energy):
-            if (end := sweep_end(energy[:reach], way_back)) is not None:
+            if (end := self._end_of(energy[:reach], way_back)) is not None:
                 return end
             reach *= 2
         return sweep_end(energy, way_back, final=final)
 
-    def _take(self, end: int) -> Array:
+    def _take(self, end: int, way_back: float) -> Array:
         rows, reach = self._open, end + AHEAD
         while reach < len(rows) and np.isfinite(rows[end:reach, 0]).sum() < 2:  # they judge the last point
             reach *= 2
-        sweep = self._mended(rows[:reach].copy())[:end]
+        sweep = self._mended(rows[:reach].copy(), way_back)[:end]
         if end:
             self._taken_to = sweep[-1, -1]
         self._first += end
         return sweep
 
-    def _mended(self, rows: Array) -> Array:
+    def _mended(self, rows: Array, way_back: float) -> Array:
         """The rows with NaN for energies that were misread; as they are where nothing is cut."""
         if not self.whole:
-            finite = np.flatnonzero(np.isfinite(rows[:, 0]))
-            bad = misread(rows[finite, 0], self._way_back(rows))
-            rows[finite[bad], 0] = np.nan
+            energy = rows[:, 0]
+            known = np.isfinite(energy)
+            if known.all():
+                energy[self._misread_of(energy, way_back)] = np.nan
+            else:
+                finite = np.flatnonzero(known)
+                energy[finite[misread(energy[finite], way_back)]] = np.nan
         return rows
 
-    def _judge(self, sweep: Array) -> list[Array]:
+    def _judge(self, sweep: Array, way_back: float) -> list[Array]:
         if not len(sweep):
             return []
-        energy = sweep[np.isfinite(sweep[:, 0]), 0]
-        if len(energy) >= MIN_POINTS and np.ptp(energy) > self._way_back(sweep):
+        energy = sweep[:, 0]
+        if not np.isfinite(energy).all():
+            energy = energy[np.isfinite(energy)]
+        if len(energy) >= MIN_POINTS and energy.max() - energy.min() > way_back:
             return [sweep]
         self.fragments += 1
         return []
 
-    def _way_back(self, rows: Array) -> float:
-        """The tolerance in the unit of the rows: an axis in keV that does not say so is cut all the same."""
-        largest = np.max(np.abs(rows[:, 0]), initial=0.0, where=np.isfinite(rows[:, 0]))
+    @property
+    def _way_back(self) -> float:
+        """The tolerance in the unit of the open sweep: keV that do not say so are cut all the same."""
+        energy = self._open[:, 0]
+        largest = np.max(np.abs(energy), initial=0.0, where=np.isfinite(energy))
         return self.tolerance / 1000 if largest < _KEV_LOOKS_LIKE else self.tolerance
+
+
+class _Repeating(Generic[T]):
+    """A function of energies and a tolerance that remembers its last answer: sweeps repeat their energies."""
+
+    def __init__(self, function: Callable[[Array, float], T]) -> None:
+        self._function = function
+        self._asked: tuple[Array, float] | None = None
+        self._answer: T
+
+    def __call__(self, energy: Array, tolerance: float) -> T:
+        if self._asked is None or self._asked[1] != tolerance or not np.array_equal(self._asked[0], energy):
+            self._asked, self._answer = (energy.copy(), tolerance), self._function(energy, tolerance)
+        return self._answer

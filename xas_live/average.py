@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from xas_live.prediction import Prediction
-from xas_live.reduction.quality import Checked, Unusable, check
+from xas_live.reduction.axis import AxisCache
+from xas_live.reduction.quality import Checked, check_all
 from xas_live.spectrum import Array, Spectrum
 
 LEAST_OVERLAP = 0.9  # of the first sweep's points that the average must keep
@@ -35,7 +36,8 @@ class RunningAverage:
         self._known = replace(
             first, energy=np.empty(0), mu=np.empty(0), reference=None, counts={}, mu_error=None
         )
-        self._axis = checked.energy
+        self._newest = first.provenance
+        self._axis = checked.axis
         n = len(self._axis)
         self._inside = np.ones(n, dtype=bool)
         self._mu, self._scatter, self._reference = np.zeros(n), np.zeros(n), np.zeros(n)
@@ -51,22 +53,28 @@ class RunningAverage:
         reference_usable : whether its reference channel may enter.
         """
         first, last = checked.energy[0], checked.energy[-1]
-        inside = self._inside & (self._axis >= first) & (self._axis <= last)
-        if inside.sum() < LEAST_OVERLAP * len(self._axis):
+        axis = self._axis.energy
+        inside = self._inside & (axis >= first) & (axis <= last)
+        if np.count_nonzero(inside) < LEAST_OVERLAP * len(axis):
             return False
         self._inside = inside
         self.count += 1
-        change = np.interp(self._axis, checked.energy, checked.mu) - self._mu
+        change = self._laid_on_axis(checked, checked.mu) - self._mu
         self._mu += change / self.count
         # An offset of a whole sweep, which normalising takes out, is no noise.
         self._scatter += (change - change[inside].mean()) ** 2 * (self.count - 1) / self.count
         self._has_reference |= spectrum.reference is not None
         if reference_usable and checked.reference is not None:
             self._references += 1
-            seen = np.interp(self._axis, checked.energy, checked.reference)
+            seen = self._laid_on_axis(checked, checked.reference)
             self._reference += (seen - self._reference) / self._references
-        self._known = replace(self._known, provenance=replace(spectrum.provenance, averaged=self.count))
+        self._newest = spectrum.provenance
         return True
+
+    def _laid_on_axis(self, checked: Checked, values: Array) -> Array:
+        if checked.axis.key == self._axis.key:
+            return values
+        return np.interp(self._axis.energy, checked.energy, values)
 
     @property
     def spectrum(self) -> Spectrum:
@@ -77,10 +85,11 @@ class RunningAverage:
             reference = self._reference[inside] if self._references else np.full(inside.sum(), np.nan)
         return replace(
             self._known,
-            energy=self._axis[inside],
+            energy=self._axis.energy[inside],
             mu=self._mu[inside],
             mu_error=np.sqrt(self._scatter[inside] / (n * (n - 1))),
             reference=reference,
+            provenance=replace(self._newest, averaged=n),
         )
 
 
@@ -89,6 +98,7 @@ class Averages:
 
     def __init__(self) -> None:
         self._runs: dict[str, dict[tuple[str | None, ...], RunningAverage]] = {}
+        self._axes = AxisCache()
 
     def add(self, spectra: Sequence[Spectrum], predictions: Sequence[Prediction]) -> dict[int, Spectrum]:
         """Take sweeps in the order measured, with what the analyzer said of each.
@@ -100,30 +110,34 @@ class Averages:
         The newest average of every series that grew to two sweeps or more, by the index of the last sweep in
         it.
         """
+        pairs = zip(spectra, predictions, strict=True)
+        entering = [k for k, (spectrum, prediction) in enumerate(pairs) if _enters(spectrum, prediction)]
+        # Of counts the analyzer has given its verdict.
+        checked = check_all([spectra[k] for k in entering], self._axes, counts=False)
         grown: dict[int, tuple[int, RunningAverage]] = {}
-        for k, (spectrum, prediction) in enumerate(zip(spectra, predictions, strict=True)):
-            average = self._add(spectrum, prediction)
-            if average is not None and average.count > 1:
-                grown[id(average)] = (k, average)
+        for k, of_sweep in zip(entering, checked, strict=True):
+            if isinstance(of_sweep, Checked):
+                average = self._add(spectra[k], predictions[k], of_sweep)
+                if average is not None and average.count > 1:
+                    grown[id(average)] = (k, average)
         return {k: average.spectrum for k, average in grown.values()}
 
     def forget(self, run_uid: str) -> None:
         """Drop what is known of a run that has ended."""
         self._runs.pop(run_uid, None)
 
-    def _add(self, spectrum: Spectrum, prediction: Prediction) -> RunningAverage | None:
+    def _add(self, spectrum: Spectrum, prediction: Prediction, checked: Checked) -> RunningAverage | None:
         """The average that the sweep entered, or None."""
         where = spectrum.provenance
-        unfinished = prediction.partial or not spectrum.complete
-        if where.run_uid is None or unfinished or prediction.refused is not None:
-            return None
-        try:
-            checked = check(replace(spectrum, counts={}))  # on counts the analyzer has given its verdict
-        except Unusable:
-            return None
-        series = self._runs.setdefault(where.run_uid, {})
+        series = self._runs.setdefault(str(where.run_uid), {})
         key = (where.stream, prediction.element, prediction.edge)
         average = series.get(key) or RunningAverage(spectrum, checked)
         series[key] = average
         usable = "bad_reference" not in prediction.flags
         return average if average.add(spectrum, checked, reference_usable=usable) else None
+
+
+def _enters(spectrum: Spectrum, prediction: Prediction) -> bool:
+    """Whether a sweep may enter the average of its run: it has one, is whole, and was analysed."""
+    unfinished = prediction.partial or not spectrum.complete
+    return spectrum.provenance.run_uid is not None and not unfinished and prediction.refused is None

@@ -25,9 +25,9 @@ from xas_live.reduction.quality import (
     check_all,
     check_range,
     check_step,
+    expected_edge,
     glitches,
     half_rise,
-    locate_edge,
     point_noises,
 )
 from xas_live.spectrum import Array, Spectrum
@@ -195,14 +195,15 @@ class Reducer:
     def _examine(self, axis: Axis, jobs: list[Job]) -> None:
         """Edge, anchor, energy shift and quality of the sweeps of one axis; settle how each is reduced."""
         mu = _mu_of(jobs)
-        for job, noise in zip(jobs, point_noises(mu).tolist(), strict=True):
+        edges = axis.edge_finder.find(axis.coarser(mu)).tolist()
+        for job, noise, edge in zip(jobs, point_noises(mu).tolist(), edges, strict=True):
             job.noise = noise
             if not job.spectrum.complete:
                 job.flags.append("incomplete")
             if job.spectrum.mode == "fluorescence":
                 job.flags.append("self_absorption_uncorrected")
             with refusing(job):
-                job.e0 = locate_edge(axis, _checked(job).mu, self._absorber_energy(job))
+                job.e0 = expected_edge(axis, _checked(job).mu, edge, self._absorber_energy(job))
         self._compare_i0(jobs)
         for job in jobs:
             if job.refused is None:

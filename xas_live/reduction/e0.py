@@ -55,8 +55,20 @@ class EdgeFinder:
         ----------
         mu : (n,) absorption, any scale, finite.
         """
+        return float(self.find(mu[None])[0])
+
+    def find(self, mu: Array) -> Array:
+        """(batch,) e0 in eV of spectra, (batch, n)."""
+        first = _steepest(_differences(mu[:, :-1]) / self._gaps)
+        found = np.empty(len(mu))
+        for index in np.unique(first).tolist():
+            rows = np.flatnonzero(first == index)
+            found[rows] = self._refined(mu[rows], index)
+        return found
+
+    def _refined(self, mu: Array, index: int) -> Array:
+        """(batch,) e0 of spectra whose bare derivative is highest at one point."""
         energy = self._energy
-        index = _steepest(_differences(mu[:-1]) / self._gaps)
         start, stop = max(3, index - 75), min(index + 75, len(energy) - 3)
         estimate = energy[index]
         if index < 0.05 * len(energy):  # an edge in the first points is a glitch
@@ -65,10 +77,10 @@ class EdgeFinder:
         width = 0.5 * (max(0.01, min(1.0, self._step)) + max(0.01, min(1.0, estimate / 25000.0)))
         near = energy[start : stop - 1]
         if len(near) < 7:
-            return float(estimate)
-        slope = _differences(mu[start : stop - 1]) / _differences(near)
+            return np.full(len(mu), estimate)
+        slope = _differences(mu[:, start : stop - 1]) / _differences(near)
         best = _steepest(_lorentzian_smooth(near, slope, width))
-        return float(energy[start + 2] if best < 1 else near[best])
+        return np.where(best < 1, energy[start + 2], near[best])
 
 
 def find_e0(energy: Array, mu: Array) -> float:
@@ -86,10 +98,10 @@ def find_e0(energy: Array, mu: Array) -> float:
 
 
 def _differences(y: Array) -> Array:
-    """`numpy.gradient` over the index, without its overhead."""
+    """`numpy.gradient` over the index of the last axis, without its overhead."""
     out = np.empty_like(y)
-    out[1:-1] = 0.5 * (y[2:] - y[:-2])
-    out[0], out[-1] = y[1] - y[0], y[-1] - y[-2]
+    out[..., 1:-1] = 0.5 * (y[..., 2:] - y[..., :-2])
+    out[..., 0], out[..., -1] = y[..., 1] - y[..., 0], y[..., -1] - y[..., -2]
     return out
 
 
@@ -102,43 +114,60 @@ def _typical_step(energy: Array) -> float:
     return float(steps[skip : skip + 10].mean())
 
 
-def _steepest(slope: Array) -> int:
-    """Index of the highest of the high points whose neighbours are high, too; 0 where there is none."""
-    n = len(slope)
+def _steepest(slope: Array) -> NDArray[np.int64]:
+    """(batch,) index of the highest of the high points whose neighbours are high, too; 0 where there is none.
+
+    Parameters
+    ----------
+    slope : (batch, n).
+    """
+    n = slope.shape[1]
     edge = max(3, int(n * 0.02))
     if not np.isfinite(slope).all():
         slope = np.where(np.isfinite(slope), slope, -1.0)
-    inner = slope[edge:-edge]
-    low = inner.min()
-    slope = (slope - low) / max(1e-10, inner.max() - low)
+    inner = slope[:, edge:-edge]
+    low = inner.min(axis=1, keepdims=True)
+    slope = (slope - low) / np.maximum(1e-10, inner.max(axis=1, keepdims=True) - low)
     level = 0.60 if n > 20 else 0.30
     high = slope > level
-    if np.count_nonzero(high) < 3:
-        for _ in range(2):
-            if np.count_nonzero(high) > 3:
-                break
-            level *= 0.5
-            high = slope > level
-        if np.count_nonzero(high) < 3:
-            high = np.ones(n, dtype=bool)
+    for row in np.flatnonzero(np.count_nonzero(high, axis=1) < 3).tolist():
+        high[row] = _high_enough(slope[row], level)
     first, last = max(edge, 1), min(n - edge, n - 2)
-    peak = np.flatnonzero(high[first : last + 1] & high[first - 1 : last] & high[first + 1 : last + 2])
-    if not peak.size:
-        return 0
-    return int(first + peak[slope[first + peak].argmax()])
+    peak = high[:, first : last + 1] & high[:, first - 1 : last] & high[:, first + 1 : last + 2]
+    among = np.where(peak, slope[:, first : last + 1], -np.inf)
+    return np.where(peak.any(axis=1), first + among.argmax(axis=1), 0)
+
+
+def _high_enough(slope: Array, level: float) -> NDArray[np.bool_]:
+    """(n,) which points count as high where under three rise above the level: lower it twice, or take all."""
+    for _ in range(2):
+        level *= 0.5
+        high = slope > level
+        if np.count_nonzero(high) > 3:
+            break
+    return high if np.count_nonzero(high) >= 3 else np.ones(len(slope), dtype=bool)
 
 
 def _lorentzian_smooth(x: Array, y: Array, width: float) -> Array:
-    """y convolved with a Lorentzian of half width `width` on an even mesh of that step."""
+    """(batch, n) y convolved with a Lorentzian of half width `width` on an even mesh of that step."""
     low = width * int((x[0] - 5 * width) / width)
     high = width * int((x[-1] + 5 * width) / width)
     count = min(1 + int(abs(high - low + 0.1 * width) / width), 50 * len(x))
     mesh = np.linspace(low, high, count)
-    values = np.interp(mesh, x, y)
-    padded = np.concatenate([values[:0:-1], values, values[::-1]])
+    values = _interpolated(mesh, x, y)
+    padded = np.concatenate([values[:, :0:-1], values, values[:, ::-1]], axis=1)
     size, kernel = _lorentzian(count)
-    smooth = np.fft.irfft(np.fft.rfft(padded, size) * kernel, size)[2 * count - 1 : 3 * count - 1]
-    return np.interp(x, mesh, smooth)
+    smooth = np.fft.irfft(np.fft.rfft(padded, size) * kernel, size)[:, 2 * count - 1 : 3 * count - 1]
+    return _interpolated(x, mesh, smooth)
+
+
+def _interpolated(x: Array, known: Array, y: Array) -> Array:
+    """`numpy.interp` for many curves (batch, n) over the same energies."""
+    if len(y) == 1:
+        return np.interp(x, known, y[0])[None]
+    right = np.clip(np.searchsorted(known, x, side="right"), 1, len(known) - 1)
+    share = np.clip((x - known[right - 1]) / (known[right] - known[right - 1]), 0.0, 1.0)
+    return y[:, right - 1] + share * (y[:, right] - y[:, right - 1])
 
 
 @lru_cache(maxsize=64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,12 +51,19 @@ class Checked:
         return self.axis.energy
 
 
-def check_all(spectra: Sequence[Spectrum], axes: AxisCache) -> list[Checked | Unusable]:
-    """What `check` says of each spectrum; those that share an axis and have nothing amiss cost little."""
+def check_all(
+    spectra: Sequence[Spectrum], axes: AxisCache, *, counts: bool = True
+) -> list[Checked | Unusable]:
+    """What `check` says of each spectrum; those that share an axis and have nothing amiss cost little.
+
+    Parameters
+    ----------
+    counts : whether bad counts are a reason against a sweep.
+    """
     found: list[Checked | Unusable | None] = [None] * len(spectra)
     groups: dict[tuple[bytes, tuple[Channel, ...], bool], list[int]] = {}
     for i, spectrum in enumerate(spectra):
-        channels = tuple(c for c in COUNTED[spectrum.mode] if c in spectrum.counts)
+        channels = tuple(c for c in COUNTED[spectrum.mode] if counts and c in spectrum.counts)
         key = (spectrum.energy.tobytes(), channels, spectrum.reference is None)
         groups.setdefault(key, []).append(i)
     for (_, channels, _), members in groups.items():
@@ -67,7 +74,7 @@ def check_all(spectra: Sequence[Spectrum], axes: AxisCache) -> list[Checked | Un
                 found[i] = Checked(axis, spectrum.mu, spectrum.reference, ())
                 continue
             try:
-                found[i] = check(spectrum)
+                found[i] = check(spectrum if counts else replace(spectrum, counts={}))
             except Unusable as error:
                 found[i] = error
     return [each for each in found if each is not None]
@@ -207,7 +214,21 @@ def locate_edge(axis: Axis, mu: Array, expected: float) -> float:
     ------
     Unusable : the edge lies over 40 eV from where it should, or falls.
     """
-    e0 = axis.edge_finder(axis.coarser(mu))
+    return expected_edge(axis, mu, axis.edge_finder(axis.coarser(mu)), expected)
+
+
+def expected_edge(axis: Axis, mu: Array, e0: float, expected: float) -> float:
+    """The edge of a spectrum where larch's rule finds it, or near where the model expects it.
+
+    Parameters
+    ----------
+    axis, mu, expected : as for `locate_edge`.
+    e0 : where larch's rule finds it, eV.
+
+    Raises
+    ------
+    Unusable : as `locate_edge` does.
+    """
     if abs(e0 - expected) <= E0_RANGE:
         return e0
     # Noise or a glitch elsewhere may be steeper than the edge: is there one where it should be?
