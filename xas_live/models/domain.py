@@ -16,7 +16,6 @@ import torch
 
 from xas_live.arrays import Numbers, NumbersByName, library_of
 from xas_live.models.card import NetworkSpec
-from xas_live.models.latent import part
 from xas_live.models.networks import network
 
 Tensors = dict[str, torch.Tensor]
@@ -96,7 +95,7 @@ def domain_distances(
     left = x - given_back
     residual = xp.sqrt((left * left).mean(1))
     scaled = (x - tensors["input_mean"]) / tensors["input_scale"]
-    oxide = network(OXIDE_SEEN, part(tensors, "oxide."), scaled)[0, :, 0]
+    oxide = network(OXIDE_SEEN, tensors, scaled, "oxide.")[0, :, 0]
     return xp.stack([inside, residual, disagreement, oxide], 1)
 
 

@@ -18,20 +18,15 @@ DECODER = NetworkSpec(hidden=(32, 64, 128), members=1)
 LATENT = 8  # coordinates
 
 
-def part(tensors: NumbersByName, prefix: str) -> dict[str, Numbers]:
-    """Weights of one network among a bundle's tensors, without their prefix."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
 def encode(tensors: NumbersByName, x: Numbers) -> Numbers:
     """Latent coordinates (batch, 8) of network inputs (batch, g)."""
     scaled = (x - tensors["input_mean"]) / tensors["input_scale"]
-    return network(ENCODER, part(tensors, "encoder."), scaled)[0]
+    return network(ENCODER, tensors, scaled, "encoder.")[0]
 
 
 def decode(tensors: NumbersByName, latent: Numbers) -> Numbers:
     """Network inputs (batch, g) that latent coordinates (batch, 8) stand for."""
-    out = network(DECODER, part(tensors, "decoder."), latent)[0]
+    out = network(DECODER, tensors, latent, "decoder.")[0]
     return out * tensors["input_scale"] + tensors["input_mean"]
 
 

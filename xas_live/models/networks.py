@@ -55,7 +55,7 @@ def init_network(spec: NetworkSpec, inputs: int, outputs: int, generator: torch.
     return weights
 
 
-def network(spec: NetworkSpec, weights: NumbersByName, x: Numbers) -> Numbers:
+def network(spec: NetworkSpec, weights: NumbersByName, x: Numbers, prefix: str = "") -> Numbers:
     """Outputs of all members: convolutions without padding or pooling, if any, then dense layers.
 
     Weights and inputs are torch tensors, or all of them numpy arrays.
@@ -65,37 +65,38 @@ def network(spec: NetworkSpec, weights: NumbersByName, x: Numbers) -> Numbers:
     spec : which network; the number of members is that of the weights.
     weights : as `init_network` gives them, of some or all members.
     x : (batch, inputs), seen by every member, or (members, batch, inputs), each its own.
+    prefix : of the weights' names, among those of other networks.
 
     Returns
     -------
     (members, batch, outputs).
     """
     if isinstance(x, np.ndarray):
-        return _network_of_arrays(spec, weights, x)
+        return _network_of_arrays(spec, weights, x, prefix)
     act = torch.tanh if spec.activation == "tanh" else torch.relu
-    members = weights["layer0.weight"].shape[0]
+    members = weights[f"{prefix}layer0.weight"].shape[0]
     h = x.expand(members, *x.shape) if x.ndim == 2 else x
     if spec.kernels:
         h = h.transpose(0, 1)  # (batch, members x channels, points): members are the groups
         for i in range(len(spec.kernels)):
-            kernel, bias = weights[f"conv{i}.weight"], weights[f"conv{i}.bias"]
+            kernel, bias = weights[f"{prefix}conv{i}.weight"], weights[f"{prefix}conv{i}.bias"]
             h = act(torch.conv1d(h, kernel.flatten(0, 1), bias.flatten(), groups=members))
         h = h.unflatten(1, (members, -1)).flatten(2).transpose(0, 1)
     for i in range(len(spec.hidden) + 1):
-        h = torch.baddbmm(weights[f"layer{i}.bias"], h, weights[f"layer{i}.weight"])
+        h = torch.baddbmm(weights[f"{prefix}layer{i}.bias"], h, weights[f"{prefix}layer{i}.weight"])
         if i < len(spec.hidden):
             h = act(h)
     return h
 
 
-def _network_of_arrays(spec: NetworkSpec, weights: NumbersByName, x: Array) -> Array:
+def _network_of_arrays(spec: NetworkSpec, weights: NumbersByName, x: Array, prefix: str) -> Array:
     if spec.kernels:  # numpy has no convolutions of many channels
         tensors = {name: torch.from_numpy(weight) for name, weight in weights.items()}
-        return np.asarray(network(spec, tensors, torch.from_numpy(x)).numpy())
+        return np.asarray(network(spec, tensors, torch.from_numpy(x), prefix).numpy())
     h = x
     for i in range(len(spec.hidden) + 1):
-        h = np.matmul(h, weights[f"layer{i}.weight"])
-        h += weights[f"layer{i}.bias"]
+        h = np.matmul(h, weights[f"{prefix}layer{i}.weight"])
+        h += weights[f"{prefix}layer{i}.bias"]
         if i < len(spec.hidden):
             h = np.tanh(h, out=h) if spec.activation == "tanh" else np.maximum(h, 0.0, out=h)
     return h
