@@ -39,9 +39,10 @@ from xas_live.callbacks.live import LiveAnalysis
 from xas_live.callbacks.plot import LiveStructurePlot
 from xas_live.models.registry import load_model
 from xas_live.reduction.normalize import NormalizationOperator, Windows
-from xas_live.simulator import Mismatch, growth
+from xas_live.simulator import Mismatch
 from xas_live.simulator.absorption import measured as absorption
 from xas_live.simulator.library import site_library
+from xas_live.simulator.stream import sweep_axis, sweeps_of
 from xas_live.spectrum import Array, Spectrum
 
 LIBRARY, MODEL, POINTS, BATCH = "pt_l3", "pt-l3", 600, 256
@@ -49,28 +50,14 @@ SWEEPS, DWELL, STEPS, REPEATS = 400, 0.02, 150, 5
 SIZES = {"points": (150, 300, 600, 1200, 2400), "spectra": (1, 4, 16, 64, 256), "members": (1, 2, 5, 10)}
 
 
-def axis_of(points: int) -> Array:
-    """Energies of a scan (eV): coarse before the edge, fine over it, coarser again behind."""
-    e0 = site_library(LIBRARY).edge_energy
-    before, near = points // 10, points // 2
-    return np.concatenate(
-        [
-            np.linspace(e0 - 150, e0 - 20, before, endpoint=False),
-            np.linspace(e0 - 20, e0 + 60, near, endpoint=False),
-            np.linspace(e0 + 60, e0 + 600, points - before - near),
-        ]
-    )
-
-
 def sweeps(n: int, points: int = POINTS) -> tuple[Array, Array]:
     """Energies, and mu (n, points) of growing particles with noise."""
-    energy, rng = axis_of(points), np.random.default_rng(20261124)
-    clean = np.stack([absorption(energy, LIBRARY, s, Mismatch()) + 0.2 for s in growth(8, LIBRARY)])
-    return energy, clean[np.arange(n) % 8] + 0.002 * rng.standard_normal((n, points))
+    energy = sweep_axis(LIBRARY, points)
+    return energy, sweeps_of(LIBRARY, n, energy)
 
 
 def anchor() -> FoilAnchor:
-    library, energy = site_library(LIBRARY), axis_of(POINTS)
+    library, energy = site_library(LIBRARY), sweep_axis(LIBRARY)
     mu = absorption(energy, LIBRARY, None, Mismatch()) + 0.2
     foil = Spectrum(energy=energy, mu=mu, element=library.element, edge=library.edge, temperature=295.0)
     return FoilAnchor.fit(foil, load_model(MODEL))
@@ -278,7 +265,7 @@ def growing(foil: FoilAnchor) -> dict[str, dict[str, float]]:
         s
         for k in range(40)
         for s in spectra_of(
-            axis_of(POINTS) + 0.01 * np.random.default_rng(k).uniform(-1, 1, POINTS), sweeps(1)[1]
+            sweep_axis(LIBRARY) + 0.01 * np.random.default_rng(k).uniform(-1, 1, POINTS), sweeps(1)[1]
         )
     ]
     turn = iter(jittered * 10)

@@ -1,10 +1,10 @@
 """A stream of whole sweeps from another process: is any lost, does the memory grow, how many a second?
 
-A process of its own writes an HDF5 file in SWMR mode at 2,000 sweeps of 600 points a second, as a QEXAFS beamline's
-file-writing detector does, and announces rows by stream_datum documents. LiveAnalysis reads, analyses and, in the second
-part, archives them into a Tiled server on the same two cores. The peer reduces one spectrum a call with larch and runs
-the network on it alone. `--seconds N` sets how long sweeps are produced (60), and a tenth of it where they are archived. Writes benchmarks/results/stream.json,
-docs/stream.md.
+A process of its own (xas_live.simulator.stream) writes HDF5 files in SWMR mode at 2,000 sweeps of 600 points a second,
+as a QEXAFS beamline's file-writing detector does, and announces rows by stream_datum documents. LiveAnalysis reads,
+analyses and, in the second part, archives them into a Tiled server on the same two cores. The peer reduces one spectrum
+a call with larch and runs the network on it alone. `--seconds N` sets how long sweeps are produced where they are
+archived (600); a tenth of it where they are not. Writes benchmarks/results/stream.json, docs/stream.md.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import event_model
-import h5py
 import numpy as np
 import speed
 import torch
@@ -38,69 +36,14 @@ from xas_live.callbacks.writer import PredictionWriter
 from xas_live.models.networks import network
 from xas_live.models.registry import load_model
 
-RATE, ROWS, FIELDS = 2000, 200, ("energy", "i0", "it")
-
-
-def produce(path: Path, seconds: float) -> None:
-    """The detector's process: rows into a file, documents as JSON lines on standard output."""
-    energy, mu = speed.sweeps(64)
-    i0 = 1e6 * (1.0 + 1e-3 * np.random.default_rng(1).standard_normal(mu.shape))
-    blocks = {"energy": np.tile(energy, (64, 1)), "i0": i0, "it": i0 * np.exp(-mu)}
-    tiled = {name: np.tile(block, (ROWS // 64 + 1, 1))[:ROWS] for name, block in blocks.items()}
-    run = event_model.compose_run(metadata={"element": "Pt", "edge": "L3", "sample_temperature": 295.0})
-    key = {
-        "dtype": "array",
-        "dtype_numpy": "<f8",
-        "shape": [len(energy)],
-        "source": "file",
-        "external": "STREAM:",
-    }
-    descriptor = run.compose_descriptor(
-        name="primary",
-        data_keys={n: dict(key) for n in FIELDS},
-        object_keys={"daq": list(FIELDS)},
-        configuration={},
-    )
-
-    def send(name: str, doc: Any) -> None:
-        print(json.dumps([name, doc]), flush=True)
-
-    send("start", run.start_doc)
-    send("descriptor", descriptor.descriptor_doc)
-    with h5py.File(path, "w", libver="latest") as file:
-        sets = {
-            n: file.create_dataset(n, (0, len(energy)), maxshape=(None, len(energy)), chunks=(ROWS // 4, len(energy)), dtype="f8")
-            for n in FIELDS
-        }  # fmt: skip
-        file.swmr_mode = True
-        bundles = {}
-        for name in FIELDS:
-            bundles[name] = run.compose_stream_resource(
-                mimetype="application/x-hdf5", uri=f"file://localhost{path}", data_key=name,
-                parameters={"dataset": name, "chunk_shape": [ROWS // 4, len(energy)], "swmr": True},
-            )  # fmt: skip
-            send("stream_resource", bundles[name].stream_resource_doc)
-        began, done = time.monotonic(), 0
-        while done < RATE * seconds:
-            for name, dataset in sets.items():
-                dataset.resize(done + ROWS, axis=0)
-                dataset[done:] = tiled[name]
-                dataset.flush()
-                send("stream_datum", bundles[name].compose_stream_datum(
-                    {"start": done, "stop": done + ROWS}, seq_nums={"start": done + 1, "stop": done + ROWS + 1},
-                    descriptor=descriptor.descriptor_doc,
-                ))  # fmt: skip
-            done += ROWS
-            time.sleep(max(0.0, began + done / RATE - time.monotonic()))
-        late = time.monotonic() - began - done / RATE
-    send("stop", run.compose_stop())
-    print(f"produced {done} sweeps, {late:+.1f} s late", file=sys.stderr)
+RATE, PER_FILE = 2000, 40_000
 
 
 class Order(BasePublisher):
-    """Counts sweeps, and those that came out of turn."""
+    """Counts sweeps, and those that came out of turn; removes files that are analysed."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.sweeps = self.out_of_turn = self.refused = 0
 
     def predicted(self, spectrum: Any, prediction: Any) -> None:
@@ -108,11 +51,16 @@ class Order(BasePublisher):
         self.out_of_turn += prediction.provenance.sweep != self.sweeps
         self.refused += prediction.refused is not None
         self.sweeps += 1
+        done, rest = divmod(self.sweeps - 2, PER_FILE)  # the two newest rows may still be looked at
+        if done and not rest:
+            (self.folder / f"{done - 1}.h5").unlink()
 
 
 def consume(seconds: float, folder: Path, *, archived: bool) -> dict[str, Any]:
     """Analyse what another process produces."""
-    order = Order()
+    files = folder / f"files_{archived}"
+    files.mkdir()
+    order = Order(files)
     archive = open_archive(folder / "archive") if archived else None
     writer = archive.derived_writer() if archive is not None else None
     publishers = [order] + ([PredictionWriter(writer)] if writer is not None else [])
@@ -130,7 +78,15 @@ def consume(seconds: float, folder: Path, *, archived: bool) -> dict[str, Any]:
                 lags.append(live.status().lag or 0.0)
 
         threading.Thread(target=look, daemon=True).start()
-        command = [sys.executable, __file__, "--produce", str(folder / f"sweeps_{archived}.h5"), str(seconds)]
+        command = [
+            sys.executable,
+            "-m",
+            "xas_live.simulator.stream",
+            str(files),
+            "--sweeps",
+            str(int(RATE * seconds)),
+        ]
+        command += ["--rate", str(RATE), "--per-file", str(PER_FILE)]
         start = time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as producer:
             assert producer.stdout is not None
@@ -185,8 +141,7 @@ def main(seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for archived in (False, True):
             name = "analysed and archived" if archived else "analysed"
-            # Events of spectra are slow to archive: a tenth of the sweeps tells how slow.
-            parts[name] = consume(seconds / 10 if archived else seconds, Path(folder), archived=archived)
+            parts[name] = consume(seconds if archived else seconds / 10, Path(folder), archived=archived)
             print(name, parts[name], flush=True)
     alone, both = parts["analysed"], parts["analysed and archived"]
     lost = sum(p["asked"] - p["sweeps"] for p in (alone, both)) + both["asked"] - both["archived"]
@@ -214,7 +169,7 @@ def page(result: dict[str, Any]) -> str:
     return "\n".join([
         "# A stream of sweeps", "",
         f"Written by benchmarks/stream.py at commit {result['commit']}, {result['machine']['cores']} cores, which producer, analysis and archive share.", "",
-        f"Another process writes sweeps of 600 points into an HDF5 file (SWMR), {RATE} a second for {result['data']['seconds']:g} s, and announces them by",
+        f"Another process writes sweeps of 600 points into HDF5 files (SWMR), {RATE} a second for {result['data']['seconds']:g} s, and announces them by",
         "stream_datum. Where the analysis is slower, rows wait in the file, the lag is shown, and none is lost.", "",
         *claims_table(result["claims"]), "",
         "| | sweeps a second | analysed | largest lag (s) | memory (MB) |", "|---|---|---|---|---|", *rows, "",
@@ -222,8 +177,4 @@ def page(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    if "--produce" in sys.argv:
-        at = sys.argv.index("--produce")
-        produce(Path(sys.argv[at + 1]), float(sys.argv[at + 2]))
-    else:
-        main(float(sys.argv[sys.argv.index("--seconds") + 1]) if "--seconds" in sys.argv else 60.0)
+    main(float(sys.argv[sys.argv.index("--seconds") + 1]) if "--seconds" in sys.argv else 600.0)

@@ -6,6 +6,7 @@ import errno
 import os
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,6 +22,7 @@ BYTES_IN_MEMORY = 256 * 2**20  # of their arrays
 AT_ONCE = 1000  # documents that the worker takes before their results are published
 BYTES_AT_ONCE = 64 * 2**20
 LOOK_S = 0.2
+NAP_S = 0.05  # after which the worker sees documents that it was not woken for
 
 
 class Received(NamedTuple):  # made in the RunEngine's thread: cheaper than a dataclass
@@ -70,7 +72,8 @@ class Backlog:
     ) -> None:
         self._tell = tell
         self._most, self._most_bytes = in_memory, bytes_in_memory
-        self._queue: SimpleQueue[Item] = SimpleQueue()
+        self._queue: deque[Item] = deque()
+        self._bell: SimpleQueue[None] = SimpleQueue()
         self._put_bytes = self._taken_bytes = 0
         self._lock = threading.Lock()  # held by whoever takes from the queue
         self._worker_waits = False
@@ -81,14 +84,21 @@ class Backlog:
         self._ended = threading.Event()
         threading.Thread(target=self._look, name="xas_live backlog", daemon=True).start()
 
-    def put(self, item: Item) -> None:
-        """Add a document or a mark, in any thread."""
+    def put(self, item: Item, *, patient: bool = False) -> None:
+        """Add a document or a mark, in any thread.
+
+        Parameters
+        ----------
+        patient : it may wait 50 ms. To wake a thread takes the RunEngine's thread longer than all else.
+        """
         if isinstance(item, Received):
             self._put_bytes += item.nbytes
-        self._queue.put(item)
+        self._queue.append(item)
+        if not patient:
+            self._bell.put(None)
 
     def __len__(self) -> int:
-        return self._queue.qsize() + len(self._spilled)
+        return len(self._queue) + len(self._spilled)
 
     @property
     def on_disk(self) -> int:
@@ -102,17 +112,25 @@ class Backlog:
         """
         with self._lock:
             self._worker_waits = False
-            batch = self._from_disk(last) if self._spilled else self._from_memory([], last)
+            batch = self._from_disk(last) if self._spilled else self._from_memory(last)
             # An empty queue is waited for without the lock: nothing spills meanwhile.
             self._worker_waits = not batch
         if batch:
             return batch
-        first: list[Item] = []
-        with suppress(Empty):
-            first.append(self._queue.get(timeout=timeout))
+        self._wait(timeout)
         with self._lock:
             self._worker_waits = False
-            return self._from_memory(first, last) if first else []
+            return self._from_memory(last)
+
+    def _wait(self, timeout: float | None) -> None:
+        """Sleep until something came."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._queue:
+            nap = NAP_S if deadline is None else min(NAP_S, deadline - time.monotonic())
+            if nap <= 0:
+                return
+            with suppress(Empty):
+                self._bell.get(timeout=nap)
 
     def close(self) -> None:
         """End the thread and remove the file."""
@@ -122,13 +140,16 @@ class Backlog:
                 self._file.close()
                 self._file = None
 
-    def _from_memory(self, batch: list[Item], last: Mark) -> list[Item]:
-        size = sum(item.nbytes for item in batch if isinstance(item, Received))
+    def _from_memory(self, last: Mark) -> list[Item]:
+        batch: list[Item] = []
+        size = 0
         with suppress(Empty):
-            while len(batch) < AT_ONCE and size < BYTES_AT_ONCE and not (batch and batch[-1] is last):
-                item = self._queue.get_nowait()
-                batch.append(item)
-                size += item.nbytes if isinstance(item, Received) else 0
+            while True:  # what is at hand now is taken below
+                self._bell.get_nowait()
+        while self._queue and len(batch) < AT_ONCE and size < BYTES_AT_ONCE and last not in batch[-1:]:
+            item = self._queue.popleft()
+            batch.append(item)
+            size += item.nbytes if isinstance(item, Received) else 0
         self._taken_bytes += size
         return batch
 
@@ -156,7 +177,7 @@ class Backlog:
 
     def _look(self) -> None:
         while not self._ended.wait(LOOK_S):
-            waiting = self._queue.qsize()
+            waiting = len(self._queue)
             too_much = self._put_bytes - self._taken_bytes > self._most_bytes or waiting > self._most
             if not too_much and not (self._spilled and waiting):
                 continue
@@ -173,26 +194,25 @@ class Backlog:
         if self._file is None:
             self._file = tempfile.TemporaryFile(buffering=0, prefix="xas_live-")  # noqa: SIM115 kept open
             self._tell(
-                f"the analysis is behind: {self._queue.qsize()} documents wait, from now on on disk; "
+                f"the analysis is behind: {len(self._queue)} documents wait, from now on on disk; "
                 "none is lost"
             )
-        with suppress(Empty):
-            for _ in range(self._queue.qsize()):
-                item = self._queue.get_nowait()
-                if isinstance(item, Mark):
-                    self._spilled.append(item)
-                    continue
-                self._taken_bytes += item.nbytes
-                try:
-                    line = encode(item.name, dict(item.doc), lambda kind: None)
-                    self._write(line)
-                except OSError:
-                    self._spilled.append(item)
-                    raise
-                except (TypeError, ValueError, RecursionError):  # no text can hold it: it waits as it is
-                    self._spilled.append(item)
-                    continue
-                self._spilled.append(_Line(item.received, item.nbytes, len(line)))
+        for _ in range(len(self._queue)):
+            item = self._queue.popleft()
+            if isinstance(item, Mark):
+                self._spilled.append(item)
+                continue
+            self._taken_bytes += item.nbytes
+            try:
+                line = encode(item.name, dict(item.doc), lambda kind: None)
+                self._write(line)
+            except OSError:
+                self._spilled.append(item)
+                raise
+            except (TypeError, ValueError, RecursionError):  # no text can hold it: it waits as it is
+                self._spilled.append(item)
+                continue
+            self._spilled.append(_Line(item.received, item.nbytes, len(line)))
 
     def _write(self, line: bytes) -> None:
         """Add a line to the file; one that the disk takes in part only does not count."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from bluesky_tiled_plugins.writing.consolidators import consolidator_factory
@@ -19,13 +20,21 @@ def is_stream_of_numbers(key: Mapping[str, Any]) -> bool:
     return str(key.get("external", "")).startswith("STREAM:") and len(shape) <= 1
 
 
+class _Announced(NamedTuple):
+    """A stream_datum, the stream_resource that it is about, and what reads that."""
+
+    resource: Mapping[str, Any]
+    reader: Any
+    datum: Mapping[str, Any]
+
+
 @dataclass
 class _Field:
-    """One field of the stream: its reader, what was announced, and what was read and waits for the others."""
+    """One field of the stream: its newest file, what was announced, and what was read and waits for others."""
 
     resource: Mapping[str, Any] = field(default_factory=dict)
     reader: Any = None
-    pending: list[Mapping[str, Any]] = field(default_factory=list)  # stream_datum documents
+    pending: deque[_Announced] = field(default_factory=deque)
     rows: dict[int, Array] = field(default_factory=dict)
 
     def keep(self, first: int, values: Array) -> None:
@@ -69,7 +78,7 @@ class ExternalColumns:
         if column.resource.get("uid") != resource["uid"]:
             column.resource, column.reader = resource, self._reader(resource)
         column.reader.consume_stream_datum(dict(datum))
-        column.pending.append(datum)
+        column.pending.append(_Announced(resource, column.reader, datum))
 
     def add(self, seq_num: Sequence[int], page: Mapping[str, Any]) -> None:
         """Take the fields that come with events; of those in files, what was filled in already."""
@@ -87,9 +96,7 @@ class ExternalColumns:
         """
         columns = self._external | self._internal
         for column in self._external.values():
-            self._read(column)
-            if final and column.pending:
-                self._salvage(column)
+            self._read(column, final=final)
         known = set().union(*(column.rows for column in columns.values()))
         whole = set.intersection(*(set(column.rows) for column in columns.values()))
         if self._next is None and known:
@@ -107,28 +114,32 @@ class ExternalColumns:
     def _reader(self, resource: Mapping[str, Any]) -> Any:
         return consolidator_factory(dict(resource), dict(self._descriptor))
 
-    def _read(self, column: _Field) -> None:
-        """Read what was announced; what the file does not hold yet stays pending."""
+    def _read(self, column: _Field, *, final: bool) -> None:
+        """Read what was announced; what the file does not hold yet stays pending, unless nothing follows."""
         while column.pending:
-            datum = column.pending[0]
+            announced = column.pending[0]
+            resource, reader, datum = announced
             try:
-                values = _values(column.reader, datum["indices"]["start"], datum["indices"]["stop"])
+                values = _values(reader, datum["indices"]["start"], datum["indices"]["stop"])
             except _UNREADABLE as error:
-                self.trouble = f"{column.resource['uri']} cannot be read: {error}"
-                return
-            self.trouble = ""
-            column.keep(datum["seq_nums"]["start"], values)
-            column.pending.pop(0)
+                self.trouble = f"{resource['uri']} cannot be read: {error}"
+                if not final:
+                    return
+                self._salvage(column, announced)
+            else:
+                self.trouble = "" if not final else self.trouble
+                column.keep(datum["seq_nums"]["start"], values)
+            column.pending.popleft()
 
-    def _salvage(self, column: _Field) -> None:
+    def _salvage(self, column: _Field, announced: _Announced) -> None:
         """The run is over and the file shorter than announced: read as far as it goes, by halving."""
-        datum = column.pending[0]
+        resource, _, datum = announced
         start, good, bad = datum["indices"]["start"], 0, datum["indices"]["stop"] - datum["indices"]["start"]
         found: Array | None = None
         while bad - good > 1:
             middle = (good + bad) // 2
             shorter = {"start": 0, "stop": start + middle}
-            reader = self._reader(column.resource)
+            reader = self._reader(resource)
             reader.consume_stream_datum({**datum, "indices": shorter, "seq_nums": shorter})
             try:
                 found, good = _values(reader, start, start + middle), middle

@@ -133,7 +133,9 @@ class LiveAnalysis:
             size = 0
             if name in ("event", "event_page"):
                 doc, size = _with_own_arrays(doc)
-            self._backlog.put(Received(name, doc, time.monotonic(), size))
+            # A single point completes no sweep: the worker need not be woken for it.
+            point = name == "event" and not size
+            self._backlog.put(Received(name, doc, time.monotonic(), size), patient=point)
 
     @property
     def latest(self) -> Prediction | None:
@@ -444,14 +446,16 @@ def _with_own_arrays(event: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
 
     A detector may fill them again before the worker reads them.
     """
-    data = event.get("data")
-    if not isinstance(data, dict) or not any(isinstance(value, _CHANGEABLE) for value in data.values()):
-        return event, 0
-    own = {name: _own(value) for name, value in data.items()}
-    return {**event, "data": own}, sum(map(bytes_of, own.values()))
-
-
-_CHANGEABLE = (np.ndarray, list)
+    data, own, size = event.get("data"), {}, 0
+    if isinstance(data, dict):
+        for name, value in data.items():
+            if isinstance(value, np.ndarray):
+                own[name] = value.copy()
+                size += value.nbytes
+            elif isinstance(value, list):
+                own[name] = _own(value)
+                size += bytes_of(value)
+    return ({**event, "data": {**data, **own}}, size) if own else (event, 0)
 
 
 def _own(value: Any) -> Any:

@@ -240,3 +240,60 @@ def test_a_real_flyer_is_read_while_it_writes(tmp_path):
     assert found[0][0] == 2, "a sweep is given when the next begins, while the file is still written"
     plain = assembled(documents(np.concatenate([GRID] * 3), element="Pt", edge="L3"))
     assert_same([spectrum for _, spectrum in found], plain)
+
+
+def test_a_run_may_go_on_in_another_file_before_the_first_is_whole(tmp_path):
+    """A detector that begins a new file every few sweeps; the first one's rows are flushed late."""
+    first, second = tmp_path / "0.h5", tmp_path / "1.h5"
+    energies = np.tile(GRID, 5)
+    table = table_of(energies)
+    early, late = (
+        {name: v[part] for name, v in table.items()}
+        for part in (slice(0, 2 * len(GRID)), slice(2 * len(GRID), None))
+    )
+    run = event_model.compose_run(metadata={"element": "Pt", "edge": "L3"})
+    key = {
+        "dtype": "array",
+        "dtype_numpy": "<f8",
+        "shape": [len(GRID)],
+        "source": "test",
+        "external": "STREAM:",
+    }
+    descriptor = run.compose_descriptor(
+        name="primary",
+        data_keys={n: dict(key) for n in FIELDS},
+        object_keys={"daq": list(FIELDS)},
+        configuration={},
+    )
+    assembler = SpectrumAssembler()
+    found: list[Spectrum] = []
+
+    def send(name: str, doc: Any) -> None:
+        found.extend(assembler(name, doc))
+
+    def announce(path: Path, rows: int, done: int) -> None:
+        for name in FIELDS:
+            bundle = run.compose_stream_resource(
+                mimetype="application/x-hdf5", uri=f"file://localhost{path}", data_key=name,
+                parameters={"dataset": name, "chunk_shape": [1, len(GRID)], "swmr": False},
+            )  # fmt: skip
+            send("stream_resource", bundle.stream_resource_doc)
+            send(
+                "stream_datum",
+                bundle.compose_stream_datum(
+                    {"start": 0, "stop": rows},
+                    seq_nums={"start": done + 1, "stop": done + rows + 1},
+                    descriptor=descriptor.descriptor_doc,
+                ),
+            )
+
+    send("start", run.start_doc)
+    send("descriptor", descriptor.descriptor_doc)
+    announce(first, 2, 0)
+    assert not found, "its file is not there yet"
+    written(second, late, len(GRID))
+    announce(second, 3, 2)
+    assert not found, "what came first is still awaited"
+    written(first, early, len(GRID))
+    send("stop", run.compose_stop())
+    assert_same(found, assembled(documents(energies, element="Pt", edge="L3")))
