@@ -30,7 +30,7 @@ class _Announced(NamedTuple):
 
 @dataclass
 class _Field:
-    """One field of the stream: its newest file, what was announced, and what was read and waits for others."""
+    """One field of the stream: its newest file, what was announced, what was read and waits for others."""
 
     resource: Mapping[str, Any] = field(default_factory=dict)
     reader: Any = None

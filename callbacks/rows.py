@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -55,10 +56,15 @@ class StreamRows:
         """The rows whose files hold all their fields by now; `final`: nothing follows, NaN for the rest."""
         numbers, values = self.external.take(final=final) if self.external is not None else ([], {})
         parts = [np.empty((0, len(self.fields) + 2))]
-        for k, seq_num in enumerate(numbers):
-            page = {"data": {name: [rows[k]] for name, rows in values.items()}}
-            parts.append(self._rows(page, [self._times.pop(seq_num, self._declared)], [seq_num]))
-        return np.concatenate(parts)
+        lengths = zip(*([len(row) for row in rows] for rows in values.values()), strict=True)
+        first = 0
+        for _, alike in groupby(lengths):
+            last = first + len(list(alike))
+            page = {"data": {name: rows[first:last] for name, rows in values.items()}}
+            times = [self._times.pop(seq_num, self._declared) for seq_num in numbers[first:last]]
+            parts.append(self._rows(page, times, numbers[first:last]))
+            first = last
+        return np.concatenate(parts) if len(parts) != 2 else parts[1]
 
     def _rows(self, page: Mapping[str, Any], time: Sequence[float], seq_num: Sequence[int]) -> Array:
         data, filled = page["data"], page.get("filled") or {}

@@ -161,7 +161,8 @@ class SweepCutter:
 
         Points of the open sweep are forgotten for their second try; those already cut off stay as they are.
         """
-        rows = rows[rows[:, -1] > self._taken_to]
+        new = rows[:, -1] > self._taken_to
+        rows = rows if new.all() else rows[new]
         if len(rows) and len(self._open) and rows[0, -1] <= self._rows[self._n - 1, -1]:
             self._n = self._first + int(np.searchsorted(self._open[:, -1], rows[0, -1]))
         return rows

@@ -130,8 +130,8 @@ def test_the_tail_below_the_edge_is_smooth_and_falls(library):
 
 def test_a_recipe_becomes_a_bundle_that_learned(tmp_path):
     text = (RECIPES / "au-l3.toml").read_text()
-    text = text.replace("hidden = [400, 400, 200, 200, 100]", "hidden = [64, 32]")
-    text = text.replace("members = 10", "members = 5").replace("steps = 4000", "steps = 250")
+    text = text.replace("hidden = [160, 160, 80]", "hidden = [64, 32]")
+    text = text.replace("members = 10", "members = 5").replace("steps = 8000", "steps = 250")
     text = text.replace("steps = 3000", "steps = 150")
     path = tmp_path / "small.toml"
     path.write_text(text.replace('name = "au-l3"', 'name = "small"'))
@@ -146,8 +146,8 @@ def test_a_recipe_becomes_a_bundle_that_learned(tmp_path):
 
 def test_a_radial_recipe_becomes_a_bundle_that_learned(tmp_path):
     text = (RECIPES / "au-l3-msd.toml").read_text(encoding="utf-8")
-    text = text.replace("hidden = [400, 400, 200, 200, 100]", "hidden = [64, 32]")
-    text = text.replace("members = 4", "members = 2").replace("steps = 4000", "steps = 250")
+    text = text.replace("hidden = [128, 128, 64]", "hidden = [64, 32]")
+    text = text.replace("members = 4", "members = 2").replace("steps = 8000", "steps = 250")
     text = text.replace("steps = 3000", "steps = 150")
     path = tmp_path / "small.toml"
     path.write_text(text, encoding="utf-8")
@@ -162,7 +162,7 @@ def test_a_radial_recipe_becomes_a_bundle_that_learned(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("steps = 4000", "steps = -1", "line 62, schedule.steps = -1"),
+        ("steps = 8000", "steps = -1", "line 62, schedule.steps = -1"),
         ("noise = [0.001, 0.01]", 'noise = "loud"', "line 36, nuisances.noise = 'loud'"),
         ("noise = [0.001, 0.01]", "noise = [0.01, 0.001]", "line 36, .*not from 0.01 to 0.001"),
         ("folds = 5", "floods = 5", "line 7, floods = 5"),

@@ -1,8 +1,8 @@
 """A detector that writes whole sweeps into files, as those of fast-scanning beamlines do, and tells of them.
 
-A process of its own, `python -m xas_live.simulator.stream FOLDER --sweeps N`: it prints one document a line, as
-JSON of its name and itself. Every row of a file is a sweep; files are HDF5, open for readers while they are
-written (SWMR), and a new one is begun after so many rows.
+A process of its own, `python -m xas_live.simulator.stream FOLDER --sweeps N`: it prints one document a line,
+as JSON of its name and itself. Every row of a file is a sweep; files are HDF5, open for readers while they
+are written (SWMR), and a new one is begun after so many rows.
 """
 
 from __future__ import annotations
