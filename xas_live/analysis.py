@@ -82,7 +82,10 @@ def checked_alignment(align: str | float) -> Alignment | float:
 
 
 class Analyzes(Protocol):
-    """Whatever turns spectra into predictions: an `Analyzer`, or a pool of them."""
+    """Whatever turns spectra into predictions: an `Analyzer`, or a pool of them.
+
+    It may also have `preview`, as both do, and `analyze_all`, as the pool does: they are used where they are.
+    """
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
         """One prediction a spectrum, in order."""

@@ -297,7 +297,10 @@ def test_several_models_judge_each_spectrum(run: Run, tuned: Path, archive: Arch
     assert [r["source"] for r in records] == [str(gold)] * 3 + [str(missing)]
     assert set(records[2]["values"]) == {"MSD", "radial_variance"}
     rows = [line for line in result.output.splitlines() if "±" in line]
-    assert [row.split()[1] for row in rows] == ["au-l3", "au-tuned", "au-l3-msd"]
+    assert [row.split()[:2] for row in rows[:2]] == [["gold.dat", "au-l3"], ["gold.dat", "au-tuned"]]
+    headers = [line.split()[:3] for line in result.output.splitlines() if "verdict" in line]
+    assert headers == [["scan", "model", "CN1"], ["scan", "MSD", "radial_variance"]]
+    assert rows[2].count("±") == 2
     derived = archive.derived.search(Eq("raw_uid", archive.client[-1].start["uid"])).values()
     assert {derived_run.start["model"] for derived_run in derived} == {"au-l3", "au-tuned", "au-l3-msd"}
 

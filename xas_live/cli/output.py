@@ -59,19 +59,35 @@ def write_text(path: Path, text: str, option: str) -> None:
 def print_predictions(predictions: Sequence[Prediction], averages: Sequence[Prediction] = ()) -> None:
     """A table of one row a prediction; under it the flags, and why spectra were refused.
 
-    Where there are several models, a column names them.
+    Models that predict the same quantities share a table, with a column that names them where there are
+    several; those that predict others have a table of their own.
 
     Parameters
     ----------
     predictions : of single sweeps, in order.
     averages : one a run (and stream and absorber) at most, printed as the last row of its sweeps.
     """
+    told: dict[str, set[str]] = {}
+    for p in (*predictions, *averages):
+        told.setdefault(p.model, set()).update(p.values)
+    kinds = list(dict.fromkeys(frozenset(names) for names in told.values() if names)) or [frozenset()]
+
+    def of(kind: frozenset[str], all_of: Sequence[Prediction]) -> list[Prediction]:
+        return [p for p in all_of if (told[p.model] or kinds[0]) == kind]  # refused ones in the first table
+
+    for kind in kinds:
+        out.print(_table(of(kind, predictions), of(kind, averages)))
+    print_remarks(predictions, averages)
+
+
+def _table(predictions: Sequence[Prediction], averages: Sequence[Prediction]) -> Table:
+    """Rows of predictions, each run's average after its sweeps."""
     names = list(dict.fromkeys(name for p in (*predictions, *averages) for name in p.values))
     models = list(dict.fromkeys(p.model for p in predictions if p.model))
     table = Table(title=", ".join(models), title_justify="left", box=box.SIMPLE)
     table.add_column("scan", overflow="fold", min_width=12)
     if len(models) > 1:
-        table.add_column("model", overflow="fold", min_width=6)
+        table.add_column("model", no_wrap=True)
     phases = [n for n in dict.fromkeys(n for p in predictions for n in p.fractions) if n != "metal"]
     for name in (*names, *phases):
         table.add_column(name, justify="right", no_wrap=True)
@@ -87,8 +103,7 @@ def print_predictions(predictions: Sequence[Prediction], averages: Sequence[Pred
             values += [with_interval(p.fractions.get(name)) for name in phases]
             named = [escape(p.model)] if len(models) > 1 else []
             table.add_row(escape(_label(p)), *named, *values, p.size.label if p.size else "", verdict(p))
-    out.print(table)
-    print_remarks(predictions, averages)
+    return table
 
 
 def print_remarks(predictions: Sequence[Prediction], averages: Sequence[Prediction] = ()) -> None:
