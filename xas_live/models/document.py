@@ -24,10 +24,10 @@ model beside the shipped one.
 
 All that speak of the sweep's absorber predict, each as it would alone: a row in `xas.table`, a call of every
 publisher's `predicted` and a derived run for each, by the name of its model. The first of them leads:
-`xas.latest`, what is foreseen of growing sweeps, the average over repeats, the word about a drift and the live
-figure are its alone. Models of one input, theory and anchor share the reduction. A further model that fails
-costs the others nothing: its sweeps are refused. To swap models or anchor between two sweeps, also within a run,
-give the session another pool:
+`xas.latest`, what is foreseen of growing sweeps, the average over repeats, the word about a drift and the
+live figure are its alone. Models of one input, theory and anchor share the reduction. A further model that
+fails costs the others nothing: its sweeps are refused. To swap models or anchor between two sweeps, also
+within a run, give the session another pool:
 
     xas.analyzer = xas_live.AnalyzerPool(["au-l3", "au-l3-msd"], anchor="reference")
 """
