@@ -97,7 +97,7 @@ def _check_group(
     if layout is None:
         checked = (Checked(axis, s.mu, s.reference, ()) for s in as_they_are)
     else:
-        checked = iter(_rebinned(layout, energy, _columns(as_they_are), ()))
+        checked = iter(_rebinned(layout, _columns(as_they_are)))
     for spectrum, good in zip(group, sound, strict=True):
         if good:
             yield next(checked)
@@ -172,7 +172,7 @@ def check(spectrum: Spectrum, grid: EdgeGrid | None = None) -> Checked:
             raise Unusable(SAME_EVERYWHERE)
         i0 = spectrum.counts["i0"][good] if "i0" in spectrum.counts else None
         columns = [None if c is None else c[None] for c in (mu, reference, i0)]
-        return _rebinned(layout, energy, columns, flags)[0]
+        return _rebinned(layout, columns, flags)[0]
     if np.any(np.diff(energy) < 0):
         order = np.argsort(energy, kind="stable")
         energy, mu = energy[order], mu[order]
@@ -210,14 +210,12 @@ def _columns(group: Sequence[Spectrum]) -> list[Array | None]:
     return columns
 
 
-def _rebinned(
-    layout: Layout, energy: Array, columns: Sequence[Array | None], flags: Sequence[str]
-) -> list[Checked]:
+def _rebinned(layout: Layout, columns: Sequence[Array | None], flags: Sequence[str] = ()) -> list[Checked]:
     """Dense sweeps of the same energies on the standard grid.
 
     Parameters
     ----------
-    layout : of their energies, (n,) eV.
+    layout : of their n energies.
     columns : mu, reference and i0, each (batch, n) or None; no mu for no sweep.
     flags : what was noteworthy so far, of all.
     """
@@ -228,21 +226,25 @@ def _rebinned(
     flags = [*flags]
     if layout.apart and "bad_points" not in flags:
         flags.append("bad_points")
-    if np.any(np.diff(energy) * np.sign(energy[-1] - energy[0]) < -RUNS_BACK):
-        flags.append("unsorted")
     averaged = layout.average(np.concatenate(given)).reshape(len(given), len(mu), -1)
-    misread = layout.misread(mu, averaged[0])
+    suspect = layout.misread(mu, averaged[0])
     found = []
     for i in range(len(mu)):
         own, weights, own_flags = averaged[:, i], layout.weights, [*flags]
-        if misread[i].any():
-            others = layout.without(misread[i])
-            own, weights = others.average(np.stack([c[i, ~misread[i]] for c in given])), others.weights
+        if suspect[i].any() and (misread := _misread(layout, mu[i], suspect[i])).any():
+            others = layout.without(misread)
+            own, weights = others.average(np.stack([c[i, ~misread] for c in given])), others.weights
             own_flags += [] if "bad_points" in flags else ["bad_points"]
         rest = iter(own[1:])
         reference, i0 = (None if column is None else next(rest) for column in columns[1:])
         found.append(Checked(layout.axis, own[0], reference, tuple(own_flags), weights, i0))
     return found
+
+
+def _misread(layout: Layout, mu: Array, suspect: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(n,) points that stand out of their bins; a misread one lets others stand out of what it spoilt."""
+    clean = layout.without(suspect).average(mu[None, ~suspect])
+    return np.asarray(layout.misread(mu[None], clean)[0])
 
 
 def _mend_reference(energy: Array, reference: Array) -> tuple[Array | None, list[str]]:

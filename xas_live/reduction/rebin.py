@@ -32,9 +32,9 @@ RESOLVING, FINEST, COARSEST = 30000.0, 0.25, 0.4  # edge energy over fine step, 
 K_SQUARED = 3.809982  # eV Angstrom^2: E - e0 = 3.81 k^2
 CELL = 0.05  # eV: all limits of bins are multiples of it, so that a table tells a point's bin
 
-DENSE = 2.0  # points a bin, in every part of the grid, from which a sweep is dense
+DENSE = 2.0  # points a bin, on average in each part of the grid, from which a sweep is dense
 LARGEST_GAP = 3  # bins in a row without a point, that are filled in
-ASTRAY = 0.05  # share of points that may lie apart from the others
+ASTRAY = 0.001  # share of points that may lie apart from the others: energies misread, no sparse pre-edge
 ITERATIONS = 4  # each leaves a fifth of the error, or less
 MISREAD, LEAST_MISREAD = 12.0, 0.03  # times the mean deviation, and share of mu's range, of a misread point
 FILLED_IN = 1e-3  # points behind a bin that was filled in: none, but a fit to such bins alone stays defined
@@ -54,7 +54,7 @@ class EdgeGrid:
     """
 
     def __init__(self, edge_energy: float) -> None:
-        step = CELL * round(edge_energy / RESOLVING / CELL)
+        step = CELL * int(edge_energy / RESOLVING / CELL)
         self.fine_step = step = min(max(step, FINEST), COARSEST)
         coarse = np.arange(START, FINE_FROM, COARSE_STEP)
         fine = np.arange(FINE_FROM, FINE_TO + 0.5 * step, step)
@@ -72,24 +72,25 @@ class EdgeGrid:
     def layout(self, energy: Array) -> Layout | None:
         """How a sweep's points lie in the bins; None where it is not dense, and must be taken as measured.
 
-        A dense sweep has two points a bin or more in every part of the grid that it covers, and never more
-        than three bins in a row without any. It gets the bins whose centres it passes.
+        A dense sweep has two points a bin or more on average in every part of the grid that it covers, and
+        never more than three bins in a row without any. It gets the bins whose centres it passes.
 
         Parameters
         ----------
         energy : (n,) eV, in any order, finite.
         """
         n = len(energy)
-        if n < DENSE * MIN_POINTS or n < DENSE * np.diff(
-            np.searchsorted(self.energy, [energy.min(), energy.max()])
-        ):
+        if n < DENSE * MIN_POINTS:
+            return None
+        covered = np.searchsorted(self.energy, [energy.min(), energy.max()])
+        if n < DENSE * (covered[1] - covered[0]):  # a step scan is let through at no cost
             return None
         cell = np.clip((energy - self._start) * (1.0 / CELL) + 1.0, 0.0, len(self._bin_of_cell) - 1.0)
         which = self._bin_of_cell[cell.astype(np.int64)]
         count = np.bincount(which, minlength=len(self._centre))[1:-1]
         first, last = _main_run(count)
         apart = n - int(count[first:last].sum())
-        if apart > ASTRAY * n or last - first < MIN_POINTS:
+        if apart > max(3, ASTRAY * n) or last - first < MIN_POINTS:
             return None
         if energy[which == first + 1].min() > self.energy[first]:
             first += 1 + int(np.argmax(count[first + 1 :] > 0))
