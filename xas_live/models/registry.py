@@ -12,10 +12,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "a9c3795ce8a190dc866aeb070b3c8ae90784e12f64d6482e16911750561b5a7e",
-    "au-l3-msd": "c8006632a1db40f8789e8fc00dcba6512eac251321e01fbf9b464c6e6e185053",
-    "pd-k": "7747ac3d56f9471aea3b89977da4f76b03dc82c3ba75416f0331f15df227767f",
-    "pt-l3": "9a32beb3f96c57a202b41352eb5505c57b7a6d74e7c804c705550278b204c5cf",
+    "au-l3": "0f7cbc2ff211efb259686b797285e2fa842313b95ea266921d5ba04e7ff4e327",
+    "au-l3-msd": "8eb1f6e005baa7dd76d5c8bec30cf2034e513bde244a6253315338d25cd8993c",
+    "pd-k": "3214b08a4866b040e4c49090053850434365848a84e28ef9856fcdbbe9083f06",
+    "pt-l3": "602cf48c59f71e5b1881e466a2450cf3272d3b3645a427d20351cfde26f6ff8b",
 }
 
 _in_use: WeakValueDictionary[str, Bundle] = WeakValueDictionary()  # the user's own, by hash
