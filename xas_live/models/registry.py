@@ -12,10 +12,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "0f7cbc2ff211efb259686b797285e2fa842313b95ea266921d5ba04e7ff4e327",
+    "au-l3": "1770fdc857341177d9a60bde159effffce567d1ef1838174792264052ac17bfe",
     "au-l3-msd": "8eb1f6e005baa7dd76d5c8bec30cf2034e513bde244a6253315338d25cd8993c",
-    "pd-k": "3214b08a4866b040e4c49090053850434365848a84e28ef9856fcdbbe9083f06",
-    "pt-l3": "602cf48c59f71e5b1881e466a2450cf3272d3b3645a427d20351cfde26f6ff8b",
+    "pd-k": "80142c9f2773021f95b8f2077f71a7dc2a1ea8e428a7c0de761c0c6acf967e6f",
+    "pt-l3": "152f6dc84ff1eda0146fdb7737de5bf1fe5bbe646ccd968d547e453aa75818ac",
 }
 
 _in_use: WeakValueDictionary[str, Bundle] = WeakValueDictionary()  # the user's own, by hash
