@@ -251,7 +251,7 @@ def told(kinds, cuts, average_after):
 
 
 def without_chance(documents):
-    """All that two runs must have in common: uids of descriptors and events and the time of analysis differ."""
+    """All that two runs must have in common, without random uids and the time of the analysis."""
     runs = [{k: v for k, v in doc.items() if k != "analysed_at"} for doc in documents.of("start")]
     keys = [
         (doc["run_start"], doc["name"], doc["data_keys"], doc["time"]) for doc in documents.of("descriptor")

@@ -40,7 +40,9 @@ def joined(pages: Sequence[Document]) -> list[Document]:
     if len(pages) == 1 or len({_signature(page) for page in pages}) > 1:
         return list(pages)
     first = pages[0]
-    whole = {name: list(chain(*(page[name] for page in pages))) for name in ("uid", "seq_num", "time")}
+    whole: Document = {
+        name: list(chain(*(page[name] for page in pages))) for name in ("uid", "seq_num", "time")
+    }
     for part in ("data", "timestamps"):
         whole[part] = {name: _joined([page[part][name] for page in pages]) for name in first[part]}
     return [{**first, **whole, "filled": {}}]
@@ -65,6 +67,15 @@ def table(page: Document, schema: pyarrow.Schema, without: Collection[str]) -> p
         return pyarrow.Table.from_pydict(flat, schema=schema)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
         return None
+
+
+def block(column: Column, dtype: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
+    """A column as rows of Tiled's array of this dtype, each of this shape; None where it does not fit."""
+    try:
+        array = np.asarray(column, dtype=dtype)
+    except (TypeError, ValueError):
+        return None
+    return array if array.shape[1:] == shape else None
 
 
 def _signature(page: Document) -> Any:

@@ -14,14 +14,13 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any, Literal
 
-import numpy as np
 from bluesky_tiled_plugins import TiledWriter
 from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer, concatenate_stream_datums
 from tiled.client.container import Container
 
 from xas_live.archive import pages
 from xas_live.archive.documents import Document
-from xas_live.archive.values import UnevenRows, fit, fit_array, kind, plain
+from xas_live.archive.values import Column, UnevenRows, fit, fit_array, kind, plain
 
 Presence = Literal["absent", "partial", "complete"]
 Emit = Callable[[str, Document], None]
@@ -108,23 +107,27 @@ class _Batches(RunNormalizer):
             self._writer("event", event)
 
     def _write_page(self, page: Document) -> None:
-        """Append to the arrays and the table of a stream; the run writer makes them from the first rows."""
+        """Append to the arrays and the table of a stream; the run writer makes them from the first rows.
+
+        It knows rows only, so what it made is appended to here. A page that does not fit goes to it as rows.
+        """
         writer = self._writer
         stream = writer._desc_nodes[page["descriptor"]].item["id"]
         arrays = {name: writer._internal_arrays.get(f"{stream}/{name}") for name in page["data"]}
         arrays = {name: client for name, client in arrays.items() if client is not None}
+        table = writer._internal_tables.get(stream)
         rows = None
-        if stream in writer._internal_tables:
-            table = writer._internal_tables[stream]
+        if table is not None:
             rows = pages.table(page, table.structure().arrow_schema_decoded, without=arrays)
-        if rows is None or any(
-            np.shape(page["data"][name])[1:] != client.shape[1:] for name, client in arrays.items()
-        ):
+        blocks = {
+            name: pages.block(page["data"][name], client.dtype, client.shape[1:])
+            for name, client in arrays.items()
+        }
+        if rows is None or any(block is None for block in blocks.values()):
             self._write_events(list(pages.events(page)))
             return
         for name, client in arrays.items():
-            values = np.asarray(page["data"][name], dtype=client.dtype)
-            client.patch(values, offset=client.shape[:1], extend=True)
+            client.patch(blocks[name], offset=client.shape[:1], extend=True)
         writer._append_with_retry(table, rows, stream)
 
     def _hold(self, name: str, doc: Document) -> None:
@@ -148,12 +151,13 @@ class _Batches(RunNormalizer):
         return names == page["timestamps"].keys() and names <= known and pages.is_even(page)
 
     def _fitted_page(self, page: Document) -> Document:
-        keys, data = self._keys[page["descriptor"]], {}
+        keys = self._keys[page["descriptor"]]
+        data: dict[str, Column] = {}
         for name, column in page["data"].items():
-            data[name] = fit_array(column, keys[name])
-            if data[name] is None:
-                values = zip(plain(column), page["seq_num"], strict=True)
-                data[name] = [self._fitted_value(name, value, keys[name], n) for value, n in values]
+            fitted = fit_array(column, keys[name])
+            values = zip(plain(column), page["seq_num"], strict=True) if fitted is None else ()
+            one_by_one = [self._fitted_value(name, value, keys[name], n) for value, n in values]
+            data[name] = one_by_one if fitted is None else fitted
         return {**page, "data": data}
 
     def _fitted(self, event: Document) -> Document:
