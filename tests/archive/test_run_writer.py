@@ -144,7 +144,8 @@ def test_pages_are_stored_as_their_events(archive, raw_writer, pages, form, name
             if cut is pages and not at_once and name.startswith("event"):
                 assert raw_writer.flush(20)
         assert raw_writer.flush(20)
-        runs.append(archive.client[documents[0][1]["uid"]])
+        # A Broker, as another test makes one, switches the client's runs to its older interface.
+        runs.append(archive.client[documents[0][1]["uid"]].v3)
     (events, table), (found, found_table) = ((r["primary"].base, _table_of(r)) for r in runs)
     pd.testing.assert_frame_equal(found_table, table)
     assert table["seq_num"].tolist() == [1, 2, 3, 4, 5, 6]
@@ -187,7 +188,7 @@ def test_rows_that_come_alone_share_a_file(archive, raw_writer, make_run):
     assert raw_writer.flush(20)
     send(raw_writer, documents[3:])
     assert raw_writer.flush(20)
-    stored = archive.client[documents[0][1]["uid"]]["primary"].base["det"]
+    stored = archive.client[documents[0][1]["uid"]].v3["primary"].base["det"]
     assert stored.structure().chunks == ((9,), (500,))
     np.testing.assert_array_equal(stored.read(), [doc["data"]["det"] for _, doc in documents[2:-1]])
 

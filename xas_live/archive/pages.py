@@ -62,7 +62,7 @@ def table(page: Document, schema: pyarrow.Schema, without: Collection[str]) -> p
     if kept.keys() != set(schema.names):
         return None
     # pyarrow takes arrays of one dimension as they are, others only as lists.
-    flat = {name: plain(column) if np.ndim(column) > 1 else column for name, column in kept.items()}
+    flat = {name: c.tolist() if getattr(c, "ndim", 1) > 1 else c for name, c in kept.items()}
     try:
         return pyarrow.Table.from_pydict(flat, schema=schema)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
@@ -81,7 +81,7 @@ def block(column: Column, dtype: Any, shape: tuple[int, ...]) -> np.ndarray[Any,
 def _signature(page: Document) -> Any:
     """What pages must share to be joined: names, and the sort and width of columns."""
     columns = chain(page["data"].items(), page["timestamps"].items())
-    return tuple((name, c.shape[1:] if isinstance(c, np.ndarray) else None) for name, c in columns)
+    return tuple((name, (c.shape[1:], c.dtype) if isinstance(c, np.ndarray) else None) for name, c in columns)
 
 
 def _joined(columns: Sequence[Column]) -> Column:
