@@ -423,7 +423,7 @@ def _facts(prediction: Prediction) -> Values:
         "diameter_lower": _number(size.lower if size else None),
         "diameter_upper": _number(size.upper if size else None),
         "size": size.label if size else "",
-        "analysis_seconds": float(sum(prediction.seconds.values())),
+        "analysis_seconds": float(prediction.seconds.get("total", 0.0)),
     }
 
 

@@ -43,7 +43,7 @@ def good(i, raw=RAW, **changes):
         e0=11564.2,
         edge_step=1.1,
         shift=-0.3,
-        seconds={"reduce": 0.001, "infer": 0.002},
+        seconds={"reduce": 0.001, "infer": 0.002, "total": 0.003},
         reduced=Reduced(GRID, np.ones(50), None, np.full(50, 0.5)),
         configuration={"level": 0.9, "align": "reference", "anchor": None},
     )
