@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from xas_live.analysis import Alignment, AnalysisConfig, AnalyzerPool, Analyzes, checked_alignment
+from xas_live.analysis_process import AnalyzerProcess
 from xas_live.anchor import FoilAnchor
 from xas_live.archive import Archive, RunWriter, open_archive
 from xas_live.callbacks.channels import ChannelMapping
@@ -101,6 +102,7 @@ def attach(
     publishers: Iterable[Publisher] = (),
     write_raw: bool = False,
     standards: Mapping[str, Spectrum] | None = None,
+    process: bool = False,
 ) -> AttachedAnalysis:
     """Analyse every energy scan of a RunEngine while it runs.
 
@@ -120,6 +122,8 @@ def attach(
     publishers : others to tell of every prediction.
     standards : measured spectra of other phases by name, as {"oxide": spectrum}: their shares are fitted.
     write_raw : also write the raw runs into `archive`. Leave it False where the beamline writes them itself.
+    process : analyse in a second process, for sessions with much to do: the plan then shares its interpreter
+        with less. A sweep takes a little longer, and the process a few hundred MB.
 
     Returns
     -------
@@ -128,6 +132,7 @@ def attach(
     Raises
     ------
     ModelError, ArchiveError : when the model or the archive cannot be had.
+    OSError : when no second process can be started.
     ValueError : for settings that do not exist or cannot be used, or `write_raw` without an archive.
 
     Examples
@@ -141,10 +146,14 @@ def attach(
     everyone = list(publishers)
     _check_settings(RE, anchor, mapping, everyone)
     config = AnalysisConfig(align=checked_alignment(align))
-    pool = AnalyzerPool(model, anchor, config, device, standards=standards)
     notices = Notices()
     everyone.append(SeriesWatch(notices.say))
     with ExitStack() as opened:
+        analyzer: AnalyzerPool | AnalyzerProcess
+        if process:
+            analyzer = opened.enter_context(AnalyzerProcess(model, anchor, config, device, standards))
+        else:
+            analyzer = AnalyzerPool(model, anchor, config, device, standards)
         store = archive
         if store is not None and not isinstance(store, Archive):
             store = open_archive(store)
@@ -166,7 +175,7 @@ def attach(
             everyone.append(figure)
         live = AttachedAnalysis(
             RE,
-            pool,
+            analyzer,
             everyone,
             mapping,
             plot=figure,
@@ -175,7 +184,7 @@ def attach(
             notices=notices,
             afterwards=opened.pop_all(),
         )
-    live.say(_summary(live, model, anchor, raw_too=write_raw, plot_wanted=plot is True))
+    live.say(_summary(live, model, anchor, process=process, raw_too=write_raw, plot_wanted=plot is True))
     return live
 
 
@@ -206,6 +215,7 @@ def _summary(
     model: str | Path | None,
     anchor: FoilAnchor | str | None,
     *,
+    process: bool,
     raw_too: bool,
     plot_wanted: bool,
 ) -> str:
@@ -217,6 +227,8 @@ def _summary(
         None: "unanchored",
     }.get(anchor if not isinstance(anchor, FoilAnchor) else "", "anchored by the foil given")
     parts = [f"Watching for energy scans, {by}, {foil}"]
+    if process:
+        parts.append("analysed in a second process")
     if live.archive is not None:
         parts.append(f"{'raw and derived' if raw_too else 'derived'} runs go to {live.archive.uri}")
     if plot_wanted and live.plot is None:
