@@ -6,7 +6,7 @@ import atexit
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from xas_live.callbacks.notices import ErrorRecord, Notices
 from xas_live.callbacks.publisher import Publisher
 from xas_live.callbacks.recent import RecentSteps
 from xas_live.callbacks.results import Result, table
+from xas_live.callbacks.several import ask_all, ask_lead
 from xas_live.callbacks.watch import Watch
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
@@ -49,7 +50,7 @@ class Status:
     running : False after `close`, and when the worker thread has ended.
     waiting : documents not yet worked on; on_disk : those of them that wait on disk.
     documents : documents worked on.
-    sweeps, refused : sweeps predicted, and how many of them were refused.
+    sweeps, refused : sweeps predicted, and how many of them were refused, by the lead of several models.
     fragments : pieces of runs too short to be a sweep.
     errors : errors met so far.
     lag : from the document that completed the last sweep to its prediction (s), or None.
@@ -81,7 +82,8 @@ class LiveAnalysis:
     Parameters
     ----------
     analyzer : what predicts: an AnalyzerPool, an Analyzer. May be replaced at any time
-        (`live.analyzer = ...`); the next batch uses the new one.
+        (`live.analyzer = ...`); the next batch uses the new one. Of a pool with several models the first
+        leads: averages and what is foreseen are its alone.
     publishers : told about every run, sweep and prediction, in this order; closed with this object.
     mapping : fields to read; what it leaves out is guessed.
     source : written to the provenance of the spectra.
@@ -112,6 +114,7 @@ class LiveAnalysis:
         self._assembler = SpectrumAssembler(mapping, source=source, say=self._notices.say)
         self._lock = threading.Lock()
         self._results: deque[Result] = deque(maxlen=history)
+        self._latest: Result | None = None
         self._averages = Averages()
         self._average: Prediction | None = None
         self._documents = self._sweeps = self._refused = 0
@@ -139,9 +142,9 @@ class LiveAnalysis:
 
     @property
     def latest(self) -> Prediction | None:
-        """The prediction of the last completed sweep."""
+        """The prediction of the last completed sweep; of several models, the lead's."""
         with self._lock:
-            return self._results[-1].prediction if self._results else None
+            return self._latest.prediction if self._latest else None
 
     @property
     def average(self) -> Prediction | None:
@@ -157,7 +160,7 @@ class LiveAnalysis:
 
     @property
     def predictions(self) -> list[Prediction]:
-        """Predictions so far, oldest first; the last `history` ones."""
+        """Predictions so far, oldest first, of each sweep the lead's first; the last `history` ones."""
         with self._lock:
             return [result.prediction for result in self._results]
 
@@ -168,7 +171,7 @@ class LiveAnalysis:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per sweep: scan, sweep, time, values with intervals, size, verdicts, anchor, lag (s)."""
+        """One row per sweep and model: scan, sweep, time, model, values with intervals, verdicts, lag (s)."""
         with self._lock:
             results = list(self._results)
         return table(results)
@@ -189,7 +192,7 @@ class LiveAnalysis:
                 refused=self._refused,
                 fragments=self._assembler.fragments,
                 errors=self._notices.error_count,
-                lag=self._results[-1].lag if self._results else None,
+                lag=self._latest.lag if self._latest else None,
                 busy=self._watch.busy,
             )
 
@@ -349,18 +352,20 @@ class LiveAnalysis:
 
     def _analyze_and_publish(self, events: list[tuple[Received, list[Spectrum]]]) -> None:
         analyzer, sweeps = self.analyzer, [spectrum for _, spectra in events for spectrum in spectra]
-        predictions = self._analyze(analyzer, sweeps)
-        averages = self._averages_of(sweeps, predictions)
-        numbered = enumerate(predictions)
+        found = self._analyze(analyzer, sweeps, ask_all)
+        averages = self._averages_of(sweeps, [lead for lead, *_ in found])
+        numbered = enumerate(found)
         for document, spectra in events:
             if document.name == "start":
                 self._publish("run_started", document.doc)
             for spectrum in spectra:
-                k, prediction = next(numbered)
-                self._keep(Result(prediction, time.monotonic() - document.received))
-                self._publish("predicted", spectrum, prediction)
+                k, predictions = next(numbered)
+                lag = time.monotonic() - document.received
+                self._keep([Result(prediction, lag) for prediction in predictions])
+                for prediction in predictions:
+                    self._publish("predicted", spectrum, prediction)
                 if k in averages:  # analysed now: the sweep itself does not wait for it
-                    (average,) = self._analyze(analyzer, [averages[k]])
+                    [[average]] = self._analyze(analyzer, [averages[k]], ask_lead)
                     with self._lock:
                         self._average = average
                     self._publish("averaged", averages[k], average)
@@ -376,27 +381,30 @@ class LiveAnalysis:
             self._notices.error("Averages", error)
             return {}
 
-    def _analyze(self, analyzer: Analyzes, spectra: list[Spectrum]) -> list[Prediction]:
-        """One prediction for each spectrum, whatever the analyzer does."""
+    def _analyze(self, analyzer: Analyzes, spectra: list[Spectrum], ask: _Ask) -> list[list[Prediction]]:
+        """At least one prediction for each spectrum, the lead's first, whatever the analyzer does."""
         if not spectra:
             return []
         try:
             with self._watch.over(f"{type(analyzer).__name__}.analyze"):
-                return _analyze_checked(analyzer, spectra)
+                return ask(analyzer, spectra)
         except BaseException as error:  # noqa: BLE001 one bad sweep must not take the others with it
             self._notices.error(type(analyzer).__name__, error)
             if len(spectra) == 1:
                 reason = f"the analysis failed ({type(error).__name__}: {error})"
-                return [Prediction.refusal(spectra[0], reason)]
-        return [prediction for spectrum in spectra for prediction in self._analyze(analyzer, [spectrum])]
+                return [[Prediction.refusal(spectra[0], reason)]]
+        return [found for spectrum in spectra for found in self._analyze(analyzer, [spectrum], ask)]
 
-    def _keep(self, result: Result) -> None:
-        self._steps.add(result.prediction)
+    def _keep(self, results: list[Result]) -> None:
+        """Keep what all models say of a sweep, the lead's first."""
+        lead = results[0]
+        self._steps.add(lead.prediction)
         with self._lock:
             self._preview = None
-            self._results.append(result)
+            self._latest = lead
+            self._results.extend(results)
             self._sweeps += 1
-            self._refused += result.prediction.refused is not None
+            self._refused += lead.prediction.refused is not None
 
     def _publish_growing(self) -> None:
         now = time.monotonic()
@@ -438,6 +446,7 @@ class LiveAnalysis:
             self._notices.error(what, error)
 
 
+_Ask = Callable[["Analyzes", list[Spectrum]], list[list[Prediction]]]
 _CLOSE = Mark()
 
 
@@ -462,13 +471,6 @@ def _own(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.copy()
     return [_own(each) for each in value] if isinstance(value, list) else value
-
-
-def _analyze_checked(analyzer: Analyzes, spectra: list[Spectrum]) -> list[Prediction]:
-    predictions = list(analyzer.analyze(spectra))
-    if len(predictions) != len(spectra):
-        raise RuntimeError(f"analyzer gave {len(predictions)} predictions for {len(spectra)} spectra")
-    return predictions
 
 
 def _many(count: int, word: str) -> str:

@@ -31,6 +31,7 @@ from xas_live.callbacks.panels import (
     XAxis,
 )
 from xas_live.callbacks.publisher import BasePublisher
+from xas_live.callbacks.several import Leads
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Array, Spectrum
 
@@ -46,7 +47,7 @@ class LiveStructurePlot(BasePublisher):
     On a screen it draws in the main thread's event loop, at most five times a second, never in the worker;
     without one (Agg) it draws on `refresh` and `save`. Closing its window ends the drawing and nothing else.
     It shows the absorber measured last; a change of element or edge begins a new history, a refused sweep of
-    which neither is known does not.
+    which neither is known does not. Of several models it shows the lead's predictions.
 
     Parameters
     ----------
@@ -89,6 +90,7 @@ class LiveStructurePlot(BasePublisher):
         self._averages: dict[tuple[str | None, str], Point] = {}
         self._last: tuple[Spectrum, Prediction] | None = None
         self._absorber: tuple[str | None, str | None] | None = None
+        self._leads = Leads()
         self._growing: Spectrum | None = None
         self._foreseen: Prediction | None = None
         self._clouds: dict[str, Cloud | None] = {}
@@ -125,7 +127,9 @@ class LiveStructurePlot(BasePublisher):
             self._changed = True
 
     def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
-        """Add a prediction, at the next redraw."""
+        """Add the lead's prediction, at the next redraw."""
+        if not self._leads(spectrum, prediction):
+            return
         with self._lock:
             if (absorber := _absorber(prediction)) != (None, None):
                 if self._absorber not in (None, absorber):

@@ -26,10 +26,14 @@ class Publisher(Protocol):
         """
 
     def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
-        """Take a completed sweep and what the model says of it."""
+        """Take a completed sweep and what the model says of it.
+
+        With several models it is called once for each, with the same `spectrum`, the lead's first; each
+        prediction names its model.
+        """
 
     def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
-        """Take the average of the run's sweeps so far, and what the model says of it.
+        """Take the average of the run's sweeps so far, and what the model says of it; of several, the lead.
 
         It comes after the newest sweep in it, from the second on; of sweeps that waited, only the last gives
         one. `prediction.provenance.averaged` says of how many sweeps, `spectrum.mu_error` how noisy it is.

@@ -28,6 +28,7 @@ class Result:
             "scan": p.provenance.scan,
             "sweep": p.provenance.sweep,
             "time": local_time(p.provenance.time),
+            "model": p.model,
             "size": p.size.label if p.size else "",
             "in_domain": p.in_domain,
             "anchor": anchor_of(p),
@@ -61,7 +62,8 @@ def table(results: Sequence[Result]) -> pd.DataFrame:
     """One row per result; the columns of values are those of all results together."""
     names = dict.fromkeys(name for result in results for name in result.prediction.values)
     values = [column for name in names for column in (name, f"{name}_lower", f"{name}_upper")]
-    columns = ["scan", "sweep", "time", *values, "size", "in_domain", "anchor", "flags", "refused", "lag"]
+    columns = ["scan", "sweep", "time", "model", *values]
+    columns += ["size", "in_domain", "anchor", "flags", "refused", "lag"]
     return pd.DataFrame([result.row() for result in results], columns=columns)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xas_live.callbacks.publisher import BasePublisher
+from xas_live.callbacks.several import Leads
 from xas_live.prediction import Prediction
 from xas_live.series import SeriesMonitor
 from xas_live.spectrum import Spectrum
@@ -13,7 +14,8 @@ from xas_live.spectrum import Spectrum
 class SeriesWatch(BasePublisher):
     """A publisher that watches domain scores and energy shifts over the sweeps of each sample.
 
-    What it goes by is kept in the stream `drift` of the derived runs: see `PredictionWriter`.
+    What it goes by is kept in the stream `drift` of the derived runs: see `PredictionWriter`. Of several
+    models the lead alone is heard: what drifts, drifts for all.
 
     Parameters
     ----------
@@ -23,8 +25,10 @@ class SeriesWatch(BasePublisher):
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._monitor = SeriesMonitor()
+        self._leads = Leads()
 
     def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
         """See `Publisher`."""
-        for line in self._monitor.add(prediction).said:
-            self._say(line)
+        if self._leads(spectrum, prediction):
+            for line in self._monitor.add(prediction).said:
+                self._say(line)

@@ -42,8 +42,9 @@ class PredictionWriter(BasePublisher):
     far, with their number (`averaged`) and the noise of its points (`noise`, in edge steps).
 
     Its uid follows from raw run, model and configuration (`derived_uid`), so that the same analysis of the
-    same run is the same derived run. When the model or the configuration changes within a raw run, one
-    derived run is closed and another opened.
+    same run is the same derived run. Several models have one derived run each, open side by side, and so has
+    a model that replaces another within a raw run. When a model's configuration changes, its derived run is
+    closed and another opened.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ class PredictionWriter(BasePublisher):
         self._write = write
         self._attempt = attempt
         self._starts: dict[str, Mapping[str, Any]] = {}
-        self._open: dict[str, dict[tuple[str | None, str | None], _DerivedRun]] = {}
+        self._open: dict[str, dict[tuple[str | None, ...], _DerivedRun]] = {}
         self._first_attempt: dict[str, int] = {}
         self._opened: Counter[tuple[str, str]] = Counter()
         self._monitor = SeriesMonitor()
@@ -74,15 +75,15 @@ class PredictionWriter(BasePublisher):
         """
         raw_uid = _raw_uid(spectrum, prediction)
         runs = self._open.setdefault(raw_uid, {})
-        absorber = (prediction.element, prediction.edge)
+        voice = _voice(prediction)
         identity = _identity(prediction)
-        run = runs.get(absorber)
+        run = runs.get(voice)
         if run is not None and run.identity != identity:
-            run.stop("success", "the model or its configuration changed")
-            del runs[absorber]
+            run.stop("success", "the configuration of the model changed")
+            del runs[voice]
             run = None
         if run is None:
-            run = runs[absorber] = self._begin(raw_uid, identity, spectrum, prediction)
+            run = runs[voice] = self._begin(raw_uid, identity, spectrum, prediction)
         run.add(spectrum, prediction, self._monitor.add(prediction))
 
     def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
@@ -93,7 +94,7 @@ class PredictionWriter(BasePublisher):
         ValueError : when no derived run of the same analysis is open, as where the analysis of the average
             alone has failed.
         """
-        run = self._open.get(_raw_uid(spectrum, prediction), {}).get((prediction.element, prediction.edge))
+        run = self._open.get(_raw_uid(spectrum, prediction), {}).get(_voice(prediction))
         if run is None or run.identity != _identity(prediction):
             where = prediction.provenance
             raise ValueError(
@@ -167,6 +168,11 @@ def _raw_uid(spectrum: Spectrum, prediction: Prediction) -> str:
             "cannot be linked to a raw run, and was not written"
         )
     return raw_uid
+
+
+def _voice(prediction: Prediction) -> tuple[str | None, ...]:
+    """Whose derived run it is in a raw run: one absorber's by one model."""
+    return prediction.element, prediction.edge, prediction.model_sha256
 
 
 def _identity(prediction: Prediction) -> str:

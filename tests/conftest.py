@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,14 @@ def au() -> Bundle:
 @pytest.fixture(scope="session")
 def au_anchor(au: Bundle, scan_of: Callable[..., Spectrum]) -> FoilAnchor:
     return FoilAnchor.fit(scan_of(None, reference=None), au)
+
+
+@pytest.fixture(scope="session")
+def tuned(au: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a model beside `au-l3`: the same theory and input, weights of its own."""
+    weights = {
+        name: tensor * 0.99 if name.startswith("layer") else tensor for name, tensor in au.tensors.items()
+    }
+    folder = tmp_path_factory.mktemp("models") / "au-tuned"
+    replace(au, card=au.card.model_copy(update={"name": folder.name}), tensors=weights).save(folder)
+    return folder

@@ -6,11 +6,12 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import cache, cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, Any, Literal, Protocol, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar, get_args
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from xas_live.anchor import AnchorError, FoilAnchor, newest_anchor
 from xas_live.models.bundle import Bundle, ModelError
 from xas_live.models.ensemble import Ensemble, Found
 from xas_live.models.fractions import DEGENERATE, Makeup, makeup
-from xas_live.models.registry import available_models, find_model, load_model
+from xas_live.models.registry import available_models, find_model, load_model, load_models
 from xas_live.models.uncertainty import gaussian_quantile
 from xas_live.models.verdict import domain_reason
 from xas_live.prediction import Prediction, Reduced, Value
@@ -30,13 +31,15 @@ from xas_live.reduction.quality import half_rise
 from xas_live.spectrum import Array, Spectrum
 from xas_live.structure import ParticleSize
 
-ANALYZERS_KEPT = 8  # by a pool: each holds its model's tensors and operators
+ANALYZERS_KEPT = 8  # by a pool, of each of its models: each holds its model's tensors and operators
 REDUCTION_VERSION = 3  # raised when the same sweep would be reduced to something else
 MAX_SHIFT = 50.0  # eV between sample and foil that can be asked for
 
 logger = logging.getLogger("xas_live")
 
 Alignment = Literal["auto", "reference", "none", "e0"]
+_Given = TypeVar("_Given")
+_Found = TypeVar("_Found")
 
 
 class AnalysisConfig(BaseModel):
@@ -79,11 +82,21 @@ def checked_alignment(align: str | float) -> Alignment | float:
 
 
 class Analyzes(Protocol):
-    """Whatever turns spectra into predictions: an `Analyzer`, or a pool of them."""
+    """Whatever turns spectra into predictions: an `Analyzer`, or a pool of them.
+
+    It may also have `preview`, as both do, and `analyze_all`, as the pool does: they are used where they are.
+    """
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
         """One prediction a spectrum, in order."""
         ...
+
+
+class Batch(NamedTuple):
+    """Spectra that were reduced together: a job each, in their order, and the time each took (s)."""
+
+    jobs: list[Job]
+    seconds: float
 
 
 class Analyzer:
@@ -104,6 +117,13 @@ class Analyzer:
     fallback : with "reference", the foil for sweeps whose reference channel is missing or bad.
     standards : measured spectra of other phases by name, as {"oxide": spectrum}: their fractions are fitted
         jointly with the structure of the metal.
+    reducers : those of other analyzers by their recipe. One that does the same is shared, else the analyzer's
+        own is put there.
+
+    Attributes
+    ----------
+    reducer : brings sweeps to the network's input. What one analyzer reduces, others with the same reducer
+        can judge.
 
     Raises
     ------
@@ -123,6 +143,7 @@ class Analyzer:
         *,
         fallback: FoilAnchor | None = None,
         standards: Mapping[str, Spectrum] | None = None,
+        reducers: MutableMapping[tuple[Any, ...], Reducer] | None = None,
     ) -> None:
         card = bundle.card
         if card.input.kind != "flat" or card.output != "scalars":
@@ -136,21 +157,20 @@ class Analyzer:
         self.config = config or AnalysisConfig()
         self.device = device if isinstance(device, torch.device) else _pick_device(device)
         self._ensemble = Ensemble(bundle, self.device, self.config.level)
-        self._reducer = Reducer(
-            bundle, self.anchor, self.fallback, self.config.align, self.device, standards or {}
-        )
+        own = Reducer(bundle, self.anchor, self.fallback, self.config.align, self.device, standards or {})
+        self.reducer = own if reducers is None else reducers.setdefault(own.recipe, own)
         self._size = ParticleSize(bundle) if "CN1" in bundle.target_names else None
         self._edge_rise_limit = float(bundle.array("edge_rise_limit")[0])
         self._quantile = gaussian_quantile(self.config.level)
         speaks = "partial_widening" in bundle.tensors
-        self._preview = Preview(self._reducer, self._ensemble) if speaks else None
+        self._preview = Preview(self.reducer, self._ensemble) if speaks else None
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
         """All that predictions depend on besides sweep and model, ready for JSON."""
         anchor = self.anchor.sha256 if isinstance(self.anchor, FoilAnchor) else self.anchor
         fallback: dict[str, Any] = {} if self.fallback is None else {"fallback_anchor": self.fallback.sha256}
-        standards = {s.name: s.sha256 for s in self._reducer.standards}
+        standards = {s.name: s.sha256 for s in self.reducer.standards}
         fallback |= {"standards": standards} if standards else {}
         return {"anchor": anchor, **fallback, **self.config.model_dump(), "reduction": REDUCTION_VERSION}
 
@@ -159,36 +179,49 @@ class Analyzer:
 
         A spectrum that cannot be analysed comes back refused, with the reason; nothing is raised for it.
         """
+        return self.judge(self.reduce(spectra))
+
+    def reduce(self, spectra: Sequence[Spectrum]) -> Batch:
+        """The spectra as networks take them, or with the reason why they cannot be."""
+        start = time.perf_counter()
+        jobs = self._on_a_sound_device(self.reducer.reduce, spectra)
+        return Batch(jobs, (time.perf_counter() - start) / max(len(jobs), 1))
+
+    def judge(self, batch: Batch) -> list[Prediction]:
+        """What the model makes of spectra that this `reducer` reduced; they are left as they are."""
+        return self._on_a_sound_device(self._judged, batch)
+
+    def refusal(self, spectrum: Spectrum, reason: str) -> Prediction:
+        """What is said of a spectrum on which the analysis itself failed."""
+        return self._refused(Job(0, spectrum), {}, reason)
+
+    def _on_a_sound_device(self, step: Callable[[_Given], _Found], given: _Given) -> _Found:
         try:
-            return self._analyzed(spectra)
+            return step(given)
         except RuntimeError as error:  # what torch raises when a device fails
             if self.device.type == "cpu":
                 raise
             self._fall_back(error)
-            return self._analyzed(spectra)
+            return step(given)
 
     def _fall_back(self, error: RuntimeError) -> None:
         """Go on on the CPU: a scan must not wait for a device that failed."""
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         logger.warning("%s failed (%s): %s goes on on the CPU", self.device, reason, self.bundle.name)
-        self.device = self._reducer.device = torch.device("cpu")
+        self.device = self.reducer.device = torch.device("cpu")
         self._ensemble = Ensemble(self.bundle, self.device, self.config.level)
         if self._preview is not None:
-            self._preview = Preview(self._reducer, self._ensemble)
+            self._preview = Preview(self.reducer, self._ensemble)
 
-    def _analyzed(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
-        start = time.perf_counter()
-        jobs = self._reducer.reduce(spectra)
-        reduced = time.perf_counter()
+    def _judged(self, batch: Batch) -> list[Prediction]:
+        start, jobs = time.perf_counter(), batch.jobs
         good = [job for job in jobs if job.refused is None]
-        found, made_up = (self._judge(good), self._makeups(good)) if good else (None, {})
-        judged = time.perf_counter()
-        n = max(len(jobs), 1)
-        share = {"reduce": (reduced - start) / n, "infer": (judged - reduced) / n}
+        found, made_up = (self._find(good), self._makeups(good)) if good else (None, {})
+        share = {"reduce": batch.seconds, "infer": (time.perf_counter() - start) / max(len(jobs), 1)}
         share["total"] = share["reduce"] + share["infer"]
         rows = {job.index: row for row, job in enumerate(good)}
         return [
-            self._refused(job, share)
+            self._refused(job, share, job.refused or "no reason known")
             if found is None or job.index not in rows
             else self._prediction(job, found, rows[job.index], made_up.get(job.index), share)
             for job in jobs
@@ -217,7 +250,7 @@ class Analyzer:
         took = time.perf_counter() - start
         return self._prediction(found[0], found[1], 0, None, {"total": took})
 
-    def _judge(self, jobs: list[Job]) -> Found:
+    def _find(self, jobs: list[Job]) -> Found:
         inputs = np.stack([_input_of(job) for job in jobs])
         if all(job.plan is None or job.plan.theory_error is None for job in jobs):
             return self._ensemble.judge(inputs)
@@ -227,7 +260,7 @@ class Analyzer:
 
     def _makeups(self, jobs: list[Job]) -> dict[int, Makeup]:
         """Of samples with standards, what the network says of every remainder, put together."""
-        names, standards = self.bundle.target_names, [s.name for s in self._reducer.standards]
+        names, standards = self.bundle.target_names, [s.name for s in self.reducer.standards]
         return {
             job.index: makeup(job.mixed, names, *self._ensemble.values(job.mixed.remainder), standards)
             for job in jobs
@@ -240,14 +273,14 @@ class Analyzer:
         card, grid = self.bundle.card, self.bundle.grid
         mean, half, p = found.mean[row].tolist(), found.half[row].tolist(), float(found.p[row])
         if not all(map(math.isfinite, (*mean, *half, p))):
-            job.refuse(f"the model {self.bundle.name} gave no number: is its bundle sound?")
-            return self._refused(job, seconds)
+            reason = f"the model {self.bundle.name} gave no number: is its bundle sound?"
+            return self._refused(job, seconds, reason)
         assert job.plan is not None
         assert job.flat is not None
         network_input = _input_of(job)
         flags = list(job.flags)
         if job.plan.foil is not None and job.aligned != "e0":
-            metal = job.flat if job.mixed is None else self._reducer.measured_as(job, network_input)
+            metal = job.flat if job.mixed is None else self.reducer.measured_as(job, network_input)
             if half_rise(grid, metal) - job.plan.foil_rise > self._edge_rise_limit:
                 flags.append("edge_above_foil")
         values = {}
@@ -264,7 +297,7 @@ class Analyzer:
         in_domain, reason = p >= card.domain_threshold, ""
         if not in_domain:
             flags.append("out_of_domain")
-            reason = domain_reason(found.scores[row], found.off[row], grid, self._reducer.theory)
+            reason = domain_reason(found.scores[row], found.off[row], grid, self.reducer.theory)
         return self._base(
             job,
             flags,
@@ -283,7 +316,7 @@ class Analyzer:
                 flat=job.flat,
                 foil=job.plan.foil,
                 network_input=network_input,
-                denoised=self._reducer.measured_as(job, found.given_back[row]),
+                denoised=self.reducer.measured_as(job, found.given_back[row]),
             ),
         )
 
@@ -319,16 +352,23 @@ class Analyzer:
             unit=unit,
         )
 
-    def _refused(self, job: Job, seconds: Mapping[str, float]) -> Prediction:
-        return self._base(job, job.flags, seconds, refused=job.refused or "no reason known")
+    def _refused(self, job: Job, seconds: Mapping[str, float], reason: str) -> Prediction:
+        return self._base(job, job.flags, seconds, refused=reason)
 
-    def _base(self, job: Job, flags: list[str], seconds: Mapping[str, float], **rest: Any) -> Prediction:
+    def _base(
+        self,
+        job: Job,
+        flags: list[str],
+        seconds: Mapping[str, float],
+        refused: str | None = None,
+        **rest: Any,
+    ) -> Prediction:
         spectrum, card = job.spectrum, self.bundle.card
         return Prediction(
             model=self.bundle.name,
             model_sha256=self.bundle.sha256,
-            element=spectrum.element or (None if job.refused else card.element),
-            edge=spectrum.edge or (None if job.refused else card.edge),
+            element=spectrum.element or (None if refused else card.element),
+            edge=spectrum.edge or (None if refused else card.edge),
             provenance=spectrum.provenance,
             anchored=job.anchor is not None,
             aligned=job.aligned,
@@ -340,30 +380,37 @@ class Analyzer:
             configuration=self.configuration,
             calibrated_on=str(card.calibration.get("calibrated_on", "simulation")),
             seconds=seconds,
+            refused=refused,
             **rest,
         )
 
 
 class AnalyzerPool:
-    """Analyzers for whatever comes: the model by element and edge, the anchor as asked for.
+    """Analyzers for whatever comes: the models by element and edge, the anchor as asked for.
 
     Parameters
     ----------
-    model : name or folder of the one model to use; None picks the shipped one of each spectrum's absorber.
+    model : name or folder of the model to use, or several of them; None picks the shipped one of each
+        spectrum's absorber. Of several, all that speak of a spectrum's absorber judge it, and the first of
+        them leads.
     anchor : a fitted foil; "reference"; None; or "auto": the sweep's own reference channel where there is
         one, else the user's newest saved anchor of the absorber, else none.
     config, device, standards : as for `Analyzer`; standards of another absorber than a spectrum's are not
         used for it.
 
+    Attributes
+    ----------
+    models : the models chosen, in their order; empty where they are picked by absorber.
+
     Raises
     ------
-    ModelError : when the model cannot be had.
-    ValueError : when the machine does not have the device.
+    ModelError : when a model cannot be had, or two bear one name.
+    ValueError : when the machine does not have the device, or several models are none.
     """
 
     def __init__(
         self,
-        model: str | Path | None = None,
+        model: str | Path | Sequence[str | Path] | None = None,
         anchor: FoilAnchor | Literal["reference", "auto"] | None = "auto",
         config: AnalysisConfig | None = None,
         device: str = "auto",
@@ -373,47 +420,108 @@ class AnalyzerPool:
         self.standards = dict(standards or {})
         self.config = config or AnalysisConfig()
         self.device = _pick_device(device)
-        self._fixed = None if model is None else load_model(model)
+        self.models = tuple(load_models(_names(model)))
+        self._kept = ANALYZERS_KEPT * max(1, len(self.models))
         self._analyzers: OrderedDict[tuple[str | None, ...], Analyzer] = OrderedDict()
+        self._reducers: WeakValueDictionary[tuple[Any, ...], Reducer] = WeakValueDictionary()
+        self._told: set[tuple[str, type[Exception]]] = set()
         self._lock = Lock()
 
-    def bundle_for(self, spectrum: Spectrum) -> Bundle | None:
-        """The model for this spectrum, or None when no model speaks of its absorber."""
-        if self._fixed is not None:
-            return self._fixed
-        name = find_model(spectrum.element, spectrum.edge)
-        return None if name is None else load_model(name)
+    def models_for(self, spectrum: Spectrum) -> list[Bundle]:
+        """The models that judge this spectrum, the lead first.
+
+        Of the models chosen, those that speak of its absorber. Where none does, the first is asked and says
+        so; but an absorber that was only guessed does not overrule the choice, and all are asked.
+
+        Raises
+        ------
+        ModelError : when none is chosen and no shipped one speaks of its absorber, or it cannot be read.
+        """
+        element, edge = spectrum.element, spectrum.edge
+        if not self.models:
+            name = find_model(element, edge)
+            if name is None:
+                raise ModelError(_no_model(spectrum))
+            return [load_model(name)]
+        speaking = [bundle for bundle in self.models if bundle.card.absorber_of(element, edge) is not None]
+        return speaking or list(self.models if spectrum.absorber_guessed else self.models[:1])
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
-        """One prediction a spectrum, in order; spectra of one absorber are analysed as one batch."""
-        groups: dict[int, tuple[Analyzer, list[int]]] = {}
-        results: dict[int, Prediction] = {}
-        for i, spectrum in enumerate(spectra):
-            try:
-                analyzer = self._analyzer_for(spectrum)
-            except (ModelError, AnchorError, ValueError) as error:
-                results[i] = Prediction.refusal(spectrum, str(error))
-                continue
-            groups.setdefault(id(analyzer), (analyzer, []))[1].append(i)
-        for analyzer, members in groups.values():
-            found = analyzer.analyze([spectra[i] for i in members])
-            results.update(zip(members, found, strict=True))
-        return [results[i] for i in range(len(spectra))]
+        """One prediction a spectrum, its lead's, in order; spectra of one absorber are one batch."""
+        return [lead for (lead,) in self._ask(spectra, 1)]
+
+    def analyze_all(self, spectra: Sequence[Spectrum]) -> list[list[Prediction]]:
+        """Of each spectrum what all its models say: the lead's prediction, then the others' in their order.
+
+        Each is what a pool with that model alone says. Models of one input, theory and anchor share one
+        reduction. A further model that fails is said in the log "xas_live" and refuses the spectra that it
+        failed on; only what the lead raises is raised.
+        """
+        return self._ask(spectra, None)
 
     def preview(self, spectrum: Spectrum, step: tuple[float, float] | None = None) -> Prediction | None:
-        """What can be said of a growing sweep: see `Analyzer.preview`."""
+        """What the lead can say of a growing sweep: see `Analyzer.preview`."""
         try:
-            return self._analyzer_for(spectrum).preview(spectrum, step)
+            lead = self.models_for(spectrum)[0]
+            return self._analyzer_for(lead, spectrum, newest_anchor).preview(spectrum, step)
         except (ModelError, AnchorError, ValueError):
             return None  # the completed sweep will say why
 
-    def _analyzer_for(self, spectrum: Spectrum) -> Analyzer:
-        bundle = self.bundle_for(spectrum)
-        if bundle is None:
-            raise ModelError(_no_model(spectrum))
+    def _ask(self, spectra: Sequence[Spectrum], most: int | None) -> list[list[Prediction]]:
+        """Ask so many models of each spectrum at most, each about all its spectra together."""
+        newest = cache(newest_anchor)  # looked for once a batch
+        asked: dict[int, tuple[Analyzer, list[tuple[int, int]]]] = {}
+        found: dict[tuple[int, int], Prediction] = {}
+        counts = []
+        for i, spectrum in enumerate(spectra):
+            try:
+                models = self.models_for(spectrum)[:most]
+            except ModelError as error:
+                models = []
+                found[i, 0] = Prediction.refusal(spectrum, str(error))
+            for rank, bundle in enumerate(models):
+                try:
+                    analyzer = self._analyzer_for(bundle, spectrum, newest)
+                except (ModelError, AnchorError, ValueError) as error:
+                    found[i, rank] = Prediction.refusal(
+                        spectrum, str(error), model=bundle.name, model_sha256=bundle.sha256
+                    )
+                else:
+                    asked.setdefault(id(analyzer), (analyzer, []))[1].append((i, rank))
+            counts.append(max(1, len(models)))
+        batches: dict[tuple[int, ...], Batch] = {}
+        for analyzer, places in asked.values():
+            members, leads = [i for i, _ in places], any(rank == 0 for _, rank in places)
+            try:
+                key = (id(analyzer.reducer), *members)
+                if key not in batches:
+                    batches[key] = analyzer.reduce([spectra[i] for i in members])
+                said = analyzer.judge(batches[key])
+            except Exception:
+                if leads:
+                    raise
+                said = [self._spared(analyzer, spectra[i]) for i in members]
+            found.update(zip(places, said, strict=True))
+        return [[found[i, rank] for rank in range(count)] for i, count in enumerate(counts)]
+
+    def _spared(self, analyzer: Analyzer, spectrum: Spectrum) -> Prediction:
+        """Of a further model that failed on a batch, what it says of one spectrum alone, or its refusal."""
+        try:
+            return analyzer.analyze([spectrum])[0]
+        except Exception as error:  # noqa: BLE001 a further model must not cost the lead's prediction
+            reason = f"the analysis failed ({type(error).__name__}: {error})"
+            kind = (analyzer.bundle.name, type(error))
+            if kind not in self._told:  # once, not at every sweep
+                self._told.add(kind)
+                logger.warning("%s: %s; the other models go on", analyzer.bundle.name, reason)
+            return analyzer.refusal(spectrum, reason)
+
+    def _analyzer_for(
+        self, bundle: Bundle, spectrum: Spectrum, newest: Callable[[str, str], FoilAnchor | None]
+    ) -> Analyzer:
         anchor, fallback = self.anchor, None
         if anchor == "auto":
-            anchor = saved = newest_anchor(bundle.card.element, bundle.card.edge)
+            anchor = saved = newest(bundle.card.element, bundle.card.edge)
             if spectrum.reference is not None:
                 anchor, fallback = "reference", saved
         key = (bundle.sha256, *(a.sha256 if isinstance(a, FoilAnchor) else a for a in (anchor, fallback)))
@@ -425,12 +533,29 @@ class AnalyzerPool:
                     if bundle.card.absorber_of(standard.element, standard.edge) is not None
                 }
                 self._analyzers[key] = Analyzer(
-                    bundle, anchor, self.config, self.device, fallback=fallback, standards=own
+                    bundle,
+                    anchor,
+                    self.config,
+                    self.device,
+                    fallback=fallback,
+                    standards=own,
+                    reducers=self._reducers,
                 )
-                while len(self._analyzers) > ANALYZERS_KEPT:
+                while len(self._analyzers) > self._kept:
                     self._analyzers.popitem(last=False)
             self._analyzers.move_to_end(key)
             return self._analyzers[key]
+
+
+def _names(model: str | Path | Sequence[str | Path] | None) -> Sequence[str | Path]:
+    """The names or folders that were given, as several."""
+    if model is None:
+        return ()
+    if isinstance(model, str | Path):
+        return (model,)
+    if not model:
+        raise ValueError("no model is given: name one or several, or leave it out to go by element and edge")
+    return model
 
 
 def _input_of(job: Job) -> Array:

@@ -38,7 +38,7 @@ def answer(pool: AnalyzerPool, what: str, spectra: list[Mapping[str, Any]], step
     known = [Spectrum(**fields) for fields in spectra]
     if what == "preview":
         return pool.preview(known[0], step)
-    return pool.analyze(known)
+    return pool.analyze_all(known) if what == "analyze_all" else pool.analyze(known)
 
 
 def serve(connection: Connection) -> None:

@@ -18,6 +18,8 @@ from typing import Any, Literal
 
 from xas_live.analysis import AnalysisConfig, AnalyzerPool
 from xas_live.anchor import FoilAnchor
+from xas_live.models.bundle import Bundle
+from xas_live.models.registry import available_models
 from xas_live.prediction import Prediction
 from xas_live.process import end_process, start_module, tail
 from xas_live.spectrum import Spectrum
@@ -48,8 +50,7 @@ class AnalyzerProcess:
 
     Raises
     ------
-    ModelError : when the model cannot be had.
-    ValueError : when the machine does not have the device.
+    ModelError, ValueError : as `AnalyzerPool`.
     OSError : when no process can be started.
 
     Examples
@@ -60,7 +61,7 @@ class AnalyzerProcess:
 
     def __init__(
         self,
-        model: str | Path | None = None,
+        model: str | Path | Sequence[str | Path] | None = None,
         anchor: FoilAnchor | Literal["reference", "auto"] | None = "auto",
         config: AnalysisConfig | None = None,
         device: str = "auto",
@@ -68,10 +69,8 @@ class AnalyzerProcess:
     ) -> None:
         # Refuses wrong settings now, and keeps a model from a folder known to this process (`model_in_use`).
         self._checked = AnalyzerPool(model, anchor, config, "cpu" if device == "auto" else device, standards)
-        if model is not None and Path(model).expanduser().is_dir():
-            model = Path(model).expanduser().absolute()  # the session may change its folder
         self._settings = {
-            "model": model,
+            "model": _settled(model),
             "anchor": anchor,
             "config": config,
             "device": device,
@@ -84,13 +83,18 @@ class AnalyzerProcess:
         self._child: _Child | None = _Child(self._settings, Path(self._log.name))
 
     @property
+    def models(self) -> tuple[Bundle, ...]:
+        """The models chosen, in their order; empty where they are picked by absorber."""
+        return self._checked.models
+
+    @property
     def pid(self) -> int | None:
         """Process id of the other process; None while there is none."""
         child = self._child
         return None if child is None else child.process.pid
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
-        """One prediction a spectrum, in order.
+        """One prediction a spectrum, its lead's, in order.
 
         Raises
         ------
@@ -98,6 +102,14 @@ class AnalyzerProcess:
         """
         found: list[Prediction] = self._ask("analyze", spectra)
         return [replace(p, provenance=s.provenance) for p, s in zip(found, spectra, strict=True)]
+
+    def analyze_all(self, spectra: Sequence[Spectrum]) -> list[list[Prediction]]:
+        """What all models say: see `AnalyzerPool.analyze_all`. Raises as `analyze` does."""
+        found: list[list[Prediction]] = self._ask("analyze_all", spectra)
+        return [
+            [replace(prediction, provenance=spectrum.provenance) for prediction in said]
+            for said, spectrum in zip(found, spectra, strict=True)
+        ]
 
     def preview(self, spectrum: Spectrum, step: tuple[float, float] | None = None) -> Prediction | None:
         """What can be said of a growing sweep: see `Analyzer.preview`. Raises as `analyze` does."""
@@ -217,6 +229,15 @@ class _Child:
                 return kind, found
             name, level, message = found
             logging.getLogger(name).log(level, "%s", message)
+
+
+def _settled(model: Any) -> Any:
+    """The models, folders in full: the session may go elsewhere before another process is started."""
+    if model is None or str(model) in available_models():
+        return model
+    if isinstance(model, str | Path):
+        return Path(model).expanduser().absolute()
+    return [_settled(one) for one in model]
 
 
 def _fields(spectrum: Spectrum) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Preview:
     """
 
     def __init__(self, reducer: Reducer, ensemble: Ensemble) -> None:
-        bundle = reducer.bundle
+        bundle = ensemble.bundle
         self._reducer, self._ensemble = reducer, ensemble
         self._grid = bundle.grid
         self._widening = bundle.array("partial_widening")

@@ -144,6 +144,17 @@ class Reducer:
         )
         self._lock = Lock()
 
+    @property
+    def recipe(self) -> tuple[Any, ...]:
+        """Equal for reducers that do the same to every sweep, whatever their models predict."""
+        card = self.bundle.card
+        anchors = (a.sha256 if isinstance(a, FoilAnchor) else a for a in (self.anchor, self.fallback))
+        # Standards are weighed against the spectra that the model was trained on.
+        standards = (self.bundle.sha256, *(s.sha256 for s in self.standards)) if self.standards else ()
+        return (
+            self.bundle.theory_sha256, card.input, card.absorbers, *anchors, self._align_by, standards
+        )  # fmt: skip
+
     def reduce(self, spectra: Sequence[Spectrum]) -> list[Job]:
         """Every spectrum with its network input, or with the reason why it has none."""
         jobs = [Job(i, spectrum) for i, spectrum in enumerate(spectra)]
@@ -189,7 +200,7 @@ class Reducer:
         if not known:
             speaks_of = ", ".join(f"{a.element} {a.edge}" for a in card.absorbers)
             asked = f"{spectrum.element or ''} {spectrum.edge or ''}".strip()
-            job.refuse(f"the sample is {asked}, the model {self.bundle.name} of {speaks_of}")
+            job.refuse(f"the sample is {asked}, the model speaks of {speaks_of}")
         return known
 
     def _examine(self, axis: Axis, jobs: list[Job]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +92,7 @@ class AttachedAnalysis(LiveAnalysis):
 def attach(
     RE: Subscribable,
     *,
-    model: str | Path | None = None,
+    model: str | Path | Sequence[str | Path] | None = None,
     anchor: FoilAnchor | Literal["auto", "reference"] | None = "auto",
     align: Alignment | float = "auto",
     archive: Archive | str | Path | None = None,
@@ -111,7 +111,8 @@ def attach(
     Parameters
     ----------
     RE : the RunEngine.
-    model : name or folder of the one model to use; default: by each scan's element and edge.
+    model : name or folder of the model to use, or several: all that speak of a scan's absorber judge it, and
+        the first of them leads. Default: by each scan's element and edge.
     anchor : a fitted foil; "reference", the scan's own reference channel; None for unanchored; "auto", the
         reference channel where there is one, else the newest saved anchor of the absorber, else unanchored.
     align : how the scan's energies are laid on the foil's: see `AnalysisConfig`.
@@ -131,7 +132,7 @@ def attach(
 
     Raises
     ------
-    ModelError, ArchiveError : when the model or the archive cannot be had.
+    ModelError, ArchiveError : when a model or the archive cannot be had, or a model is given twice.
     OSError : when no second process can be started.
     ValueError : for settings that do not exist or cannot be used, or `write_raw` without an archive.
 
@@ -184,7 +185,8 @@ def attach(
             notices=notices,
             afterwards=opened.pop_all(),
         )
-    live.say(_summary(live, model, anchor, process=process, raw_too=write_raw, plot_wanted=plot is True))
+    names = [bundle.name for bundle in analyzer.models]
+    live.say(_summary(live, names, anchor, process=process, raw_too=write_raw, plot_wanted=plot is True))
     return live
 
 
@@ -212,7 +214,7 @@ def _check_settings(RE: Any, anchor: Any, mapping: Any, publishers: Iterable[Any
 
 def _summary(
     live: AttachedAnalysis,
-    model: str | Path | None,
+    models: Sequence[str],
     anchor: FoilAnchor | str | None,
     *,
     process: bool,
@@ -220,7 +222,8 @@ def _summary(
     plot_wanted: bool,
 ) -> str:
     """What attach did, in one line."""
-    by = f"with {model}" if model is not None else f"by element and edge ({', '.join(models_by_absorber())})"
+    by_absorber = f"by element and edge ({', '.join(models_by_absorber())})"
+    by = f"with {' and '.join(models)}" if models else by_absorber
     foil = {
         "auto": "anchored by the reference channel or the newest saved foil",
         "reference": "anchored by the reference channel",

@@ -238,6 +238,23 @@ def test_two_absorbers_do_not_close_each_other():
     assert len(documents.of("start")) == len(documents.of("stop")) == 2
 
 
+def test_several_models_of_one_sweep_are_runs_side_by_side():
+    beside = {"model_sha256": "cd" * 32, "values": {"MSD": Value(0.008, 0.001, 0.006, 0.01, unit="Å²")}}
+    nobody = Prediction.refusal(spectrum(1), "the analysis failed", model="", model_sha256="")
+    said = [good(0), good(0, **beside), nobody, good(2), good(2, **beside)]
+    documents, writer = write(said, stop=None)
+    writer.averaged(*averaged(2, 2))
+    writer.averaged(*averaged(2, 2, **beside))
+    writer.run_stopped(raw_stop())
+    first, second, third = documents.of("start")
+    assert [start["model_sha256"] for start in (first, second, third)] == ["ab" * 32, "cd" * 32, ""]
+    assert [start["attempt"] for start in (first, second, third)] == [1, 1, 1]
+    rows = {start["uid"]: 0 for start in (first, second, third)}
+    for stop in documents.of("stop"):
+        rows[stop["run_start"]] = (stop["num_events"]["predictions"], stop["num_events"].get("averages", 0))
+    assert list(rows.values()) == [(2, 1), (2, 1), (1, 0)]
+
+
 def test_the_same_analysis_is_the_same_run_and_a_forced_one_is_not():
     first, again = write([good(0)])[0], write([good(0)])[0]
     forced = write([good(0)], attempt=lambda raw_uid: 4)[0]

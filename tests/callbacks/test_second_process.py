@@ -99,6 +99,19 @@ def test_predictions_are_those_of_this_process(process, pool, scan_of):
     assert process.analyze([]) == []
 
 
+def test_several_models_and_a_folder_that_the_session_has_left(au_anchor, scan_of, tuned, monkeypatch):
+    monkeypatch.chdir(tuned.parent)
+    spectra = [scan_of(SAMPLE), scan_of(None)]
+    with AnalyzerProcess(["au-l3", tuned.name], au_anchor, device="cpu") as analyzer:
+        expected = AnalyzerPool(["au-l3", tuned.name], au_anchor, device="cpu").analyze_all(spectra)
+        assert [bundle.name for bundle in analyzer.models] == ["au-l3", "au-tuned"]
+        analyzer.close()
+        monkeypatch.chdir("/")
+        found = analyzer.analyze_all(spectra)
+    assert [[said(p) for p in models] for models in found] == [[said(p) for p in m] for m in expected]
+    assert all(p.provenance is s.provenance for m, s in zip(found, spectra, strict=True) for p in m)
+
+
 def test_provenance_stays_here_whatever_it_holds(process, scan_of):
     spectrum = scan_of(SAMPLE, provenance=Provenance(scan="7", metadata={"not_to_be_sent": lambda: None}))
     (found,) = process.analyze([spectrum])

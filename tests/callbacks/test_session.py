@@ -50,6 +50,21 @@ def test_one_line_is_enough(tmp_path, capsys):
     assert xas.status().waiting == 0
 
 
+def test_several_models_watch_one_session(capsys, tuned):
+    RE = RunEngine({})
+    beamline = SimulatedBeamline("au_l3", seed=1)
+    with xas_live.attach(RE, model=["au-l3", tuned, "au-l3-msd"], plot=False) as xas:
+        [line] = capsys.readouterr().out.strip().splitlines()
+        assert "with au-l3 and au-tuned and au-l3-msd" in line
+        RE(simulated_scan(beamline, None))
+        assert xas.wait(60)
+        assert not xas.errors
+        assert xas.table["model"].tolist() == ["au-l3", "au-tuned", "au-l3-msd"]
+        assert xas.table["refused"].tolist() == [""] * 3
+        assert (xas.status().sweeps, xas.latest.model) == (1, "au-l3")
+        assert "1 sweep" in repr(xas)
+
+
 def test_an_absorber_without_a_model_is_refused_with_the_reason():
     RE = RunEngine({})
     beamline = SimulatedBeamline("au_l3", seed=1)
@@ -88,6 +103,10 @@ def test_settings_that_cannot_be_had_are_refused_at_once(tmp_path):
         xas_live.attach(RE, write_raw=True)
     with pytest.raises(ModelError):
         xas_live.attach(RE, model="no-such-model", plot=False)
+    with pytest.raises(ModelError, match="given 2 times"):
+        xas_live.attach(RE, model=["au-l3", "au-l3"], plot=False)
+    with pytest.raises(ValueError, match="no model is given"):
+        xas_live.attach(RE, model=[], plot=False)
     for settings, message in (
         ({"align": "sideways"}, "no alignment"),
         ({"align": 51.0}, "-50 to 50"),

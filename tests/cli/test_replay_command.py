@@ -185,6 +185,8 @@ def test_plot(run: Run, pt: Path, counts_file: Path, tmp_path: Path) -> None:
         (["--align", "nan"], "a number of eV"),
         (["--mode", "reflection"], "transmission"),
         (["--model", "no-such-model"], "no model"),
+        (["--model", "pt-l3", "--model", "au-l4"], "no model 'au-l4'"),
+        (["--model", "pt-l3", "--model", "pt-l3"], "given 2 times"),
         (["--anchor", "no such file.dat"], "no such file"),
         (["--anchor", "reference", "--anchor-columns", "energy=0,mu=1"], "give it as --anchor FILE"),
         (["--standards", "PtO2"], "NAME=FILE"),
@@ -279,6 +281,28 @@ def test_each_absorber_gets_its_own_model(run: Run, tmp_path: Path) -> None:
     assert [record["model"] for record in results(out)] == list(metals.values())
     assert all(record["anchored"] for record in results(out))
     assert "Anchored by their own reference channel" in result.output
+
+
+def test_several_models_judge_each_spectrum(run: Run, tuned: Path, archive: Archive, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    gold = write(tmp_path / "gold.dat", growth(4, "au_l3")[1], "# energy i0 it ir", metal="au_l3")
+    models = ("--model", "au-l3", "--model", tuned, "--model", "au-l3-msd")
+    missing = tmp_path / "missing.dat"
+    result = run("replay", gold, missing, *models, "--json", out, "--archive", archive.folder)
+    assert result.exit_code == 0, result.output
+    assert "1 spectra analysed, 1 refused" in result.output
+    records = results(out)
+    assert [r["model"] for r in records] == ["au-l3", "au-tuned", "au-l3-msd", "au-l3"]
+    assert [bool(r["refused"]) for r in records] == [False, False, False, True]
+    assert [r["source"] for r in records] == [str(gold)] * 3 + [str(missing)]
+    assert set(records[2]["values"]) == {"MSD", "radial_variance"}
+    rows = [line for line in result.output.splitlines() if "±" in line]
+    assert [row.split()[:2] for row in rows[:2]] == [["gold.dat", "au-l3"], ["gold.dat", "au-tuned"]]
+    headers = [line.split()[:3] for line in result.output.splitlines() if "verdict" in line]
+    assert headers == [["scan", "model", "CN1"], ["scan", "MSD", "radial_variance"]]
+    assert rows[2].count("±") == 2
+    derived = archive.derived.search(Eq("raw_uid", archive.client[-1].start["uid"])).values()
+    assert {derived_run.start["model"] for derived_run in derived} == {"au-l3", "au-tuned", "au-l3-msd"}
 
 
 def test_measured_files(run: Run, measured: Path, tmp_path: Path) -> None:

@@ -59,15 +59,35 @@ def write_text(path: Path, text: str, option: str) -> None:
 def print_predictions(predictions: Sequence[Prediction], averages: Sequence[Prediction] = ()) -> None:
     """A table of one row a prediction; under it the flags, and why spectra were refused.
 
+    Models that predict the same quantities share a table, with a column that names them where there are
+    several; those that predict others have a table of their own.
+
     Parameters
     ----------
     predictions : of single sweeps, in order.
     averages : one a run (and stream and absorber) at most, printed as the last row of its sweeps.
     """
+    told: dict[str, set[str]] = {}
+    for p in (*predictions, *averages):
+        told.setdefault(p.model, set()).update(p.values)
+    kinds = list(dict.fromkeys(frozenset(names) for names in told.values() if names)) or [frozenset()]
+
+    def of(kind: frozenset[str], all_of: Sequence[Prediction]) -> list[Prediction]:
+        return [p for p in all_of if (told[p.model] or kinds[0]) == kind]  # refused ones in the first table
+
+    for kind in kinds:
+        out.print(_table(of(kind, predictions), of(kind, averages)))
+    print_remarks(predictions, averages)
+
+
+def _table(predictions: Sequence[Prediction], averages: Sequence[Prediction]) -> Table:
+    """Rows of predictions, each run's average after its sweeps."""
     names = list(dict.fromkeys(name for p in (*predictions, *averages) for name in p.values))
     models = list(dict.fromkeys(p.model for p in predictions if p.model))
     table = Table(title=", ".join(models), title_justify="left", box=box.SIMPLE)
     table.add_column("scan", overflow="fold", min_width=12)
+    if len(models) > 1:
+        table.add_column("model", no_wrap=True)
     phases = [n for n in dict.fromkeys(n for p in predictions for n in p.fractions) if n != "metal"]
     for name in (*names, *phases):
         table.add_column(name, justify="right", no_wrap=True)
@@ -81,30 +101,33 @@ def print_predictions(predictions: Sequence[Prediction], averages: Sequence[Pred
         for p in (prediction, *means.get(k, [])):
             values = [with_interval(p.values.get(name)) for name in names]
             values += [with_interval(p.fractions.get(name)) for name in phases]
-            table.add_row(escape(_label(p)), *values, p.size.label if p.size else "", verdict(p))
-    out.print(table)
-    print_remarks(predictions, averages)
+            named = [escape(p.model)] if len(models) > 1 else []
+            table.add_row(escape(_label(p)), *named, *values, p.size.label if p.size else "", verdict(p))
+    return table
 
 
 def print_remarks(predictions: Sequence[Prediction], averages: Sequence[Prediction] = ()) -> None:
     """The flags of predictions, each with its scans, and the reasons of verdicts and refusals."""
-    scans: dict[str, list[str]] = {}
+    several = len({p.model for p in predictions if p.model}) > 1
+    flagged: dict[str, list[Prediction]] = {}
     for p in predictions:
         for flag in p.flags:
             if flag != "out_of_domain":  # the verdict says so
-                scans.setdefault(flag, []).append(p.provenance.scan)
+                flagged.setdefault(flag, []).append(p)
     analysed = sum(p.refused is None for p in predictions)
-    for flag, of in scans.items():
-        named = "all" if len(of) >= analysed > 1 else ", ".join(of[:_NAMED])
-        named += f" and {len(of) - _NAMED} more" if named != "all" and len(of) > _NAMED else ""
+    for flag, of in flagged.items():
+        scans = (
+            list(dict.fromkeys(p.provenance.scan for p in of)) if several else [p.provenance.scan for p in of]
+        )
+        named = "all" if len(of) >= analysed > 1 else ", ".join(scans[:_NAMED])
+        named += f" and {len(scans) - _NAMED} more" if named != "all" and len(scans) > _NAMED else ""
         out.print(f"  [yellow]{flag}[/]: {escape(named)}", soft_wrap=True)
     for p in (*predictions, *averages):
+        which = escape(f"{_label(p)}, {p.model}" if several and p.model else _label(p))
         if p.domain_reason:
-            out.print(
-                f"  [red]out of domain[/] {escape(_label(p))}: {escape(p.domain_reason)}", soft_wrap=True
-            )
+            out.print(f"  [red]out of domain[/] {which}: {escape(p.domain_reason)}", soft_wrap=True)
         if p.refused is not None:
-            out.print(f"  [red]refused[/] {escape(_label(p))}: {escape(p.refused)}", soft_wrap=True)
+            out.print(f"  [red]refused[/] {which}: {escape(p.refused)}", soft_wrap=True)
 
 
 def _label(prediction: Prediction) -> str:

@@ -32,8 +32,12 @@ def replay(
         list[str], typer.Argument(metavar="PATH", help="Data files; with --from, uids of runs.")
     ],
     model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A model's name or folder; default: by each spectrum's absorber."),
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A model's name or folder; default: by each spectrum's absorber. Give it again for further "
+            "models: each judges every spectrum of its absorber, and the first leads.",
+        ),
     ] = None,
     anchor: Annotated[
         str,
@@ -90,6 +94,7 @@ def replay(
       xas-live replay scans/*.dat --anchor Pt_foil.xdi --json results.json
       xas-live replay raw.dat --columns energy=0,i0=2,it=3,ir=4
       xas-live replay series.prj --model au-l3 --anchor Au_foil.dat --align -0.5
+      xas-live replay scans/*.dat --model au-l3 --model au-l3-msd
       xas-live replay --from ~/xas_archive 3f2a91c0
 
     \b
@@ -114,20 +119,21 @@ def replay(
             from xas_live.callbacks.results import LastAverages
             from xas_live.callbacks.series import SeriesWatch
             from xas_live.models.bundle import ModelError
-            from xas_live.models.registry import load_model
+            from xas_live.models.registry import load_models
             from xas_live.sources.files import read_file
             from xas_live.sources.replay import replay as run_replay
 
             alignment = _alignment(align)
             figure = _figure(plot) if plot is not None else None
             try:
-                bundle = load_model(model) if model is not None else None
+                bundles = load_models(model or [])
             except ModelError as error:
                 refuse(f"--model: {error}")
-            foil = _anchor(anchor, model, anchor_columns)
+            lead = model[0] if model else None
+            foil = _anchor(anchor, lead, anchor_columns)
             config = AnalysisConfig(align=alignment)
-            phases = _standards(standards or [], model)
-            pool = AnalyzerPool(model, foil, config, standards=phases)
+            phases = _standards(standards or [], lead)
+            pool = AnalyzerPool(model or None, foil, config, standards=phases)
             past = stack.enter_context(open_past(from_, "--from")) if from_ is not None else None
             store = stack.enter_context(open_store(archive, "--archive")) if archive is not None else None
             averages = LastAverages()
@@ -159,7 +165,7 @@ def replay(
                     yield from read_file(path, columns=numbers, mode=chosen_mode)
                     progress.advance(task)
 
-        identity = (bundle.name, bundle.sha256) if bundle else ("", "")
+        identity = (bundles[0].name, bundles[0].sha256) if bundles else ("", "")
         results = run_replay(sources(), pool, raw=raw, publishers=publishers, model=identity, say=_say)
         predictions = list(results)
         progress.stop()
@@ -273,18 +279,21 @@ def _figure(path: Path) -> LiveStructurePlot:
 
 def _report(predictions: list[Prediction], averages: list[Prediction], foil: FoilAnchor | Anchor) -> None:
     print_predictions(predictions, averages)
+    # Of several models each gives a prediction of a spectrum, the lead first: spectra are counted, once each.
+    before = [None, *(p.provenance for p in predictions)]
+    leads = [p for p, last in zip(predictions, before, strict=False) if p.provenance is not last]
     shifted = {
         p.provenance.scan: p.provenance.metadata["athena_eshift"]
-        for p in predictions
+        for p in leads
         if p.provenance.metadata.get("athena_eshift")
     }
     if shifted:
         words = ", ".join(f"{scan} {shift:+.2f}" for scan, shift in shifted.items())
         out.print(f"Athena's energy shifts applied (eV): {words}", soft_wrap=True, markup=False)
-    analysed = [prediction for prediction in predictions if prediction.refused is None]
+    analysed = [prediction for prediction in leads if prediction.refused is None]
     if analysed:
         out.print(_anchors(analysed, foil), soft_wrap=True, markup=False)
-    out.print(f"{len(analysed)} spectra analysed, {len(predictions) - len(analysed)} refused")
+    out.print(f"{len(analysed)} spectra analysed, {len(leads) - len(analysed)} refused")
 
 
 def _anchors(analysed: list[Prediction], foil: FoilAnchor | Anchor) -> str:

@@ -13,6 +13,23 @@ Written by `xas-live models document`; do not edit. Every figure was measured by
 model, on the weights that ship: on whole particles, each predicted by the members of the ensemble that never
 saw any of its site environments (the bulk's aside); of displaced bulk, on radial distributions that no member
 was trained on.
+
+## Several at once
+
+One sweep can be judged by several models: numbers of neighbours and mean-squared displacement, or a tuned
+model beside the shipped one.
+
+    xas = xas_live.attach(RE, model=["au-l3", "au-l3-msd", "~/models/au-tuned"])
+    xas-live replay scans/*.dat --model au-l3 --model au-l3-msd
+
+All that speak of the sweep's absorber predict, each as it would alone: a row in `xas.table`, a call of every
+publisher's `predicted` and a derived run for each, by the name of its model. The first of them leads:
+`xas.latest`, what is foreseen of growing sweeps, the average over repeats, the word about a drift and the
+live figure are its alone. Models of one input, theory and anchor share the reduction. A further model that
+fails costs the others nothing: its sweeps are refused. To swap models or anchor between two sweeps, also
+within a run, give the session another pool:
+
+    xas.analyzer = xas_live.AnalyzerPool(["au-l3", "au-l3-msd"], anchor="reference")
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -44,6 +45,24 @@ def load_model(name: str | Path) -> Bundle:
     raise ModelError(
         f"no model {str(name)!r}: shipped are {', '.join(available_models())}; or give a bundle's folder"
     )
+
+
+def load_models(names: Iterable[str | Path]) -> list[Bundle]:
+    """Several models, as `load_model` gives each.
+
+    Raises
+    ------
+    ModelError : when one cannot be had, or two bear one name.
+    """
+    bundles = [load_model(name) for name in names]
+    known = [bundle.name for bundle in bundles]
+    for name in known:
+        if known.count(name) > 1:
+            raise ModelError(
+                f"model {name} is given {known.count(name)} times: give each model once; where two bear one "
+                "name, change it in the card of one"
+            )
+    return bundles
 
 
 def model_in_use(sha256: str) -> Bundle | None:

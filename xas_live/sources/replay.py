@@ -12,6 +12,7 @@ import numpy as np
 from xas_live.average import Averages
 from xas_live.callbacks.assembler import SpectrumAssembler
 from xas_live.callbacks.channels import ChannelMapping
+from xas_live.callbacks.several import ask_all, ask_lead
 from xas_live.prediction import Prediction
 from xas_live.sources.documents import Document, documents
 from xas_live.sources.files import read_file
@@ -69,8 +70,9 @@ def replay(
 ) -> Iterator[Prediction]:
     """Analyse files and recorded runs; predictions come in the order of the sources.
 
-    A file gives one prediction, a project one a group, a recorded run one a sweep. What cannot be read comes
-    back as a refused prediction with the reason; it never stops the others.
+    A file gives one prediction, a project one a group, a recorded run one a sweep; of several models each
+    gives its own, the lead first. What cannot be read comes back as a refused prediction with the reason; it
+    never stops the others.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ def replay(
     raw : takes the documents of files too, as a `RunWriter` does.
     publishers : told about every run and prediction, and of every run's last average, as in a live run; not
         closed.
-    model : name and hash that refusals of unreadable files carry.
+    model : name and hash that refusals of unreadable files carry; of several models, the lead's.
     batch : number of spectra analysed together.
     say : takes lines for the user, each once: the fields guessed for recorded runs.
 
@@ -155,11 +157,11 @@ def _publish(
     model: tuple[str, str],
 ) -> Iterator[Prediction]:
     spectra = [spectrum for run in runs for spectrum in run.spectra]
-    predictions = analyzer.analyze(spectra) if spectra else []
-    averages = Averages().add(spectra, predictions)
-    of_averages = analyzer.analyze(list(averages.values())) if averages else []
-    averaged = dict(zip(averages, of_averages, strict=True))
-    numbered = enumerate(predictions)
+    found = ask_all(analyzer, spectra) if spectra else []
+    averages = Averages().add(spectra, [lead for lead, *_ in found])
+    of_averages = ask_lead(analyzer, list(averages.values())) if averages else []
+    averaged = {k: average for k, (average,) in zip(averages, of_averages, strict=True)}
+    numbered = enumerate(found)
     for run in runs:
         for name, doc in run.documents:
             if raw is not None:
@@ -169,12 +171,13 @@ def _publish(
         for publisher in publishers if start else ():
             publisher.run_started(start or {})
         for spectrum in run.spectra:
-            k, prediction = next(numbered)
+            k, predictions = next(numbered)
             for publisher in publishers:
-                publisher.predicted(spectrum, prediction)
+                for prediction in predictions:
+                    publisher.predicted(spectrum, prediction)
                 if k in averaged:
                     publisher.averaged(averages[k], averaged[k])
-            yield prediction
+            yield from predictions
         if run.refusal is not None and not run.spectra:
             yield _refused(run.refusal, model)
         for publisher in publishers if stop else ():
