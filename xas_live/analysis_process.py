@@ -10,10 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, Literal
 
 from xas_live.analysis import AnalysisConfig, AnalyzerPool
@@ -110,6 +111,19 @@ class AnalyzerProcess:
             [replace(prediction, provenance=spectrum.provenance) for prediction in said]
             for said, spectrum in zip(found, spectra, strict=True)
         ]
+
+    def submit(self, spectra: Sequence[Spectrum]) -> Future[list[list[Prediction]]]:
+        """`analyze_all`, while the caller does something else."""
+        found: Future[list[list[Prediction]]] = Future()
+
+        def work() -> None:
+            try:
+                found.set_result(self.analyze_all(spectra))
+            except BaseException as error:  # noqa: BLE001 raised where the result is taken
+                found.set_exception(error)
+
+        Thread(target=work, name="xas_live process", daemon=True).start()
+        return found
 
     def preview(self, spectrum: Spectrum, step: tuple[float, float] | None = None) -> Prediction | None:
         """What can be said of a growing sweep: see `Analyzer.preview`. Raises as `analyze` does."""
