@@ -44,13 +44,14 @@ from xas_live.callbacks.publisher import BasePublisher
 from xas_live.models.registry import load_model
 from xas_live.prediction import Prediction
 from xas_live.reduction.normalize import NormalizationOperator, Windows
-from xas_live.simulator import Mismatch
+from xas_live.simulator import Mismatch, growth
 from xas_live.simulator.absorption import measured as absorption
 from xas_live.simulator.library import site_library
 from xas_live.simulator.stream import BLANK, sweep_axis, sweeps_of
 from xas_live.spectrum import Array, Spectrum
 
 LIBRARY, MODEL, POINTS, BATCH = "pt_l3", "pt-l3", 600, 256
+DENSE, ENCODER = 10_000, 0.045  # points of a continuous sweep, and the jitter of its energies (eV)
 SWEEPS, DWELL, STEPS, REPEATS = 400, 0.02, 150, 5
 SIZES = {"points": (150, 300, 600, 1200, 2400), "spectra": (1, 4, 16, 64, 256), "members": (1, 2, 5, 10)}
 
@@ -67,6 +68,20 @@ def anchor(model: str = MODEL, library: str = LIBRARY) -> FoilAnchor:
     mu = absorption(energy, library, None, Mismatch()) + BLANK
     foil = Spectrum(energy=energy, mu=mu, element=known.element, edge=known.edge, temperature=295.0)
     return FoilAnchor.fit(foil, load_model(model))
+
+
+def dense_sweeps(n: int, *, jitter: bool) -> list[Spectrum]:
+    """Continuous sweeps at even speed with noise; with jitter every one has energies of its own, not in order."""
+    rng = np.random.default_rng(20261125)
+    e0 = site_library(LIBRARY).edge_energy
+    energy = np.linspace(e0 - 150.0, e0 + 600.0, DENSE)
+    clean = absorption(energy, LIBRARY, growth(8, LIBRARY)[0], Mismatch()) + 0.2
+    found = []
+    for _ in range(n):
+        own = energy + ENCODER * rng.standard_normal(DENSE) if jitter else energy
+        mu = np.interp(own, energy, clean) + 0.005 * rng.standard_normal(DENSE)
+        found += spectra_of(own, mu[None])
+    return found
 
 
 def spectra_of(energy: Array, mu: Array, library: str = LIBRARY) -> list[Spectrum]:
@@ -337,6 +352,12 @@ def growing(foil: FoilAnchor) -> dict[str, dict[str, float]]:
         "the same": found["points"][str(POINTS)],
         "jittering": 1e3 * timed(lambda: analyzer.analyze([next(turn)]), 30),
     }
+    for name, dense in (
+        ("dense, the same axis", dense_sweeps(1, jitter=False)),
+        ("dense, jittering", dense_sweeps(40, jitter=True)),
+    ):
+        turn = iter(dense * 40)
+        found["axis"][name] = 1e3 * timed(lambda turn=turn: analyzer.analyze([next(turn)]), 30)
     return found
 
 

@@ -412,6 +412,8 @@ class LiveAnalysis:
             if document.name == "stop":
                 self._averages.forget(document.doc.get("run_start", ""))
                 self._publish("run_stopped", document.doc)
+        if sweeps:
+            self._publish("published")
 
     def _averages_of(self, sweeps: list[Spectrum], predictions: list[Prediction]) -> dict[int, Spectrum]:
         """The newest average of each run that grew, by the last sweep in it."""

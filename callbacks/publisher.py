@@ -39,6 +39,13 @@ class Publisher(Protocol):
         one. `prediction.provenance.averaged` says of how many sweeps, `spectrum.mu_error` how noisy it is.
         """
 
+    def published(self) -> None:
+        """Know that all sweeps analysed together have been told, with their averages.
+
+        A single live sweep is a batch too: this comes right after it. A publisher that does many sweeps
+        cheaper than each alone gathers them until here. A batch may end within a run, or hold several.
+        """
+
     def run_stopped(self, stop: Mapping[str, Any]) -> None:
         """Take the raw stop document of a run, after all its predictions."""
 
@@ -59,6 +66,9 @@ class BasePublisher:
         pass
 
     def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:  # noqa: D102
+        pass
+
+    def published(self) -> None:  # noqa: D102
         pass
 
     def run_stopped(self, stop: Mapping[str, Any]) -> None:  # noqa: D102

@@ -105,6 +105,9 @@ def sweep_end(energy: Array, tolerance: float = TOLERANCE_EV, *, final: bool = F
 class SweepCutter:
     """The points of the sweep being measured, and the cuts between sweeps.
 
+    A sweep ends where the energy turns, which its successor shows. Where every event holds a whole sweep, as
+    once was seen, the next one that begins and ends as the last one did is given at once.
+
     Parameters
     ----------
     columns : number of columns of a row; column 0 is the energy (eV), the last one the sequence number.
@@ -126,6 +129,7 @@ class SweepCutter:
         self._usual = 0  # rows of the sweep cut last
         self._end_of, self._misread_of = _Repeating(sweep_end), _Repeating(misread)
         self._taken_to = -np.inf  # sequence number of the last row that was cut off
+        self._event: Array | None = None  # energies of the last sweep, if it was an event and they start anew
 
     @property
     def open(self) -> Array:
@@ -172,11 +176,40 @@ class SweepCutter:
             return []
         sweeps: list[Array] = []
         way_back = self._way_back
-        while (end := self._next_end(way_back, final=final)) is not None:
-            sweeps += self._judge(self._take(end, way_back), way_back)
+        while True:
+            if (end := self._event_end(way_back)) is not None:
+                sweeps += self._judge(self._take(end, way_back, ahead=0), way_back)
+            elif (end := self._next_end(way_back, final=final)) is not None:
+                sweep = self._take(end, way_back)
+                sweeps += self._judge(sweep, way_back)
+                self._event = self._as_event(sweep)
+            else:
+                break
             self._usual = end
         self._check_at = len(self._open) + 1 + len(self._open) // 5000
         return sweeps
+
+    def _event_end(self, way_back: float) -> int | None:
+        """Where the first event of the open sweep ends, if it is a sweep like the last one."""
+        before, rows = self._event, self._open
+        if before is None or len(rows) < len(before):
+            return None
+        energy, n = rows[: len(before), 0], len(before)
+        if rows[0, -1] != rows[n - 1, -1] or (len(rows) > n and rows[n, -1] == rows[0, -1]):
+            return None
+        ends = [0, -2, -1]
+        alike = np.all(np.abs(energy[ends] - before[ends]) <= way_back)
+        return n if alike and self._end_of(energy, way_back) is None else None
+
+    def _as_event(self, sweep: Array) -> Array | None:
+        """The energies of a sweep that was one event, if the next begins where it began; else None."""
+        following = self._open[:1]
+        if not len(following) or len(sweep) < MIN_POINTS or not np.isfinite(sweep[:, 0]).all():
+            return None
+        events = sweep[0, -1] == sweep[-1, -1] != following[0, -1]
+        way = abs(sweep[-1, 0] - sweep[0, 0])
+        jumps = abs(following[0, 0] - sweep[-1, 0]) > 0.5 * way > 0.0
+        return sweep[:, 0].copy() if events and jumps else None
 
     def _next_end(self, way_back: float, *, final: bool) -> int | None:
         """Where the open sweep ends; of many that came at once no more is read than the first needs."""
@@ -187,9 +220,11 @@ class SweepCutter:
             reach *= 2
         return sweep_end(energy, way_back, final=final)
 
-    def _take(self, end: int, way_back: float) -> Array:
-        rows, reach = self._open, end + AHEAD
-        while reach < len(rows) and np.isfinite(rows[end:reach, 0]).sum() < 2:  # they judge the last point
+    def _take(self, end: int, way_back: float, ahead: int = AHEAD) -> Array:
+        rows, reach = self._open, end + ahead
+        while (
+            ahead and reach < len(rows) and np.isfinite(rows[end:reach, 0]).sum() < 2
+        ):  # judge the last point
             reach *= 2
         sweep = self._mended(rows[:reach].copy(), way_back)[:end]
         if end:

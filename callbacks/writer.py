@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 from uuid import NAMESPACE_URL, uuid5
 
@@ -18,7 +18,7 @@ from xas_live import __version__
 from xas_live.callbacks.publisher import BasePublisher
 from xas_live.prediction import Prediction, Reduced, Value, finite
 from xas_live.series import Drift, SeriesMonitor
-from xas_live.spectrum import Array, Spectrum
+from xas_live.spectrum import Spectrum
 
 SCHEMA = 1
 """Version of the derived runs' layout: part of their uid, raised when streams or columns change meaning."""
@@ -40,6 +40,9 @@ class PredictionWriter(BasePublisher):
     `drift`, one event a sweep, how the series of its sample stands, over runs (see `xas_live.series.Drift`);
     and where the run has repeats `averages`, the same as the first two of the average over its sweeps so
     far, with their number (`averaged`) and the noise of its points (`noise`, in edge steps).
+
+    Sweeps are gathered until `published`, the end of a batch, and written as one event page a stream: a page
+    costs hardly more than an event.
 
     Its uid follows from raw run, model and configuration (`derived_uid`), so that the same analysis of the
     same run is the same derived run. Several models have one derived run each, open side by side, and so has
@@ -67,7 +70,7 @@ class PredictionWriter(BasePublisher):
         self._starts[str(start["uid"])] = start
 
     def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
-        """Write one sweep.
+        """Take one sweep; it is written with those of its batch.
 
         Raises
         ------
@@ -76,18 +79,17 @@ class PredictionWriter(BasePublisher):
         raw_uid = _raw_uid(spectrum, prediction)
         runs = self._open.setdefault(raw_uid, {})
         voice = _voice(prediction)
-        identity = _identity(prediction)
         run = runs.get(voice)
-        if run is not None and run.identity != identity:
+        if run is not None and not run.holds(prediction):
             run.stop("success", "the configuration of the model changed")
             del runs[voice]
             run = None
         if run is None:
-            run = runs[voice] = self._begin(raw_uid, identity, spectrum, prediction)
+            run = runs[voice] = self._begin(raw_uid, spectrum, prediction)
         run.add(spectrum, prediction, self._monitor.add(prediction))
 
     def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
-        """Write an average, into the derived run of its sweeps.
+        """Take an average, into the derived run of its sweeps.
 
         Raises
         ------
@@ -95,13 +97,19 @@ class PredictionWriter(BasePublisher):
             alone has failed.
         """
         run = self._open.get(_raw_uid(spectrum, prediction), {}).get(_voice(prediction))
-        if run is None or run.identity != _identity(prediction):
+        if run is None or not run.holds(prediction):
             where = prediction.provenance
             raise ValueError(
                 f"the average of {where.averaged} sweeps of scan {where.scan} was not analysed as its sweeps "
                 f"were ({prediction}); it was not written"
             )
         run.add_average(spectrum, prediction)
+
+    def published(self) -> None:
+        """Write the sweeps and averages of a batch."""
+        for runs in self._open.values():
+            for run in runs.values():
+                run.flush()
 
     def run_stopped(self, stop: Mapping[str, Any]) -> None:
         """Close the derived runs of a raw run with its exit status."""
@@ -114,7 +122,8 @@ class PredictionWriter(BasePublisher):
         for raw_uid in list(self._open):
             self._finish(raw_uid, "abort", "the analysis ended before its raw run")
 
-    def _begin(self, raw_uid: str, identity: str, spectrum: Spectrum, prediction: Prediction) -> _DerivedRun:
+    def _begin(self, raw_uid: str, spectrum: Spectrum, prediction: Prediction) -> _DerivedRun:
+        identity = _identity(prediction)
         if raw_uid not in self._first_attempt:
             self._first_attempt[raw_uid] = self._attempt(raw_uid) if self._attempt else 1
         attempt = self._first_attempt[raw_uid] + self._opened[raw_uid, identity]
@@ -188,10 +197,18 @@ def _identity(prediction: Prediction) -> str:
 
 
 class _DerivedRun:
-    """One derived run while it is written."""
+    """One derived run while it is written.
+
+    Parameters
+    ----------
+    write : takes its documents.
+    bundle : composes them.
+    identity : of the analysis, as `_identity` tells it.
+    """
 
     def __init__(self, write: Emit, bundle: ComposeRunBundle, identity: str) -> None:
-        self.identity = identity
+        self._identity = identity
+        self._configuration: Mapping[str, Any] | None = None
         self._write = write
         self._bundle = bundle
         write("start", bundle.start_doc)
@@ -199,46 +216,61 @@ class _DerivedRun:
         self._spectra = _Stream(write, bundle, "spectra")
         self._drift = _Stream(write, bundle, "drift")
         self._averages = _Stream(write, bundle, "averages", overflow="other_values")
+        self._model = (bundle.start_doc["model"], bundle.start_doc["model_sha256"])
+
+    def holds(self, prediction: Prediction) -> bool:
+        """Whether a prediction of the same absorber is of the same analysis."""
+        # The sweeps of a batch share one configuration: its text, which takes longer, is made once for them.
+        same = prediction.configuration is self._configuration
+        if same and self._model == (prediction.model, prediction.model_sha256):
+            return True
+        if _identity(prediction) != self._identity:
+            return False
+        self._configuration = prediction.configuration
+        return True
 
     def add(self, spectrum: Spectrum, prediction: Prediction, drift: Drift) -> None:
-        when, sweep = _time(spectrum), {"sweep": _integer(prediction.provenance.sweep)}
-        self._predictions.add(when, _facts(prediction), _quantities(prediction))
-        self._spectra.add(when, sweep, _curves(prediction))
-        self._drift.add(when, sweep, _standing(drift))
+        when, sweep = _time(spectrum), {"sweep": int(prediction.provenance.sweep)}
+        units = partial(_units, prediction)
+        self._predictions.add(when, _facts(prediction), _quantities(prediction), units)
+        self._spectra.add(when, sweep, _curves(prediction), units)
+        self._drift.add(when, sweep, _standing(drift), units)
 
     def add_average(self, spectrum: Spectrum, prediction: Prediction) -> None:
         facts = _facts(prediction) | {
-            "averaged": _integer(prediction.provenance.averaged),
+            "averaged": int(prediction.provenance.averaged),
             "noise": _number(_noise(spectrum, prediction)),
         }
-        self._averages.add(_time(spectrum), facts, _quantities(prediction) | _curves(prediction))
+        quantities = _quantities(prediction) | _curves(prediction)
+        self._averages.add(_time(spectrum), facts, quantities, partial(_units, prediction))
+
+    def flush(self) -> None:
+        """Write the sweeps told so far, one page a stream; averages after their sweeps."""
+        for stream in (self._predictions, self._spectra, self._drift, self._averages):
+            stream.flush()
 
     def stop(self, status: ExitStatus, reason: str = "", when: float | None = None) -> None:
         self._predictions.finish()
         self._averages.finish()
+        self.flush()
         self._write(
             "stop", self._bundle.compose_stop(exit_status=status, reason=reason, time=when or time.time())
         )
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """A value with the data key that declares it."""
+Values = dict[str, Any]
+"""Values of one event by column: a number, a truth, a text, or an array of numbers."""
 
-    value: Any
-    key: Mapping[str, Any]
-
-    @property
-    def nothing(self) -> Any:
-        """What stands for a missing value: NaN, in the shape of the data key."""
-        return np.full(self.key["shape"], math.nan) if self.key["shape"] else math.nan
+Units = Callable[[], Mapping[str, str]]
+"""Gives the units of the columns that have one."""
 
 
 class _Stream:
     """One stream, whose columns are the same for all events and yet not known before the first good sweep.
 
     A refused sweep does not tell which quantities the model predicts. The events of refused sweeps therefore
-    wait for the first that does, or for the end of the run.
+    wait for the first that does, or for the end of the run. The others are gathered, and written as one page
+    at `flush`.
     """
 
     def __init__(self, write: Emit, bundle: ComposeRunBundle, name: str, overflow: str | None = None) -> None:
@@ -246,93 +278,152 @@ class _Stream:
         self._bundle = bundle
         self._name = name
         self._overflow = overflow
-        self._waiting: list[tuple[float, dict[str, _Cell]]] = []
-        self._columns: dict[str, _Cell] = {}
+        self._waiting: list[tuple[float, Values]] = []
+        self._gathered: list[tuple[float, Values]] = []
+        self._names: list[str] = []
+        self._missing: Values = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._compose: Any = None
 
-    def add(self, when: float, facts: dict[str, _Cell], quantities: dict[str, _Cell]) -> None:
-        """Write an event: facts that every sweep has, and quantities that a good one has."""
-        if self._compose is not None:
-            self._event(when, facts, quantities)
-        elif quantities:
-            self._begin(when, facts, quantities)
-            self._event(when, facts, quantities)
-        else:
-            self._waiting.append((when, facts))
+    def add(self, when: float, facts: Values, quantities: Values, units: Units) -> None:
+        """Take an event: facts that every sweep has, and quantities that a good one has."""
+        if self._compose is None:
+            if not quantities:
+                self._waiting.append((when, facts))
+                return
+            self._begin(when, facts, quantities, units())
+        self._gather(when, facts, quantities)
 
     def finish(self) -> None:
-        """Write the events that wait."""
+        """Let the events go that wait."""
         if self._waiting:
-            self._begin(self._waiting[0][0], self._waiting[0][1], {})
+            self._begin(*self._waiting[0], {}, _UNITS)
 
-    def _begin(self, when: float, facts: dict[str, _Cell], quantities: dict[str, _Cell]) -> None:
-        self._columns = quantities
-        cells = facts | quantities
+    def flush(self) -> None:
+        """Write the events gathered."""
+        rows, self._gathered = self._gathered, []
+        if not rows:
+            return
+        times = [when for when, _ in rows]
+        nothing = self._missing
+        data = {name: _column([row.get(name, nothing.get(name)) for _, row in rows]) for name in self._names}
+        stamps = dict.fromkeys(data, np.array(times))
+        # Its columns are those of the descriptor; the check of a page would look at every value anew.
+        self._write("event_page", self._compose(data=data, timestamps=stamps, time=times, validate=False))
+
+    def _begin(self, when: float, facts: Values, quantities: Values, units: Mapping[str, str]) -> None:
+        self._missing = {name: _nothing(value) for name, value in quantities.items()}
+        self._shapes = {name: _shape(value) for name, value in quantities.items() if _shape(value)}
+        values = facts | quantities
         if self._overflow is not None:
-            cells[self._overflow] = _text("")
+            values[self._overflow] = ""
+        self._names = list(values)
         times = [when, *(time for time, _ in self._waiting)]
         descriptor = self._bundle.compose_descriptor(
             name=self._name,
-            data_keys={name: dict(cell.key) for name, cell in cells.items()},
-            object_keys={_OBJECT: list(cells)},
+            data_keys={name: _data_key(value, units.get(name, "")) for name, value in values.items()},
+            object_keys={_OBJECT: list(values)},
             configuration={_OBJECT: {"data": {}, "timestamps": {}, "data_keys": {}}},
             hints={_OBJECT: {"fields": _worth_showing(quantities)}},
             # Not after its events: readers sort documents by time.
             time=min(times),
         )
         self._write("descriptor", descriptor.descriptor_doc)
-        self._compose = descriptor.compose_event
+        self._compose = descriptor.compose_event_page
         waiting, self._waiting = self._waiting, []
         for earlier, its_facts in waiting:
-            self._event(earlier, its_facts, {})
+            self._gather(earlier, its_facts, {})
 
-    def _event(self, when: float, facts: dict[str, _Cell], quantities: dict[str, _Cell]) -> None:
-        data = {name: cell.value for name, cell in facts.items()}
-        for name, column in self._columns.items():
-            cell = quantities.get(name)
-            if cell is not None and cell.key["shape"] != column.key["shape"]:
+    def _gather(self, when: float, facts: Values, quantities: Values) -> None:
+        for name, shape in self._shapes.items():
+            if name in quantities and _shape(quantities[name]) != shape:
                 raise ValueError(
-                    f"{name} has {cell.key['shape']} points and {column.key['shape']} in earlier sweeps "
+                    f"{name} has {list(_shape(quantities[name]))} points and {list(shape)} in earlier sweeps "
                     "of the run, though model and configuration are the same; it was not written"
                 )
-            data[name] = column.nothing if cell is None else cell.value
+        values = facts | quantities
         if self._overflow is not None:
-            late = {name: cell for name, cell in quantities.items() if name not in self._columns}
-            others = {name: finite(cell.value) for name, cell in late.items() if not cell.key["shape"]}
-            data[self._overflow] = json.dumps(others) if others else ""
-        # Its columns are those of the descriptor; checking each event anew takes longer than the analysis.
-        event = self._compose(data=data, timestamps=dict.fromkeys(data, when), time=when, validate=False)
-        self._write("event", event)
+            late = quantities.keys() - self._missing.keys()
+            others = {k: finite(v) for k, v in quantities.items() if k in late and not _shape(v)}
+            values[self._overflow] = json.dumps(others) if others else ""
+        self._gathered.append((when, values))
 
 
-def _worth_showing(quantities: Mapping[str, _Cell]) -> list[str]:
-    scalars = [name for name, cell in quantities.items() if not cell.key["shape"]]
-    return [name for name in scalars if not name.endswith(("_lower", "_upper", "_std"))]
+def _column(values: list[Any]) -> Any:
+    """Values of one column for a page: texts as a list, all else as an array (rows, ...)."""
+    return values if isinstance(values[0], str) else np.array(values)
 
 
-def _facts(prediction: Prediction) -> dict[str, _Cell]:
+def _shape(value: Any) -> tuple[int, ...]:
+    return value.shape if isinstance(value, np.ndarray) else ()
+
+
+def _nothing(value: Any) -> Any:
+    """What stands for a missing value: NaN, in its shape."""
+    return np.full(value.shape, math.nan) if isinstance(value, np.ndarray) else math.nan
+
+
+def _data_key(value: Any, unit: str) -> dict[str, Any]:
+    """The data key that declares a value."""
+    key: dict[str, Any] = {"source": _OBJECT, "shape": list(_shape(value)), **_DTYPES[type(value)]}
+    return key | ({"units": unit} if unit else {})
+
+
+_DTYPES: dict[type, dict[str, Any]] = {
+    str: {"dtype": "string"},
+    bool: {"dtype": "boolean", "dtype_numpy": "|b1"},
+    int: {"dtype": "integer", "dtype_numpy": "<i8"},
+    float: {"dtype": "number", "dtype_numpy": "<f8", "precision": _PRECISION},
+    np.ndarray: {"dtype": "array", "dtype_numpy": "<f8"},
+}
+
+_UNITS = {
+    "e0": "eV",
+    "shift": "eV",
+    "diameter": "nm",
+    "diameter_lower": "nm",
+    "diameter_upper": "nm",
+    "analysis_seconds": "s",
+    "energy_drift": "eV",
+    "energy": "eV",
+}
+
+
+def _units(prediction: Prediction) -> Mapping[str, str]:
+    """Units of all columns that have one."""
+    values = dict(prediction.values) | {f"fraction_{k}": v for k, v in prediction.fractions.items()}
+    named = {name: value.unit for name, value in values.items() if value.unit}
+    return _UNITS | {f"{name}{end}": unit for name, unit in named.items() for end in _INTERVAL}
+
+
+def _worth_showing(quantities: Values) -> list[str]:
+    scalars = [name for name, value in quantities.items() if not _shape(value)]
+    return [name for name in scalars if not name.endswith(_INTERVAL[1:])]
+
+
+def _facts(prediction: Prediction) -> Values:
     size = prediction.size
     return {
-        "sweep": _integer(prediction.provenance.sweep),
-        "scan": _text(prediction.provenance.scan),
-        "raw_stream": _text(prediction.provenance.stream),
-        "refused": _text(prediction.refused or ""),
-        "flags": _text(",".join(prediction.flags)),
-        "in_domain": _truth(prediction.in_domain),
+        "sweep": int(prediction.provenance.sweep),
+        "scan": prediction.provenance.scan,
+        "raw_stream": prediction.provenance.stream,
+        "refused": prediction.refused or "",
+        "flags": ",".join(prediction.flags),
+        "in_domain": bool(prediction.in_domain),
         "domain_p": _number(prediction.domain_p),
         "domain_score": _number(prediction.domain_score),
-        "domain_reason": _text(prediction.domain_reason),
-        "anchored": _truth(prediction.anchored),
-        "aligned": _text(prediction.aligned),
-        "partial": _truth(prediction.partial),
-        "e0": _number(prediction.e0, "eV"),
+        "domain_reason": prediction.domain_reason,
+        "anchored": bool(prediction.anchored),
+        "aligned": prediction.aligned,
+        "partial": bool(prediction.partial),
+        "e0": _number(prediction.e0),
         "edge_step": _number(prediction.edge_step),
-        "shift": _number(prediction.shift, "eV"),
-        "diameter": _number(size.diameter_nm if size else None, "nm"),
-        "diameter_lower": _number(size.lower if size else None, "nm"),
-        "diameter_upper": _number(size.upper if size else None, "nm"),
-        "size": _text(size.label if size else ""),
-        "analysis_seconds": _number(sum(prediction.seconds.values()), "s"),
+        "shift": _number(prediction.shift),
+        "diameter": _number(size.diameter_nm if size else None),
+        "diameter_lower": _number(size.lower if size else None),
+        "diameter_upper": _number(size.upper if size else None),
+        "size": size.label if size else "",
+        "analysis_seconds": float(sum(prediction.seconds.values())),
     }
 
 
@@ -343,73 +434,52 @@ def _noise(spectrum: Spectrum, prediction: Prediction) -> float | None:
     return float(np.sqrt(np.mean(spectrum.mu_error**2))) / prediction.edge_step
 
 
-def _standing(drift: Drift) -> dict[str, _Cell]:
+def _standing(drift: Drift) -> Values:
     return {
         "stake": _number(drift.stake),
-        "alarm": _truth(drift.alarm),
-        "sweeps": _integer(drift.sweeps),
-        "energy_drift": _number(drift.energy_drift, "eV"),
-        "energy_alarm": _truth(drift.energy_alarm),
+        "alarm": bool(drift.alarm),
+        "sweeps": int(drift.sweeps),
+        "energy_drift": _number(drift.energy_drift),
+        "energy_alarm": bool(drift.energy_alarm),
     }
 
 
-def _quantities(prediction: Prediction) -> dict[str, _Cell]:
-    cells: dict[str, _Cell] = {}
+def _quantities(prediction: Prediction) -> Values:
+    quantities: Values = {}
     for name, value in prediction.values.items():
-        cells |= _interval(name, value)
+        quantities |= _interval(name, value)
     for name, value in prediction.fractions.items():
-        cells |= _interval(f"fraction_{name}", value)
+        quantities |= _interval(f"fraction_{name}", value)
     for name, probability in prediction.classes.items():
-        cells[f"class_{name}"] = _number(probability)
-    return cells
+        quantities[f"class_{name}"] = _number(probability)
+    return quantities
 
 
-def _interval(name: str, value: Value) -> dict[str, _Cell]:
-    return {
-        name: _number(value.value, value.unit),
-        f"{name}_lower": _number(value.lower, value.unit),
-        f"{name}_upper": _number(value.upper, value.unit),
-        f"{name}_std": _number(value.std, value.unit),
-    }
+_INTERVAL = ("", "_lower", "_upper", "_std")
 
 
-def _curves(prediction: Prediction) -> dict[str, _Cell]:
+def _interval(name: str, value: Value) -> Values:
+    numbers = (value.value, value.lower, value.upper, value.std)
+    return {f"{name}{end}": _number(number) for end, number in zip(_INTERVAL, numbers, strict=True)}
+
+
+def _curves(prediction: Prediction) -> Values:
     reduced: Reduced | None = prediction.reduced
     if reduced is None:
         return {}
     foil = np.full_like(reduced.flat, math.nan) if reduced.foil is None else reduced.foil
-    return {
-        "energy": _array(reduced.grid, "eV"),
-        "flat": _array(reduced.flat),
-        "foil": _array(foil),
-        "network_input": _array(reduced.network_input),
-        **({} if reduced.denoised is None else {"denoised": _array(reduced.denoised)}),
-        **({"latent": _array(np.array(prediction.latent))} if prediction.latent else {}),
-        **{f"curve_{name}": _array(curve) for name, curve in prediction.curves.items()},
-    }
+    curves = {"energy": reduced.grid, "flat": reduced.flat, "foil": foil}
+    curves["network_input"] = reduced.network_input
+    if reduced.denoised is not None:
+        curves["denoised"] = reduced.denoised
+    if prediction.latent:
+        curves["latent"] = np.array(prediction.latent)
+    curves |= {f"curve_{name}": curve for name, curve in prediction.curves.items()}
+    return {name: np.asarray(curve, dtype=np.float64) for name, curve in curves.items()}
 
 
-def _number(value: float | None, unit: str = "") -> _Cell:
-    key = {"source": _OBJECT, "dtype": "number", "dtype_numpy": "<f8", "shape": [], "precision": _PRECISION}
-    return _Cell(math.nan if value is None else float(value), key | ({"units": unit} if unit else {}))
-
-
-def _integer(value: int) -> _Cell:
-    return _Cell(int(value), {"source": _OBJECT, "dtype": "integer", "dtype_numpy": "<i8", "shape": []})
-
-
-def _truth(value: bool) -> _Cell:
-    return _Cell(bool(value), {"source": _OBJECT, "dtype": "boolean", "dtype_numpy": "|b1", "shape": []})
-
-
-def _text(value: str) -> _Cell:
-    return _Cell(value, {"source": _OBJECT, "dtype": "string", "shape": []})
-
-
-def _array(value: Array, unit: str = "") -> _Cell:
-    column = np.asarray(value, dtype=np.float64)
-    key = {"source": _OBJECT, "dtype": "array", "dtype_numpy": "<f8", "shape": list(column.shape)}
-    return _Cell(column, key | ({"units": unit} if unit else {}))
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _time(spectrum: Spectrum) -> float:

@@ -32,7 +32,7 @@ from xas_live.spectrum import Array, Spectrum
 from xas_live.structure import ParticleSize
 
 ANALYZERS_KEPT = 8  # by a pool, of each of its models: each holds its model's tensors and operators
-REDUCTION_VERSION = 3  # raised when the same sweep would be reduced to something else
+REDUCTION_VERSION = 4  # raised when the same sweep would be reduced to something else
 MAX_SHIFT = 50.0  # eV between sample and foil that can be asked for
 
 logger = logging.getLogger("xas_live")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -27,6 +27,7 @@ from xas_live.folders import user_folder
 from xas_live.models.bundle import Bundle
 from xas_live.reduction.normalize import NormalizationOperator, Windows, flat_once
 from xas_live.reduction.quality import Unusable, check, check_range, check_step, locate_edge, point_noise
+from xas_live.reduction.rebin import edge_grid
 from xas_live.spectrum import Array, Provenance, Spectrum
 
 SHIFT_RANGE = (-12.0, 12.0)  # eV
@@ -59,6 +60,7 @@ class FoilAnchor:
     temperature : of the foil (K), or None.
     source : where the foil comes from.
     time : Unix time at which it was measured (s), or None.
+    weights : (n,) number of measured points behind each, of a dense sweep that was rebinned; else None.
     """
 
     element: str
@@ -76,15 +78,18 @@ class FoilAnchor:
     temperature: float | None = None
     source: str = ""
     time: float | None = None
+    weights: Array | None = None
 
     @classmethod
-    def fit(cls, foil: Spectrum, bundle: Bundle) -> FoilAnchor:
+    def fit(cls, foil: Spectrum, bundle: Bundle, *, weights: Array | None = None) -> FoilAnchor:
         """Find shift, stretch and gain: globally on a mesh within bounds, then refined.
 
         Parameters
         ----------
-        foil : a spectrum of the bulk metal, at least from 20 eV before to 95 eV past the edge.
+        foil : a spectrum of the bulk metal, at least from 20 eV before to 95 eV past the edge; a dense
+            sweep is rebinned, as the sample's are.
         bundle : the model whose theory is anchored.
+        weights : (n,) number of points behind each, of a foil that is rebinned already.
 
         Raises
         ------
@@ -101,14 +106,17 @@ class FoilAnchor:
         x = bundle.grid
         target = np.interp(x, theory_x, theory)
         try:
-            good = check(foil)
+            grid = edge_grid(absorber.energy)
+            good = check(foil, grid)
+            if weights is not None:
+                good = replace(good, axis=grid.axis_of(good.energy), weights=weights)
             e0 = locate_edge(good.axis, good.mu, absorber.energy)
             check_range(good.energy, e0, e0 + x)
             windows = common_windows(bundle.card.input.fit_windows, [good.energy], e0)
             operator = NormalizationOperator(good.energy, e0, windows)
-            flats, steps = operator.flat(good.mu[None])
+            flats, steps = operator.flat(good.mu[None], _row(good.weights))
             flat, step = flats[0], float(steps[0])
-            noise = point_noise(good.mu)
+            noise = point_noise(good.mu[good.axis.judged])
             check_step(step, noise)
         except (Unusable, ValueError) as error:
             raise AnchorError(f"the foil is not usable: {error}") from error
@@ -141,6 +149,7 @@ class FoilAnchor:
             temperature=foil.temperature,
             source=foil.provenance.source or foil.provenance.scan,
             time=foil.provenance.time,
+            weights=good.weights,
         )
 
     def energies(self, grid: Array, shift: float = 0.0) -> Array:
@@ -164,7 +173,7 @@ class FoilAnchor:
             temperature=self.temperature,
             provenance=Provenance(source=self.source, time=self.time),
         )
-        return FoilAnchor.fit(foil, bundle)
+        return FoilAnchor.fit(foil, bundle, weights=self.weights)
 
     def on_grid(self, grid: Array, theory: Array, windows: Windows) -> tuple[Array, float]:
         """The foil, normalised over `windows`, at the energies of the grid, and its gain there.
@@ -179,8 +188,14 @@ class FoilAnchor:
         -------
         flat (g,), and the gain that lays it on theory.
         """
-        flat = flat_once(self.energy, self.mu[None], self.e0, windows, self.energies(grid))[0][0]
+        points, weights = self.energies(grid), _row(self.weights)
+        flat = flat_once(self.energy, self.mu[None], self.e0, windows, points, weights)[0][0]
         return flat, float(flat @ theory / (flat @ flat))
+
+    def norm_on_grid(self, grid: Array, windows: Windows) -> Array:
+        """(g,) the foil at the energies of the grid, normalised over `windows` but not flattened."""
+        operator = NormalizationOperator(self.energy, self.e0, windows, self.energies(grid))
+        return np.asarray(operator(self.mu[None], _row(self.weights)).norm[0])
 
     @cached_property
     def sha256(self) -> str:
@@ -190,6 +205,7 @@ class FoilAnchor:
         digest.update(json.dumps({name: getattr(self, name) for name in names}, sort_keys=True).encode())
         digest.update(self.energy.tobytes())
         digest.update(self.mu.tobytes())
+        digest.update(b"" if self.weights is None else self.weights.tobytes())
         return digest.hexdigest()
 
     def save(self, folder: Path | None = None) -> Path:
@@ -212,7 +228,8 @@ class FoilAnchor:
         folder.mkdir(parents=True, exist_ok=True)
         numbers = _AnchorFile(**{name: getattr(self, name) for name in _AnchorFile.numbers()})
         arrays = folder / "foil.safetensors.new"
-        save_file({"energy": self.energy, "mu": self.mu}, arrays)
+        kept = {"energy": self.energy, "mu": self.mu}
+        save_file(kept if self.weights is None else kept | {"weights": self.weights}, arrays)
         arrays.replace(folder / "foil.safetensors")
         # Written last: its time is the anchor's age, and without it the folder is no anchor yet.
         text = folder / "anchor.json.new"
@@ -232,7 +249,8 @@ class FoilAnchor:
             text = (folder / "anchor.json").read_text(encoding="utf-8")
             arrays = load_file(folder / "foil.safetensors")
             numbers = _AnchorFile.model_validate_json(text)
-            return cls(**numbers.model_dump(exclude={"version"}), energy=arrays["energy"], mu=arrays["mu"])
+            arrays = {name: arrays[name] for name in ("energy", "mu", *arrays.keys() & {"weights"})}
+            return cls(**numbers.model_dump(exclude={"version"}), **arrays)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise AnchorError(f"no anchor can be read from {folder}: {error}") from error
 
@@ -272,6 +290,11 @@ def newest_anchor(element: str, edge: str) -> FoilAnchor | None:
         except AnchorError as error:
             logger.warning("%s", error)
     return None
+
+
+def _row(weights: Array | None) -> Array | None:
+    """Weights of a batch of one."""
+    return None if weights is None else weights[None]
 
 
 def common_windows(wanted: Windows, axes: list[Array], e0: float) -> Windows:

@@ -18,7 +18,7 @@ from xas_live.models.partial import LAST_ENERGIES, partial_values, widening
 from xas_live.models.uncertainty import gaussian_quantile
 from xas_live.reducer import Job, Plan, Reducer
 from xas_live.reduction.grid import resample
-from xas_live.reduction.normalize import NormalizationOperator, Windows
+from xas_live.reduction.normalize import Windows
 from xas_live.reduction.quality import half_rise
 from xas_live.spectrum import Array, Spectrum
 
@@ -115,7 +115,7 @@ class Preview:
         if key not in self._foils:
             at = anchor.energies(self._grid)
             flat, gain = anchor.on_grid(self._grid, theory, windows)
-            norm = NormalizationOperator(axis, anchor.e0, windows, at)(anchor.mu[None]).norm[0]
+            norm = anchor.norm_on_grid(self._grid, windows)
             rise = half_rise(self._grid, flat)
             plan = Plan(anchor.e0 + shift, windows, at + shift, flat, gain, gain * flat - theory, rise)
             self._foils = {key: _Foil(plan, norm)}  # the last one is enough: sweeps come one by one

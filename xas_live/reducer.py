@@ -30,6 +30,7 @@ from xas_live.reduction.quality import (
     half_rise,
     point_noises,
 )
+from xas_live.reduction.rebin import edge_grid
 from xas_live.spectrum import Array, Spectrum
 from xas_live.standards import standards_of
 
@@ -159,8 +160,9 @@ class Reducer:
         """Every spectrum with its network input, or with the reason why it has none."""
         jobs = [Job(i, spectrum) for i, spectrum in enumerate(spectra)]
         admitted = [job for job in jobs if self._admit(job)]
+        grids = [edge_grid(self._absorber_energy(job)) for job in admitted]
         for job, checked in zip(
-            admitted, check_all([job.spectrum for job in admitted], self._axes), strict=True
+            admitted, check_all([job.spectrum for job in admitted], self._axes, grids), strict=True
         ):
             if isinstance(checked, Unusable):
                 job.refuse(checked)
@@ -207,7 +209,7 @@ class Reducer:
         """Edge, anchor, energy shift and quality of the sweeps of one axis; settle how each is reduced."""
         mu = _mu_of(jobs)
         edges = axis.edge_finder.find(axis.coarser(mu)).tolist()
-        for job, noise, edge in zip(jobs, point_noises(mu).tolist(), edges, strict=True):
+        for job, noise, edge in zip(jobs, point_noises(mu[:, axis.judged]).tolist(), edges, strict=True):
             job.noise = noise
             if not job.spectrum.complete:
                 job.flags.append("incomplete")
@@ -237,14 +239,16 @@ class Reducer:
         return absorber.energy
 
     def _compare_i0(self, jobs: list[Job]) -> None:
-        by_length: dict[int, list[Job]] = {}
+        by_length: dict[int, list[tuple[Job, Array, Array]]] = {}
         for job in jobs:
             if "i0" in job.spectrum.counts:
-                by_length.setdefault(len(job.spectrum), []).append(job)
+                mu, i0 = job.spectrum.mu, job.spectrum.counts["i0"]
+                if (binned := _checked(job)).i0 is not None:
+                    mu, i0 = binned.mu, binned.i0
+                by_length.setdefault(len(mu), []).append((job, mu, i0))
         for group in by_length.values():
-            mu = np.stack([job.spectrum.mu for job in group])
-            i0 = np.stack([job.spectrum.counts["i0"] for job in group])
-            for job, follows in zip(group, i0_nonlinear(mu, i0).tolist(), strict=True):
+            of, mus, i0s = zip(*group, strict=True)
+            for job, follows in zip(of, i0_nonlinear(np.stack(mus), np.stack(i0s)).tolist(), strict=True):
                 if follows:
                     job.flags.append("i0_nonlinear")
 
@@ -284,7 +288,7 @@ class Reducer:
             provenance=job.spectrum.provenance,
         )
         try:
-            return FoilAnchor.fit(foil, self.bundle)
+            return FoilAnchor.fit(foil, self.bundle, weights=good.weights)
         except AnchorError:
             job.flags.append("bad_reference")
             return self.fallback
@@ -368,8 +372,10 @@ class Reducer:
         """Normalised spectra on the grid, for sweeps that share axis, anchor, shift and windows."""
         plan, mu = jobs[0].plan, _mu_of(jobs)
         assert plan is not None
+        behind = [_checked(job).weights for job in jobs]  # all sweeps of a standard axis were rebinned
+        weights = np.stack([each for each in behind if each is not None]) if behind[0] is not None else None
         try:
-            flat, steps = self._flat(axis, plan, jobs[0], mu)
+            flat, steps = self._flat(axis, plan, jobs[0], mu, weights)
         except ValueError as error:
             for job in jobs:
                 job.refuse(error)
@@ -385,19 +391,22 @@ class Reducer:
                 if np.any((spikes[i] >= plan.points[0]) & (spikes[i] <= plan.points[-1])):
                     job.flags.append("glitch")
 
-    def _flat(self, axis: Axis, plan: Plan, job: Job, mu: Array) -> tuple[Array, Array]:
+    def _flat(
+        self, axis: Axis, plan: Plan, job: Job, mu: Array, weights: Array | None
+    ) -> tuple[Array, Array]:
         """Matrices for an axis that comes again, and on other devices; else the same without them."""
         key, on_cpu = job.plan_key, self.device.type == "cpu"
         if on_cpu and not self._operators.expected(key, self._lasting(job.anchor) and len(mu) > 1):
-            return flat_once(axis.energy, mu, plan.center, plan.windows, plan.points)
+            return flat_once(axis.energy, mu, plan.center, plan.windows, plan.points, weights)
 
         def build() -> NormalizationOperator:
             return NormalizationOperator(axis.energy, plan.center, plan.windows, plan.points)
 
         operator = self._operators.get(key, build) if self._lasting(job.anchor) else build()
         if on_cpu:
-            return operator.flat(mu)
-        flat, steps = operator.flat(torch.from_numpy(mu).to(self.device))
+            return operator.flat(mu, weights)
+        there = None if weights is None else torch.from_numpy(weights).to(self.device)
+        flat, steps = operator.flat(torch.from_numpy(mu).to(self.device), there)
         return flat.cpu().numpy(), steps.cpu().numpy()
 
     def _mixed(self, job: Job, plan: Plan) -> Mixed:

@@ -12,6 +12,7 @@ from xas_live.models.fractions import STEPS
 from xas_live.reduction.align import AlignmentError, reference_shift
 from xas_live.reduction.normalize import Windows, flat_once
 from xas_live.reduction.quality import Unusable, check, check_range, locate_edge
+from xas_live.reduction.rebin import edge_grid
 from xas_live.spectrum import Array, Spectrum
 
 
@@ -28,12 +29,14 @@ class Standard:
     name : of the phase, as "oxide".
     energy, mu : (n,) eV ascending, and absorption of any scale.
     reference : (n,) the foil measured with it, or None: then it lies on the samples' energy scale.
+    weights : (n,) number of measured points behind each, of a dense sweep that was rebinned; else None.
     """
 
     name: str
     energy: Array
     mu: Array
     reference: Array | None
+    weights: Array | None = None
 
     @classmethod
     def of(cls, name: str, spectrum: Spectrum, bundle: Bundle) -> Standard:
@@ -49,18 +52,18 @@ class Standard:
                 f"the standard {name} is {spectrum.element} {spectrum.edge}, the model {bundle.name} is not"
             )
         try:
-            good = check(spectrum)
+            good = check(spectrum, edge_grid(absorber.energy))
             e0 = locate_edge(good.axis, good.mu, absorber.energy)
             check_range(good.energy, e0, e0 + bundle.grid)
         except Unusable as error:
             raise StandardError(f"the standard {name} is not usable: {error}") from error
-        return cls(name, good.energy, good.mu, good.reference)
+        return cls(name, good.energy, good.mu, good.reference, good.weights)
 
     @property
     def sha256(self) -> str:
         """Hash over all that predictions depend on."""
         digest = hashlib.sha256(self.name.encode())
-        for array in (self.energy, self.mu, self.reference):
+        for array in (self.energy, self.mu, self.reference, self.weights):
             digest.update(b"" if array is None else array.tobytes())
         return digest.hexdigest()
 
@@ -85,7 +88,8 @@ class Standard:
                 raise StandardError(f"the standard {self.name}: {error}") from error
         try:
             points = anchor.energies(grid, shift)
-            return flat_once(self.energy, self.mu[None], anchor.e0 + shift, windows, points)[0][0]
+            weights = None if self.weights is None else self.weights[None]
+            return flat_once(self.energy, self.mu[None], anchor.e0 + shift, windows, points, weights)[0][0]
         except ValueError as error:
             raise StandardError(f"the standard {self.name}: {error}") from error
 

@@ -44,6 +44,20 @@ def test_arrays_come_back_exactly(array):
     np.testing.assert_array_equal(np.array(doc["data"]["a"], dtype=array.dtype).reshape(array.shape), array)
 
 
+def test_the_columns_of_a_page_stay_arrays():
+    columns = {
+        "mu": np.random.default_rng(1).random((70, 3)),
+        "on": np.arange(70) % 2 == 0,
+        "n": np.arange(70),
+    }
+    name, page = decode(encode("event_page", snapshot({"data": {**columns, "flag": ["a"] * 70}}), print))
+    assert name == "event_page"
+    for key, column in columns.items():
+        assert page["data"][key].dtype == column.dtype
+        np.testing.assert_array_equal(page["data"][key], column)
+    assert page["data"]["flag"] == ["a"] * 70
+
+
 def test_a_foreign_value_becomes_its_text_and_the_rest_is_kept():
     class Sample:
         def __repr__(self):

@@ -5,7 +5,9 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from event_model import DocumentNames, schema_validators
+from event_model import DocumentNames, schema_validators, unpack_event_page
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from xas_live.callbacks.writer import PredictionWriter, derived_uid
 from xas_live.prediction import Prediction, Reduced, Size, Value
@@ -71,8 +73,11 @@ class Documents(list):
         return [doc for n, doc in self if n == name]
 
     def events(self, stream):
+        return [event for page in self.pages(stream) for event in unpack_event_page(page)]
+
+    def pages(self, stream):
         of_stream = {doc["uid"] for doc in self.of("descriptor") if doc["name"] == stream}
-        return [doc for doc in self.of("event") if doc["descriptor"] in of_stream]
+        return [doc for doc in self.of("event_page") if doc["descriptor"] in of_stream]
 
 
 def write(predictions, stop=raw_stop, **options):
@@ -139,8 +144,9 @@ def test_a_quantity_that_comes_late_is_kept():
 def test_a_curve_of_another_length_is_named():
     documents, writer = write([good(0)], stop=None)
     other = good(1, reduced=Reduced(GRID[:9], GRID[:9], None, GRID[:9]))
-    with pytest.raises(ValueError, match="9"):
+    with pytest.raises(ValueError, match=r"energy has \[9\] points and \[50\] in earlier sweeps"):
         writer.predicted(spectrum(1), other)
+    writer.published()
     assert len(documents.events("predictions")) == 2
 
 
@@ -218,6 +224,80 @@ def test_a_drift_over_runs_is_kept_with_each_sweep():
     assert refusals[0]["stake"] == rows[19]["stake"]
     keys = next(doc for doc in documents.of("descriptor") if doc["name"] == "drift")["data_keys"]
     assert keys["energy_drift"]["units"] == "eV"
+
+
+KINDS = {
+    "good": good,
+    "refused": refused,
+    "late": lambda i: good(i, classes={"oxide": 0.25}),
+    "other": lambda i: good(i, configuration={"level": 0.95}),
+    "palladium": lambda i: good(i, model="pd-k", element="Pd", edge="K"),
+}
+
+
+def told(kinds, cuts, average_after):
+    """The documents of sweeps of these kinds, in batches that end at `cuts`, one with an average."""
+    documents = Documents()
+    writer = PredictionWriter(documents)
+    writer.run_started(raw_start())
+    for i, kind in enumerate(kinds):
+        writer.predicted(spectrum(i), KINDS[kind](i))
+        if i == average_after and kind == "good":
+            writer.averaged(*averaged(i, 2))
+        if i + 1 in cuts:
+            writer.published()
+    writer.run_stopped(raw_stop())
+    return documents
+
+
+def without_chance(documents):
+    """All that two runs must have in common, without random uids and the time of the analysis."""
+    runs = [{k: v for k, v in doc.items() if k != "analysed_at"} for doc in documents.of("start")]
+    keys = [
+        (doc["run_start"], doc["name"], doc["data_keys"], doc["time"]) for doc in documents.of("descriptor")
+    ]
+    stops = [(doc["run_start"], doc["exit_status"], doc["num_events"]) for doc in documents.of("stop")]
+    of_stream = {doc["uid"]: (doc["run_start"], doc["name"]) for doc in documents.of("descriptor")}
+    rows = {stream: [] for stream in of_stream.values()}
+    for page in documents.of("event_page"):
+        for event in unpack_event_page(page):
+            row = {k: np.asarray(v).tolist() for k, v in event["data"].items()}
+            rows[of_stream[page["descriptor"]]].append((event["seq_num"], event["time"], row))
+    # NaN is no neighbour of itself, but its text is.
+    return repr((runs, keys, stops, rows))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    kinds=st.lists(st.sampled_from(["good", "good", *KINDS]), min_size=1, max_size=9),
+    cuts=st.sets(st.integers(1, 9)),
+    average_after=st.integers(0, 8),
+)
+def test_batches_are_written_as_their_sweeps_one_by_one(kinds, cuts, average_after):
+    alone = told(kinds, set(range(1, 10)), average_after)
+    batches = told(kinds, cuts, average_after)
+    assert without_chance(batches) == without_chance(alone)
+    uids = [uid for page in batches.of("event_page") for uid in page["uid"]]
+    assert len(set(uids)) == len(uids) == sum(sum(doc["num_events"].values()) for doc in batches.of("stop"))
+
+
+def test_a_batch_is_one_page_a_stream_and_is_written_when_it_ends():
+    documents = told(["refused", "good", "good", "refused", "good"], {4}, average_after=2)
+    for stream, sizes in {"predictions": [4, 1], "spectra": [4, 1], "drift": [4, 1], "averages": [1]}.items():
+        assert [len(page["seq_num"]) for page in documents.pages(stream)] == sizes
+    order = [name for name, _ in documents]
+    assert order == ["start", *["descriptor"] * 4, *["event_page"] * 7, "stop"]
+    assert documents.pages("averages")[0] is documents.of("event_page")[3]  # after the sweeps of its batch
+
+
+def test_a_page_does_not_cross_a_change_of_model():
+    documents = told(["good", "good", "other", "other", "good"], set(), average_after=99)
+    starts, stops = documents.of("start"), documents.of("stop")
+    assert [doc["num_events"]["predictions"] for doc in stops] == [2, 2, 1]
+    assert [doc["configuration"]["level"] for doc in starts] == [0.9, 0.95, 0.9]
+    assert [event["data"]["sweep"] for event in documents.events("predictions")] == [0, 1, 2, 3, 4]
+    names = [name for name, _ in documents if name != "descriptor"]
+    assert names == ["start", *["event_page"] * 3, "stop"] * 3
 
 
 def test_another_configuration_is_another_run():

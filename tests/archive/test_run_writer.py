@@ -1,3 +1,4 @@
+import math
 import os
 import signal
 import statistics
@@ -5,6 +6,7 @@ import time
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from bluesky import RunEngine
 from bluesky.plans import scan
@@ -83,6 +85,112 @@ def test_a_strange_document_loses_nothing_else(archive, raw_writer, make_run):
     assert status.rejected == before.rejected + 2
     assert status.altered == before.altered + 2
     assert "object" in status.last_error
+
+
+_COLUMNS = {
+    "n": ("number", "<f8", [1.5, math.nan, -2.0, 4.0, 5.0, 6.0]),
+    "i": ("integer", "<i8", [1, 2, 3, -4, 5, 2**40]),
+    "b": ("boolean", "|b1", [True, False, True, True, False, False]),
+    "s": ("string", None, ["a", "", "é", "d", "e", "f"]),
+    "short": ("array", "<f8", np.arange(18.0).reshape(6, 3)),
+    "long": ("array", "<f8", np.random.default_rng(2).random((6, 30))),
+    "pixels": ("array", "<i8", np.arange(240).reshape(6, 40)),
+    "time": ("number", "<f8", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]),
+}
+
+
+def paged(columns, pages, form=lambda name, values: values):
+    """A run with these columns, its rows in pages (a tuple of start and stop) and events (a number)."""
+    run = compose_run(metadata={})
+    keys = {}
+    for name, (dtype, dtype_numpy, values) in columns.items():
+        keys[name] = {"source": "test", "dtype": dtype, "shape": list(np.shape(values)[1:])}
+        keys[name] |= {"dtype_numpy": dtype_numpy} if dtype_numpy else {}
+    primary = run.compose_descriptor(
+        name="primary", data_keys=keys, object_keys={"det": list(keys)}, configuration={}
+    )
+    yield "start", run.start_doc
+    yield "descriptor", primary.descriptor_doc
+    for rows in pages:
+        of, name = (slice(*rows), "event_page") if isinstance(rows, tuple) else (rows, "event")
+        data = {k: form(name, values[of]) for k, (_, _, values) in columns.items()}
+        stamps = {k: np.arange(6.0)[of] for k in columns}
+        compose = primary.compose_event_page if name == "event_page" else primary.compose_event
+        yield name, compose(data=data, timestamps=stamps, validate=False)
+    yield "stop", run.compose_stop()
+
+
+@pytest.mark.parametrize(
+    ("pages", "form", "named_time"),
+    [
+        ([(0, 6)], lambda _, values: np.array(values), False),
+        ([(0, 1), (1, 3), 3, (4, 6)], lambda _, values: np.array(values), False),
+        ([(0, 1), (1, 2), (2, 6)], lambda _, values: np.array(values).tolist(), False),
+        ([(0, 2), (2, 4), (4, 6)], lambda _, values: [np.asarray(v) for v in values], False),
+        ([0, (1, 4), (4, 6)], lambda _, values: np.array(values), True),
+    ],
+    ids=["one", "mixed with events", "lists", "lists of arrays", "a reserved name"],
+)
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one by one"])
+def test_pages_are_stored_as_their_events(archive, raw_writer, pages, form, named_time, at_once):
+    columns = {name: column for name, column in _COLUMNS.items() if named_time or name != "time"}
+    if any(isinstance(page, int) for page in pages):
+        form = lambda name, values: np.array(values) if name == "event_page" else values  # noqa: E731
+    runs = []
+    for cut, forms in ((range(6), lambda _, values: values), (pages, form)):
+        documents = list(paged(columns, cut, forms))
+        for name, doc in documents:
+            raw_writer(name, doc)
+            if cut is pages and not at_once and name.startswith("event"):
+                assert raw_writer.flush(20)
+        assert raw_writer.flush(20)
+        # A Broker, as another test makes one, switches the client's runs to its older interface.
+        runs.append(archive.client[documents[0][1]["uid"]].v3)
+    (events, table), (found, found_table) = ((r["primary"].base, _table_of(r)) for r in runs)
+    pd.testing.assert_frame_equal(found_table, table)
+    assert table["seq_num"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert set(found) == set(events) == {"internal", "long", "pixels"}
+    for name in ("long", "pixels"):
+        assert found[name].dtype == events[name].dtype
+        np.testing.assert_array_equal(found[name].read(), events[name].read())
+        np.testing.assert_array_equal(found[name].read(), columns[name][2])
+    assert runs[1].metadata["stop"]["num_events"] == {"primary": 6}
+    assert raw_writer.status().runs_failed == 0
+
+
+def _table_of(run):
+    table = run["primary"].base["internal"].read()
+    return table[sorted(table.columns)]
+
+
+def test_what_does_not_fit_a_column_of_a_page(archive, raw_writer):
+    """A fraction among integers is kept as the run is written as a whole; what is no number is left out."""
+    columns = {
+        "i": ("integer", "<i8", np.array([1.0, 2.0, 3.0, 2.5, 5.0, 6.0])),
+        "n": ("number", "<f8", [1.0, 2.0, "three", 4.0, None, 6.0]),
+    }
+    documents = list(paged(columns, [(0, 2), (2, 6)], lambda _, values: values))
+    for name, doc in documents:
+        raw_writer(name, doc)
+        if name == "event_page":
+            raw_writer.flush(3)
+    assert raw_writer.flush(30)
+    run = archive.client[documents[0][1]["uid"]]
+    stored = run["primary"].read()
+    np.testing.assert_array_equal(stored["i"], columns["i"][2])
+    np.testing.assert_array_equal(stored["n"], [1.0, 2.0, np.nan, 4.0, np.nan, 6.0])
+    assert any("'n' in event 3" in note for note in run.metadata["notes"])
+
+
+def test_rows_that_come_alone_share_a_file(archive, raw_writer, make_run):
+    documents = make_run(list(np.random.default_rng(3).random((9, 500))), dtype="array", shape=(500,))
+    send(raw_writer, documents[:3])
+    assert raw_writer.flush(20)
+    send(raw_writer, documents[3:])
+    assert raw_writer.flush(20)
+    stored = archive.client[documents[0][1]["uid"]].v3["primary"].base["det"]
+    assert stored.structure().chunks == ((9,), (500,))
+    np.testing.assert_array_equal(stored.read(), [doc["data"]["det"] for _, doc in documents[2:-1]])
 
 
 def test_integers_that_turn_into_fractions_are_kept_whole(archive, raw_writer, make_run):

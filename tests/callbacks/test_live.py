@@ -218,6 +218,24 @@ def test_repeats_are_averaged_beside_the_sweeps():
         assert live._averages._runs == {}
 
 
+def test_publishers_are_told_when_a_batch_ends():
+    class Batches(Diary):
+        def published(self):
+            self._note("published", None)
+
+    batches = Batches()
+    with LiveAnalysis(Edges(), [batches]) as live:
+        for name, doc in documents(np.tile(GRID, 3), page=[len(GRID)] * 3):
+            live(name, doc)
+            assert live.wait(20)  # sweep by sweep: a batch each
+    assert batches.names() == [
+        "run_started",
+        *["predicted", "published"] * 2,
+        *["predicted", "run_stopped", "published"],
+        "close",
+    ]
+
+
 def test_of_a_backlog_only_the_newest_average_of_each_run_is_analysed():
     entered, gate = threading.Event(), threading.Event()
 

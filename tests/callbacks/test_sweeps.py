@@ -160,3 +160,55 @@ def test_encoder_noise_and_paging_change_nothing(turns, noise, step, spikes, see
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_hardly_any_points(n):
     assert cut(UP[:n]) == []
+
+
+def events(*passes: np.ndarray) -> list[np.ndarray]:
+    """Rows of events that hold a pass of energies each."""
+    return [np.column_stack([energy, np.full(len(energy), k + 1.0)]) for k, energy in enumerate(passes)]
+
+
+def given_by(*passes: np.ndarray) -> list[int]:
+    """How many sweeps each event gives at once."""
+    cutter = SweepCutter(2)
+    return [len(cutter.append(rows)) for rows in events(*passes)]
+
+
+def test_events_that_are_sweeps_are_given_at_once_when_two_have_shown_it():
+    noise = np.random.default_rng(0).uniform(-0.4, 0.4, (4, len(UP)))
+    assert given_by(*(UP + noise)) == [0, 2, 1, 1]
+    assert given_by(UP[::-1], UP[::-1], UP[::-1]) == [0, 2, 1]
+
+
+def test_events_that_are_no_sweeps_wait_for_their_successor():
+    assert given_by(UP, UP[::-1], UP) == [0, 1, 1], "a smooth turn may share its points"
+    assert given_by(UP, UP, UP[:60], UP[60:], UP) == [0, 2, 0, 0, 1], "a sweep in two events"
+    assert given_by(UP, UP, np.append(UP[:-1], 9900.0), UP) == [0, 2, 0, 1], "a misread end"
+    assert given_by(UP, UP, np.concatenate([UP[:50], UP[49::-1]]), UP) == [0, 2, 1, 1], "there and back"
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    kinds=st.lists(
+        st.sampled_from(["sweep", "back", "half", "rest", "longer", "spoiled"]), min_size=1, max_size=9
+    ),
+    sizes=st.lists(st.integers(1, 4), max_size=6),
+    noise=st.floats(0.0, 0.9),
+)
+def test_it_does_not_matter_how_many_events_come_at_once(kinds, sizes, noise):
+    shapes = {
+        "sweep": UP, "back": UP[::-1], "half": UP[:50], "rest": UP[50:],
+        "longer": np.append(UP, 9100.0 + UP[:20] - 8900.0), "spoiled": np.where(UP == 9000.0, 9500.0, UP),
+    }  # fmt: skip
+    rng = np.random.default_rng(len(kinds))
+    rows = events(*(shapes[kind] + rng.uniform(-noise, noise, len(shapes[kind])) for kind in kinds))
+
+    def cut_in(sizes: list[int]) -> list[list[float]]:
+        cutter, sweeps, left = SweepCutter(2), [], list(rows)
+        for size in [*sizes, *[1] * len(rows)]:
+            if left:
+                sweeps += cutter.append(np.concatenate(left[:size]))
+                left = left[size:]
+        finished, last = cutter.finish()
+        return [s[:, 0].tolist() for s in sweeps + finished + ([last] if last is not None else [])]
+
+    assert repr(cut_in(sizes)) == repr(cut_in([]))

@@ -1,4 +1,4 @@
-"""Whole sweeps from another process, at the speed of a fast-scanning beamline: none is lost, the order is kept."""
+"""Whole sweeps from another process, as fast-scanning beamlines give them: none lost, in order."""
 
 from __future__ import annotations
 

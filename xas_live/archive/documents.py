@@ -17,6 +17,7 @@ import numpy as np
 _ARRAY = "__array__"
 _PACKED_SIZE = 64
 _DEEPEST = 40
+_PAGE = b'{"name":"event_page"'
 _ATOMS = frozenset({str, int, float, bool, type(None), np.float64, np.int64, np.bool_})
 
 Document = dict[str, Any]
@@ -64,14 +65,18 @@ def encode(name: str, doc: Document, on_foreign: Callable[[str], None]) -> bytes
 
 
 def decode(line: bytes) -> tuple[str, Document]:
-    """Name and document of a line; arrays as nested lists, as a JSON-born document has them.
+    """Name and document of a line.
+
+    Arrays come back as nested lists, as a JSON-born document has them; those of an event page as read-only
+    arrays, so that a page of many rows is not taken to pieces.
 
     Raises
     ------
     ValueError : when the line is not one of ours.
     """
+    page = line.startswith(_PAGE)
     try:
-        record = json.loads(line, object_hook=_unpack)
+        record = json.loads(line, object_hook=_unpack if page else _unpack_to_lists)
         return record["name"], record["doc"]
     except (KeyError, TypeError, binascii.Error) as error:
         raise ValueError(f"not a line of a spool file: {error!r}") from error
@@ -93,7 +98,12 @@ def _unpack(record: Document) -> Any:
     if len(record) != 1 or _ARRAY not in record:
         return record
     dtype, shape, data = record[_ARRAY]
-    return np.frombuffer(base64.b64decode(data), dtype=dtype).reshape(shape).tolist()
+    return np.frombuffer(base64.b64decode(data), dtype=dtype).reshape(shape)
+
+
+def _unpack_to_lists(record: Document) -> Any:
+    value = _unpack(record)
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _text(value: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import importlib
 import os
 import secrets
 import socket
@@ -17,8 +18,10 @@ from typing import Any
 import uvicorn
 from bluesky_tiled_plugins.exporters import json_seq_exporter
 from tiled.catalog import from_uri as catalog_from_uri
+from tiled.catalog.adapter import STORAGE_ADAPTERS_BY_MIMETYPE
 from tiled.config import Authentication, StreamingCacheConfig
 from tiled.media_type_registration import default_serialization_registry
+from tiled.mimetypes import ZARR_MIMETYPE
 from tiled.server.app import build_app
 from tiled.server.logging_config import LOGGING_CONFIG
 
@@ -38,6 +41,10 @@ def build_archive_app(folder: Path, api_key: str, readable: tuple[str, ...] = ()
     api_key : the one key that opens it.
     readable : folders of detector files.
     """
+    # Its module brings zarr, which only a server that stores an array needs.
+    STORAGE_ADAPTERS_BY_MIMETYPE.set(
+        ZARR_MIMETYPE, lambda: importlib.import_module("xas_live.archive.growing").GrowingArray
+    )
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     catalog_file = folder / "catalog.db"

@@ -2,7 +2,7 @@
 
 TiledWriter writes rows to Tiled once `batch_size` of them have come: with 1, each costs 40 ms; with
 thousands, a running scan is unreadable. Here the rows at hand are written together whenever `flush` is
-called, so that a batch is as large as the last one took time.
+called, so that a batch is as large as the last one took time. Event pages go there column by column.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any, Literal
 
-import numpy as np
 from bluesky_tiled_plugins import TiledWriter
 from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer, concatenate_stream_datums
 from tiled.client.container import Container
 
+from xas_live.archive import pages
 from xas_live.archive.documents import Document
+from xas_live.archive.values import Column, UnevenRows, fit, fit_array, kind, plain
 
 Presence = Literal["absent", "partial", "complete"]
 Emit = Callable[[str, Document], None]
-
-
-class UnevenRows(ValueError):
-    """A row does not fit the columns made from the rows before it; the run can be written as a whole."""
 
 
 class RunSink:
@@ -46,7 +44,11 @@ class RunSink:
 
     def __call__(self, name: str, doc: Document) -> None:
         """Hand in the next document. Raises what TiledWriter and the Tiled client raise."""
-        self._write(name, doc)
+        if name == "event_page" and self._batches is not None:
+            # TiledWriter's router would take it to pieces, to fill in what files hold.
+            self._batches.event_page(doc)
+        else:
+            self._write(name, doc)
 
     def flush(self) -> None:
         """Make all rows handed in readable, unless the run is written as a whole."""
@@ -73,20 +75,60 @@ class _Batches(RunNormalizer):
         self._writer = func
         return super().subscribe(self._hold, name)
 
+    def event_page(self, doc: Document) -> None:
+        """Take a page: as it is where the normaliser would change nothing in it, else event by event."""
+        if self._live and self._is_plain(doc):
+            self._rows[doc["descriptor"]].append(self._fitted_page(doc))
+            return
+        for event in pages.events(doc):
+            self.event(event)
+
     def flush(self) -> None:
         for rows in self._rows.values():
-            # All but the last wait in the run writer for the last, which brings the batch to its size.
-            self._writer._batch_size = sys.maxsize
-            for row in rows[:-1]:
-                self._writer("event", row)
-            self._writer._batch_size = 1
-            for row in rows[-1:]:
-                self._writer("event", row)
+            for paged, some in groupby(rows, key=pages.is_page):
+                if paged:
+                    for page in pages.joined(list(some)):
+                        self._write_page(page)
+                else:
+                    self._write_events(list(some))
         self._rows.clear()
         for datums in self._datums.values():
             for datum in _joined(datums):
                 self._writer("stream_datum", datum)
         self._datums.clear()
+
+    def _write_events(self, events: list[Document]) -> None:
+        # All but the last wait in the run writer for the last, which brings the batch to its size.
+        self._writer._batch_size = sys.maxsize
+        for event in events[:-1]:
+            self._writer("event", event)
+        self._writer._batch_size = 1
+        for event in events[-1:]:
+            self._writer("event", event)
+
+    def _write_page(self, page: Document) -> None:
+        """Append to the arrays and the table of a stream; the run writer makes them from the first rows.
+
+        It knows rows only, so what it made is appended to here. A page that does not fit goes to it as rows.
+        """
+        writer = self._writer
+        stream = writer._desc_nodes[page["descriptor"]].item["id"]
+        arrays = {name: writer._internal_arrays.get(f"{stream}/{name}") for name in page["data"]}
+        arrays = {name: client for name, client in arrays.items() if client is not None}
+        table = writer._internal_tables.get(stream)
+        rows = None
+        if table is not None:
+            rows = pages.table(page, table.structure().arrow_schema_decoded, without=arrays)
+        blocks = {
+            name: pages.block(page["data"][name], client.dtype, client.shape[1:])
+            for name, client in arrays.items()
+        }
+        if rows is None or any(block is None for block in blocks.values()):
+            self._write_events(list(pages.events(page)))
+            return
+        for name, client in arrays.items():
+            client.patch(blocks[name], offset=client.shape[:1], extend=True)
+        writer._append_with_retry(table, rows, stream)
 
     def _hold(self, name: str, doc: Document) -> None:
         if name == "event":
@@ -102,51 +144,42 @@ class _Batches(RunNormalizer):
                 doc["_run_normalizer_notes"] = list(self.notes)
             self._writer(name, doc)
 
+    def _is_plain(self, page: Document) -> bool:
+        """Whether all columns are declared, inside the page, and named as Tiled needs it."""
+        known = self._keys.get(page["descriptor"], {}).keys() - self._ext_keys
+        names = page["data"].keys()
+        return names == page["timestamps"].keys() and names <= known and pages.is_even(page)
+
+    def _fitted_page(self, page: Document) -> Document:
+        keys = self._keys[page["descriptor"]]
+        data: dict[str, Column] = {}
+        for name, column in page["data"].items():
+            fitted = fit_array(column, keys[name])
+            values = zip(plain(column), page["seq_num"], strict=True) if fitted is None else ()
+            one_by_one = [self._fitted_value(name, value, keys[name], n) for value, n in values]
+            data[name] = one_by_one if fitted is None else fitted
+        return {**page, "data": data}
+
     def _fitted(self, event: Document) -> Document:
-        """The event, its values as declared: the type of a column in Tiled comes from its first rows."""
+        """The event, its values as declared."""
         keys = self._keys[event["descriptor"]]
-        data = {}
-        for key, value in event["data"].items():
-            if key not in keys:
-                data[key] = value
-                continue
-            try:
-                data[key] = fit(value, keys[key], live=self._live)
-            except UnevenRows as error:
-                raise UnevenRows(f"{key!r} in event {event['seq_num']}: {error}") from None
-            except (TypeError, ValueError):
-                data[key] = math.nan if _kind(keys[key]) == "f" else None
-                self.notes.append(
-                    f"{key!r} in event {event['seq_num']} is declared a {keys[key]['dtype']}, and left out "
-                    f"because it is {str(value)[:100]}"
-                )
+        data = {
+            name: self._fitted_value(name, value, keys[name], event["seq_num"]) if name in keys else value
+            for name, value in event["data"].items()
+        }
         return {**event, "data": data}
 
-
-def fit(value: Any, key: Document, *, live: bool) -> Any:
-    """A value of an event as its data key declares it.
-
-    Raises
-    ------
-    TypeError, ValueError : when the value is of another sort.
-    UnevenRows : live, when an integer turns out to be a fraction.
-    """
-    dtype = key["dtype"]
-    if dtype == "array":
-        return _floats_if_numbers(value) if _kind(key) == "f" else value
-    if dtype == "string":
-        return value if isinstance(value, str) else str(value)
-    if dtype == "boolean":
-        return bool(value) if isinstance(value, int | float) else _refuse(value)
-    if not isinstance(value, int | float):
-        return math.nan if value is None and _kind(key) == "f" else _refuse(value)
-    if _kind(key) == "f":
-        return float(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, float) and live:
-        raise UnevenRows(f"{value} is declared an integer")
-    return value
+    def _fitted_value(self, name: str, value: Any, key: Document, seq_num: int) -> Any:
+        try:
+            return fit(value, key, live=self._live)
+        except UnevenRows as error:
+            raise UnevenRows(f"{name!r} in event {seq_num}: {error}") from None
+        except (TypeError, ValueError):
+            self.notes.append(
+                f"{name!r} in event {seq_num} is declared a {key['dtype']}, and left out "
+                f"because it is {str(value)[:100]}"
+            )
+            return math.nan if kind(key) == "f" else None
 
 
 def presence(catalog: Any, uid: str) -> tuple[Presence, dict[str, int]]:
@@ -162,29 +195,6 @@ def presence(catalog: Any, uid: str) -> tuple[Presence, dict[str, int]]:
 def remove(catalog: Any, uid: str) -> None:
     """Remove a run and what Tiled stored of it; files of detectors stay."""
     catalog.delete_contents(uid, recursive=True, external_only=False)
-
-
-def _kind(key: Document) -> str:
-    dtype = key.get("dtype_numpy")
-    return np.dtype(dtype).kind if isinstance(dtype, str) else "O"
-
-
-def _floats_if_numbers(value: Any) -> Any:
-    # The normaliser declares every array without a dtype_numpy as one of floats, also one of strings.
-    try:
-        return _floats(value)
-    except (TypeError, ValueError):
-        return value
-
-
-def _floats(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_floats(item) for item in value]
-    return math.nan if value is None else float(value)
-
-
-def _refuse(value: Any) -> Any:
-    raise TypeError(f"{type(value).__name__} is not what the data key declares")
 
 
 def _joined(datums: list[Document]) -> list[Document]:

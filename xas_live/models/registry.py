@@ -12,10 +12,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "a9c3795ce8a190dc866aeb070b3c8ae90784e12f64d6482e16911750561b5a7e",
-    "au-l3-msd": "c8006632a1db40f8789e8fc00dcba6512eac251321e01fbf9b464c6e6e185053",
-    "pd-k": "7747ac3d56f9471aea3b89977da4f76b03dc82c3ba75416f0331f15df227767f",
-    "pt-l3": "9a32beb3f96c57a202b41352eb5505c57b7a6d74e7c804c705550278b204c5cf",
+    "au-l3": "1770fdc857341177d9a60bde159effffce567d1ef1838174792264052ac17bfe",
+    "au-l3-msd": "8eb1f6e005baa7dd76d5c8bec30cf2034e513bde244a6253315338d25cd8993c",
+    "pd-k": "80142c9f2773021f95b8f2077f71a7dc2a1ea8e428a7c0de761c0c6acf967e6f",
+    "pt-l3": "152f6dc84ff1eda0146fdb7737de5bf1fe5bbe646ccd968d547e453aa75818ac",
 }
 
 _in_use: WeakValueDictionary[str, Bundle] = WeakValueDictionary()  # the user's own, by hash

@@ -25,10 +25,12 @@ class Axis:
     Parameters
     ----------
     energy : (n,) eV, ascending.
+    judged : the points whose noise counts: all, but for bins of unlike width.
     """
 
-    def __init__(self, energy: Array) -> None:
+    def __init__(self, energy: Array, judged: slice = slice(None)) -> None:
         self.energy = energy
+        self.judged = judged
         self.key = energy.tobytes()
 
     def __len__(self) -> int:

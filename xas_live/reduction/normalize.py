@@ -8,8 +8,9 @@ that a batch of sweeps on the axis is one matrix product in float64, by numpy on
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import NamedTuple
 
@@ -45,13 +46,15 @@ class Windows:
 
 
 class FitRanges(NamedTuple):
-    """Windows settled for one energy axis: index ranges of both fits, degrees, index of e0."""
+    """Windows settled for one energy axis: index ranges, degrees, index of e0; and the ranges in eV."""
 
     pre: slice
     npre: int
     post: slice
     nnorm: int
     ie0: int
+    pre_limits: tuple[float, float]
+    post_limits: tuple[float, float]
 
 
 def settle_windows(energy: Array, e0: float, windows: Windows) -> FitRanges:
@@ -98,7 +101,8 @@ def settle_windows(energy: Array, e0: float, windows: Windows) -> FitRanges:
         n1, nnorm = n1 - 2, 0
     elif n2 - n1 < 5:
         nnorm = min(1, nnorm)
-    return FitRanges(slice(p1, p2), npre, slice(n1, n2), nnorm, ie0)
+    limits = (e0 + pre1, e0 + pre2), (e0 + norm1, e0 + norm2)
+    return FitRanges(slice(p1, p2), npre, slice(n1, n2), nnorm, ie0, *limits)
 
 
 class Normalized(NamedTuple):
@@ -123,8 +127,89 @@ class _Fits:
         self.above = (np.arange(len(energy)) >= ranges.ie0).astype(np.float64)
 
 
+class _Weighted:
+    """A polynomial through a window of bins, each weighted by the points behind it.
+
+    A bin across the window's limit counts with the share of it that lies within, as its points would. The
+    polynomial's terms are orthogonal over the window, so that normal equations lose no digits.
+
+    Parameters
+    ----------
+    terms : (n, p) powers on the axis, and `at_e0`, (p,), at the edge.
+    window, limits : the fit's range, as indices and in eV.
+    """
+
+    def __init__(
+        self, energy: Array, terms: Array, at_e0: Array, window: slice, limits: tuple[float, float]
+    ) -> None:
+        between = 0.5 * (energy[1:] + energy[:-1])
+        low = np.concatenate([[energy[0]], between])
+        high = np.concatenate([between, [energy[-1]]])
+        within = np.minimum(high, limits[1]) - np.maximum(low, limits[0])
+        share = np.clip(within / (high - low), 0.0, 1.0)
+        if np.count_nonzero(share) < terms.shape[1]:
+            share[window] = 1.0
+        used = np.flatnonzero(share)
+        self.window = slice(int(used[0]), int(used[-1]) + 1)
+        steady = np.sqrt(share * (high - low))[self.window, None]
+        straight = np.linalg.inv(np.linalg.qr(steady * terms[self.window])[1])
+        self.terms, self.at_e0 = terms @ straight, at_e0 @ straight
+        near = self.terms[self.window]
+        products = (near[:, :, None] * near[:, None, :]).reshape(len(near), -1)
+        self.arrays = share[self.window], near, products
+
+    def fit(self, mu: Numbers, weights: Numbers, arrays: Sequence[Numbers]) -> Numbers:
+        """(batch, p) coefficients.
+
+        Parameters
+        ----------
+        mu, weights : (batch, n).
+        arrays : `self.arrays`, where mu is.
+        """
+        share, near, products = arrays
+        weights = weights[:, self.window] * share
+        p = near.shape[1]
+        normal = (weights @ products).reshape(-1, p, p)
+        wanted = (weights * mu[:, self.window]) @ near
+        return library_of(mu).linalg.solve(normal, wanted[:, :, None])[:, :, 0]
+
+
+class _WeightedFits:
+    """As `_Fits`, for bins with so many points behind each: nearly what a fit to all the points gives."""
+
+    def __init__(self, energy: Array, e0: float, windows: Windows) -> None:
+        ranges = settle_windows(energy, e0, windows)
+        x = (energy - e0) / max(energy[-1] - e0, e0 - energy[0], 1.0)
+        pre, post = (
+            np.vander(x, ranges.npre + 1, increasing=True),
+            np.vander(x, ranges.nnorm + 1, increasing=True),
+        )
+        self.line = _Weighted(energy, pre, np.eye(pre.shape[1])[0], ranges.pre, ranges.pre_limits)
+        self.curve = _Weighted(energy, post, np.eye(post.shape[1])[0], ranges.post, ranges.post_limits)
+        above = (energy >= e0).astype(np.float64)[:, None]
+        # norm = mu - line; flat = norm - curve + step above e0
+        self.shapes = np.hstack([-self.line.terms, -above * self.curve.terms, above])
+        self.arrays = (
+            *self.line.arrays,
+            *self.curve.arrays,
+            self.line.terms[self.curve.window].T,
+            self.curve.at_e0,
+        )
+
+    def fit(self, mu: Numbers, weights: Numbers, arrays: Sequence[Numbers]) -> Numbers:
+        """(batch, terms) coefficients of `shapes`; the last is the edge step."""
+        line = self.line.fit(mu, weights, arrays[:3])
+        rest = mu + 0.0
+        rest[:, self.curve.window] -= line @ arrays[6]
+        curve = self.curve.fit(rest, weights, arrays[3:6])
+        return library_of(mu).concatenate([line, curve, (curve @ arrays[7])[:, None]], 1)
+
+
 class NormalizationOperator:
     """Pre-edge, post-edge, flattening and resampling for one energy axis, e0 and windows.
+
+    Sweeps rebinned to a standard axis bring the number of points behind each bin: their polynomials are
+    fitted with those weights, anew for each sweep, so that one operator serves them all.
 
     Parameters
     ----------
@@ -142,7 +227,9 @@ class NormalizationOperator:
         self, energy: Array, e0: float, windows: Windows | None = None, points: Array | None = None
     ) -> None:
         energy = spread_repeats(energy)
-        fits = _Fits(energy, e0, windows or Windows())
+        windows = windows or Windows()
+        self._settings = energy, e0, windows
+        fits = _Fits(energy, e0, windows)
         line, curve, n = fits.line, fits.curve, len(energy)
         pre_fit = np.zeros((line.shape[1], n))
         pre_fit[:, fits.ranges.pre] = fits.pre
@@ -165,46 +252,68 @@ class NormalizationOperator:
             resample = np.ascontiguousarray(full[:, self._used].T)
         self._pre_terms = line.shape[1]
         self._arrays = resample, np.ascontiguousarray(coefficients.T), np.ascontiguousarray(shapes.T)
-        self._on_device: dict[torch.device, tuple[Numbers, Numbers, Numbers]] = {}
+        self._on_device: dict[tuple[torch.device, int], list[Numbers]] = {}
         self.nbytes = coefficients.nbytes + shapes.nbytes + (0 if resample is None else resample.nbytes)
 
-    def __call__(self, mu: Numbers) -> Normalized:
+    def __call__(self, mu: Numbers, weights: Numbers | None = None) -> Normalized:
         """Normalise a batch.
 
         Parameters
         ----------
         mu : (batch, n) float64: an array, or a tensor on any device.
+        weights : (batch, n) of the same kind, number of points behind each; None where all weigh alike.
         """
-        values, fitted, shapes = self._parts(mu)
+        values, fitted, shapes = self._parts(mu, weights)
         p = self._pre_terms
         norm = values + fitted[:, :p] @ shapes[:p]
         flat = norm + fitted[:, p:] @ shapes[p:]
         edge_step = abs(fitted[:, -1]).clip(1e-12, None)
         return Normalized(norm / edge_step[:, None], flat / edge_step[:, None], edge_step)
 
-    def flat(self, mu: Numbers) -> tuple[Numbers, Numbers]:
+    def flat(self, mu: Numbers, weights: Numbers | None = None) -> tuple[Numbers, Numbers]:
         """Flattened spectra, (batch, points), and signed edge steps, (batch,): the hot path.
 
-        Steps of any size divide; where there is none at all the spectrum is left as it is.
+        Steps of any size divide; where there is none at all the spectrum is left as it is. Parameters as for
+        a call.
         """
-        values, fitted, shapes = self._parts(mu)
+        values, fitted, shapes = self._parts(mu, weights)
         edge_step = fitted[:, -1]
         return (values + fitted @ shapes) / _divisor(edge_step)[:, None], edge_step
 
-    def _parts(self, mu: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    def _parts(self, mu: Numbers, weights: Numbers | None) -> tuple[Numbers, Numbers, Numbers]:
         """mu at the points, fitted coefficients (the last is the edge step), and their shapes."""
+        if weights is None:
+            resample, coefficients, shapes = self._there(mu, self._arrays)
+            return self._at_points(mu, resample), mu @ coefficients, shapes
+        resample, shapes, *arrays = self._there(mu, self._weighted)
+        return self._at_points(mu, resample), self._weighted_fits.fit(mu, weights, arrays), shapes
+
+    def _at_points(self, mu: Numbers, resample: Numbers | None) -> Numbers:
+        return mu if resample is None else mu[:, self._used] @ resample
+
+    @cached_property
+    def _weighted_fits(self) -> _WeightedFits:
+        return _WeightedFits(*self._settings)
+
+    @cached_property
+    def _weighted(self) -> tuple[Array | None, ...]:
+        resample, shapes = self._arrays[0], self._weighted_fits.shapes
+        at_points = shapes if resample is None else resample.T @ shapes[self._used]
+        return resample, np.ascontiguousarray(at_points.T), *self._weighted_fits.arrays
+
+    def _there(self, mu: Numbers, arrays: Sequence[Array | None]) -> Sequence[Numbers]:
+        """The arrays where mu is."""
         if isinstance(mu, np.ndarray):
-            resample, coefficients, shapes = self._arrays
-        else:
-            if mu.device not in self._on_device:
-                there = [None if a is None else torch.from_numpy(a).to(mu.device) for a in self._arrays]
-                self._on_device[mu.device] = (there[0], there[1], there[2])
-            resample, coefficients, shapes = self._on_device[mu.device]
-        values = mu if resample is None else mu[:, self._used] @ resample
-        return values, mu @ coefficients, shapes
+            return arrays
+        key = (mu.device, id(arrays))
+        if key not in self._on_device:
+            self._on_device[key] = [None if a is None else torch.from_numpy(a).to(mu.device) for a in arrays]
+        return self._on_device[key]
 
 
-def flat_once(energy: Array, mu: Array, e0: float, windows: Windows, points: Array) -> tuple[Array, Array]:
+def flat_once(
+    energy: Array, mu: Array, e0: float, windows: Windows, points: Array, weights: Array | None = None
+) -> tuple[Array, Array]:
     """What an operator's `flat` gives, for an axis seen once, as axes are that jitter.
 
     The same fits and the same spline as in `NormalizationOperator`, without their matrices.
@@ -214,12 +323,19 @@ def flat_once(energy: Array, mu: Array, e0: float, windows: Windows, points: Arr
     energy : (n,) eV, ascending.
     mu : (batch, n).
     e0, windows, points : as for the operator.
+    weights : (batch, n) number of points behind each; None where all weigh alike.
 
     Raises
     ------
     ValueError : when the points reach beyond the axis.
     """
     energy = spread_repeats(energy)
+    if weights is not None:
+        bins = _WeightedFits(energy, e0, windows)
+        fitted = bins.fit(mu, weights, bins.arrays)
+        return resample(energy, mu + fitted @ bins.shapes.T, points) / _divisor(fitted[:, -1])[
+            :, None
+        ], fitted[:, -1]
     fits = _Fits(energy, e0, windows)
     less_line = mu - (mu[:, fits.ranges.pre] @ fits.pre.T) @ fits.line.T
     curve = (less_line[:, fits.ranges.post] @ fits.post.T) @ fits.curve.T

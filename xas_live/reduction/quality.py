@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xas_live.reduction.axis import LEAST_ENERGY, MIN_POINTS, SAME_ENERGY, Axis, AxisCache
+from xas_live.reduction.rebin import EdgeGrid, Layout
 from xas_live.spectrum import Array, Channel, Mode, Spectrum
 
 GLITCH_REACH = 12  # points to either side that tell what is usual
@@ -22,6 +23,7 @@ COUNTED: Mapping[Mode, tuple[Channel, ...]] = {
 }
 SATURATED = 0.2  # share of points at the largest value, from which a detector is saturated
 BEFORE_EDGE = 20.0  # eV that a sweep must start before the edge
+SAME_EVERYWHERE = "mu is the same at every energy: is a detector dead?"
 
 
 class Unusable(ValueError):
@@ -38,12 +40,16 @@ class Checked:
     mu : (n,) finite.
     reference : (n,) or None, finite where given.
     flags : what was noteworthy.
+    weights : (n,) number of measured points behind each, of a dense sweep that was rebinned; else None.
+    i0 : (n,) of such a sweep that has it.
     """
 
     axis: Axis
     mu: Array
     reference: Array | None
     flags: tuple[str, ...]
+    weights: Array | None = None
+    i0: Array | None = None
 
     @property
     def energy(self) -> Array:
@@ -52,38 +58,64 @@ class Checked:
 
 
 def check_all(
-    spectra: Sequence[Spectrum], axes: AxisCache, *, counts: bool = True
+    spectra: Sequence[Spectrum],
+    axes: AxisCache,
+    grids: Sequence[EdgeGrid] | None = None,
+    *,
+    counts: bool = True,
 ) -> list[Checked | Unusable]:
-    """What `check` says of each spectrum; those that share an axis and have nothing amiss cost little.
+    """What `check` says of each spectrum; those that share energies and have nothing amiss cost little.
 
     Parameters
     ----------
+    spectra, axes : what is checked, and where axes of sweeps taken as measured are kept.
+    grids : standard grid of each spectrum's edge, for dense sweeps; None: all are taken as measured.
     counts : whether bad counts are a reason against a sweep.
     """
     found: list[Checked | Unusable | None] = [None] * len(spectra)
-    groups: dict[tuple[bytes, tuple[Channel, ...], bool], list[int]] = {}
+    groups: dict[tuple[bytes, tuple[Channel, ...], bool, bool, EdgeGrid | None], list[int]] = {}
     for i, spectrum in enumerate(spectra):
         channels = tuple(c for c in COUNTED[spectrum.mode] if counts and c in spectrum.counts)
-        key = (spectrum.energy.tobytes(), channels, spectrum.reference is None)
+        grid = None if grids is None else grids[i]
+        key = (spectrum.energy.tobytes(), channels, spectrum.reference is None, "i0" in spectrum.counts, grid)
         groups.setdefault(key, []).append(i)
-    for (_, channels, _), members in groups.items():
-        axis = axes.of(spectra[members[0]].energy)
+    for (_, channels, _, _, grid), members in groups.items():
         group = [spectra[i] for i in members]
-        for i, spectrum, sound in zip(members, group, _sound(axis, group, channels), strict=True):
-            if sound:
-                found[i] = Checked(axis, spectrum.mu, spectrum.reference, ())
-                continue
-            try:
-                found[i] = check(spectrum if counts else replace(spectrum, counts={}))
-            except Unusable as error:
-                found[i] = error
+        for i, checked in zip(members, _check_group(group, channels, axes, grid, counts), strict=True):
+            found[i] = checked
     return [each for each in found if each is not None]
 
 
-def _sound(axis: Axis, group: Sequence[Spectrum], channels: Sequence[Channel]) -> NDArray[np.bool_]:
-    """(batch,) whether `check` would leave these spectra of one axis as they are, without a word."""
-    if not axis.sound:
-        return np.zeros(len(group), dtype=bool)
+def _check_group(
+    group: Sequence[Spectrum],
+    channels: Sequence[Channel],
+    axes: AxisCache,
+    grid: EdgeGrid | None,
+    counts: bool,
+) -> Iterator[Checked | Unusable]:
+    """As `check_all`, of spectra that share energies, channels and grid."""
+    energy = group[0].energy
+    layout = _layout(grid, energy)
+    axis = axes.of(energy) if layout is None else layout.axis
+    sound = _sound(group, channels) if axis.sound else np.zeros(len(group), dtype=bool)
+    as_they_are = [spectrum for spectrum, good in zip(group, sound, strict=True) if good]
+    checked: Iterator[Checked]
+    if layout is None:
+        checked = (Checked(axis, s.mu, s.reference, ()) for s in as_they_are)
+    else:
+        checked = iter(_rebinned(layout, _columns(as_they_are)))
+    for spectrum, good in zip(group, sound, strict=True):
+        if good:
+            yield next(checked)
+            continue
+        try:
+            yield check(spectrum if counts else replace(spectrum, counts={}), grid)
+        except Unusable as error:
+            yield error
+
+
+def _sound(group: Sequence[Spectrum], channels: Sequence[Channel]) -> NDArray[np.bool_]:
+    """(batch,) whether `check` would leave these spectra's values as they are, without a word."""
     columns = [[s.mu for s in group]]
     if group[0].reference is not None:
         columns.append([s.reference for s in group if s.reference is not None])
@@ -100,12 +132,21 @@ def _sound(axis: Axis, group: Sequence[Spectrum], channels: Sequence[Channel]) -
     return sound
 
 
-def check(spectrum: Spectrum) -> Checked:
+def check(spectrum: Spectrum, grid: EdgeGrid | None = None) -> Checked:
     """Sort out what can be sorted out, refuse what cannot.
 
     Points that are not numbers are left out, unsorted points sorted and repeated energies averaged, each with
     a flag: `bad_points`, `unsorted`, `repeated_energies`. A bad reference channel is dropped with the flag
     `bad_reference`: it must not cost the sample.
+
+    A dense sweep is averaged in the bins of its edge's standard grid, whatever the order of its points:
+    energies that run back a little are nothing unusual in it. Single points misread, in mu or in energy, are
+    left out (`bad_points`).
+
+    Parameters
+    ----------
+    spectrum : as measured.
+    grid : the standard grid of its edge; None: it is taken as measured, however dense.
 
     Raises
     ------
@@ -116,10 +157,12 @@ def check(spectrum: Spectrum) -> Checked:
         raise Unusable(f"only {n} points: a spectrum needs at least {MIN_POINTS}")
     flags: list[str] = []
     energy, mu = spectrum.energy, spectrum.mu
-    _check_energy(energy)
+    good = np.isfinite(energy) & np.isfinite(mu)
+    layout = _layout(grid, energy[good])
+    if layout is None:
+        _check_energy(energy)
     _check_counts(spectrum)
 
-    good = np.isfinite(energy) & np.isfinite(mu)
     if not good.all():
         bad = int((~good).sum())
         if bad > max(3, 0.05 * n):
@@ -127,6 +170,15 @@ def check(spectrum: Spectrum) -> Checked:
         flags.append("bad_points")
     energy, mu = energy[good], mu[good]
     reference = None if spectrum.reference is None else spectrum.reference[good]
+    if layout is not None:
+        if reference is not None:
+            reference, mended = _mend_reference(energy, reference)
+            flags += mended
+        if np.ptp(mu) == 0:
+            raise Unusable(SAME_EVERYWHERE)
+        i0 = spectrum.counts["i0"][good] if "i0" in spectrum.counts else None
+        columns = [None if c is None else c[None] for c in (mu, reference, i0)]
+        return _rebinned(layout, columns, flags)[0]
     if np.any(np.diff(energy) < 0):
         order = np.argsort(energy, kind="stable")
         energy, mu = energy[order], mu[order]
@@ -144,8 +196,61 @@ def check(spectrum: Spectrum) -> Checked:
         reference = None if reference is None else np.bincount(cell, reference) / count
         flags.append("repeated_energies")
     if np.ptp(mu) == 0:
-        raise Unusable("mu is the same at every energy: is a detector dead?")
+        raise Unusable(SAME_EVERYWHERE)
     return Checked(Axis(energy), mu, reference, tuple(flags))
+
+
+def _layout(grid: EdgeGrid | None, energy: Array) -> Layout | None:
+    return None if grid is None or not np.isfinite(energy).all() else grid.layout(energy)
+
+
+def _columns(group: Sequence[Spectrum]) -> list[Array | None]:
+    """mu, reference and i0 of spectra that have the same of them, each (batch, n)."""
+    if not group:
+        return [None, None, None]
+    columns: list[Array | None] = [np.stack([s.mu for s in group]), None, None]
+    if group[0].reference is not None:
+        columns[1] = np.stack([s.reference for s in group if s.reference is not None])
+    if "i0" in group[0].counts:
+        columns[2] = np.stack([s.counts["i0"] for s in group])
+    return columns
+
+
+def _rebinned(layout: Layout, columns: Sequence[Array | None], flags: Sequence[str] = ()) -> list[Checked]:
+    """Dense sweeps of the same energies on the standard grid.
+
+    Parameters
+    ----------
+    layout : of their n energies.
+    columns : mu, reference and i0, each (batch, n) or None; no mu for no sweep.
+    flags : what was noteworthy so far, of all.
+    """
+    mu = columns[0]
+    if mu is None:
+        return []
+    given = [column for column in columns if column is not None]
+    flags = [*flags]
+    if layout.apart and "bad_points" not in flags:
+        flags.append("bad_points")
+    averaged = layout.average(np.concatenate(given)).reshape(len(given), len(mu), -1)
+    suspect = layout.misread(mu, averaged[0])
+    found = []
+    for i in range(len(mu)):
+        own, weights, own_flags = averaged[:, i], layout.weights, [*flags]
+        if suspect[i].any() and (misread := _misread(layout, mu[i], suspect[i])).any():
+            others = layout.without(misread)
+            own, weights = others.average(np.stack([c[i, ~misread] for c in given])), others.weights
+            own_flags += [] if "bad_points" in flags else ["bad_points"]
+        rest = iter(own[1:])
+        reference, i0 = (None if column is None else next(rest) for column in columns[1:])
+        found.append(Checked(layout.axis, own[0], reference, tuple(own_flags), weights, i0))
+    return found
+
+
+def _misread(layout: Layout, mu: Array, suspect: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(n,) points that stand out of their bins; a misread one lets others stand out of what it spoilt."""
+    clean = layout.without(suspect).average(mu[None, ~suspect])
+    return np.asarray(layout.misread(mu[None], clean)[0])
 
 
 def _mend_reference(energy: Array, reference: Array) -> tuple[Array | None, list[str]]:
@@ -155,7 +260,9 @@ def _mend_reference(energy: Array, reference: Array) -> tuple[Array | None, list
         return None, ["bad_reference"]
     if finite.all():
         return reference, []
-    return np.interp(energy, energy[finite], reference[finite]), ["bad_points"]
+    energies, values = energy[finite], reference[finite]
+    order = np.argsort(energies, kind="stable")
+    return np.interp(energy, energies[order], values[order]), ["bad_points"]
 
 
 def _check_energy(energy: Array) -> None:

@@ -182,6 +182,8 @@ def _publish(
             yield _refused(run.refusal, model)
         for publisher in publishers if stop else ():
             publisher.run_stopped(stop or {})
+    for publisher in publishers if spectra else ():
+        publisher.published()
 
 
 def _refused(entry: Unreadable, model: tuple[str, str]) -> Prediction:
