@@ -380,9 +380,7 @@ class LiveAnalysis:
     def _ask(self, batch: _Batch) -> None:
         """Get the predictions of a batch's sweeps, and find the averages that grew."""
         if batch.found is None:
-            under_way = batch.under_way
-            ask = ask_all if under_way is None else lambda _, spectra: one_each(spectra, under_way.result())
-            batch.found = self._analyze(batch.analyzer, batch.sweeps, ask)
+            batch.found = self._analyze(batch.analyzer, batch.sweeps, batch.ask)
             batch.averages = self._averages_of(batch.sweeps, [lead for lead, *_ in batch.found])
 
     def _ask_average(self, batch: _Batch, k: int) -> Prediction:
@@ -412,7 +410,7 @@ class LiveAnalysis:
             if document.name == "stop":
                 self._averages.forget(document.doc.get("run_start", ""))
                 self._publish("run_stopped", document.doc)
-        if sweeps:
+        if batch.sweeps:
             self._publish("published")
 
     def _averages_of(self, sweeps: list[Spectrum], predictions: list[Prediction]) -> dict[int, Spectrum]:
@@ -511,6 +509,12 @@ class _Batch:
         """All sweeps, in order."""
         return [spectrum for _, spectra in self.events for spectrum in spectra]
 
+    def ask(self, analyzer: Analyzes, spectra: list[Spectrum]) -> list[list[Prediction]]:
+        """What is under way, asked for all sweeps; else `ask_all`, as for each alone when that has failed."""
+        if self.under_way is None or spectra is not self.sweeps:
+            return ask_all(analyzer, spectra)
+        return one_each(spectra, self.under_way.result())
+
 
 _Ask = Callable[["Analyzes", list[Spectrum]], list[list[Prediction]]]
 _CLOSE = Mark()
@@ -522,14 +526,15 @@ def _with_own_arrays(event: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
     A detector may fill them again before the worker reads them.
     """
     data, own, size = event.get("data"), {}, 0
-    if isinstance(data, dict):
-        for name, value in data.items():
-            if isinstance(value, np.ndarray):
-                own[name] = value.copy()
-                size += value.nbytes
-            elif isinstance(value, list):
-                own[name] = _own(value)
-                size += bytes_of(value)
+    if not isinstance(data, dict):
+        return event, 0
+    for name, value in data.items():
+        if isinstance(value, np.ndarray):
+            own[name] = value.copy()
+            size += value.nbytes
+        elif isinstance(value, list):
+            own[name] = _own(value)
+            size += bytes_of(value)
     return ({**event, "data": {**data, **own}}, size) if own else (event, 0)
 
 
