@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -19,6 +19,8 @@ import torch
 from xas_live.analysis import AnalyzerPool
 from xas_live.process import when_parent_ends
 from xas_live.spectrum import Spectrum
+
+AT_ONCE = 64  # spectra or predictions a message: 1 ms to pack
 
 
 class ForwardingHandler(logging.Handler):
@@ -33,27 +35,41 @@ class ForwardingHandler(logging.Handler):
         self._connection.send(("log", (record.name, record.levelno, record.getMessage())))
 
 
-def answer(pool: AnalyzerPool, what: str, spectra: list[Mapping[str, Any]], step: Any) -> Any:
-    """What the pool says to one request; spectra come as their fields."""
-    known = [Spectrum(**fields) for fields in spectra]
+def pieces(items: list[Any]) -> Iterator[list[Any]]:
+    """The items a few at a time: a long message, packed or unpacked at once, would keep the interpreter."""
+    return (items[at : at + AT_ONCE] for at in range(0, len(items), AT_ONCE))
+
+
+def answer(pool: AnalyzerPool, what: str, spectra: list[Spectrum], step: Any) -> list[Any]:
+    """What the pool says to one request, of each spectrum."""
     if what == "preview":
-        return pool.preview(known[0], step)
-    return pool.analyze_all(known) if what == "analyze_all" else pool.analyze(known)
+        return [pool.preview(spectra[0], step)]
+    return pool.analyze_all(spectra) if what == "analyze_all" else pool.analyze(spectra)
 
 
 def serve(connection: Connection) -> None:
-    """Answer requests until the session hangs up."""
+    """Answer requests until the session hangs up.
+
+    A request is a name, a number of spectra and a step, followed by the spectra's fields in pieces; an answer
+    is in pieces too, followed by "done" or "failed".
+    """
     pool = AnalyzerPool(**connection.recv())
     while True:
         try:
-            request = connection.recv()
+            what, count, step = connection.recv()
+            sent: list[Mapping[str, Any]] = []
+            while len(sent) < count:
+                sent += connection.recv()
         except EOFError:
             return
         try:
-            reply = ("done", answer(pool, *request))
+            for piece in pieces(answer(pool, what, [Spectrum(**fields) for fields in sent], step)):
+                connection.send(("piece", piece))
+            connection.send(("done", ""))
+        except OSError:  # the session has hung up
+            raise
         except Exception as error:  # noqa: BLE001 the session decides what an error means
-            reply = ("failed", (f"{type(error).__name__}: {error}", traceback.format_exc()))
-        connection.send(reply)
+            connection.send(("failed", (f"{type(error).__name__}: {error}", traceback.format_exc())))
 
 
 def main(fd: int, parent: int) -> None:

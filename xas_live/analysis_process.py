@@ -15,9 +15,10 @@ from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from xas_live.analysis import AnalysisConfig, AnalyzerPool
+from xas_live.analysis_child import pieces
 from xas_live.anchor import FoilAnchor
 from xas_live.models.bundle import Bundle
 from xas_live.models.registry import available_models
@@ -127,7 +128,7 @@ class AnalyzerProcess:
 
     def preview(self, spectrum: Spectrum, step: tuple[float, float] | None = None) -> Prediction | None:
         """What can be said of a growing sweep: see `Analyzer.preview`. Raises as `analyze` does."""
-        found: Prediction | None = self._ask("preview", [spectrum], step)
+        found: Prediction | None = self._ask("preview", [spectrum], step)[0]
         return None if found is None else replace(found, provenance=spectrum.provenance)
 
     def close(self) -> None:
@@ -151,8 +152,8 @@ class AnalyzerProcess:
     def __repr__(self) -> str:
         return f"<AnalyzerProcess {'not running' if self.pid is None else f'process {self.pid}'}>"
 
-    def _ask(self, what: str, spectra: Sequence[Spectrum], step: Any = None) -> Any:
-        request = (what, [_fields(spectrum) for spectrum in spectra], step)
+    def _ask(self, what: str, spectra: Sequence[Spectrum], step: Any = None) -> list[Any]:
+        request = _Request(what, [_fields(spectrum) for spectrum in spectra], step)
         with self._lock:
             try:
                 return self._answer(request)
@@ -166,7 +167,7 @@ class AnalyzerProcess:
                     f"the analysis process {self._bury()}, and so did the one before it over the same spectra"
                 ) from error
 
-    def _answer(self, request: Any) -> Any:
+    def _answer(self, request: _Request) -> list[Any]:
         """The living child's answer. Raises EOFError, OSError when it dies."""
         rest = self._died_at + REST_S - time.monotonic()
         if self._deaths >= DEATHS_IN_A_ROW and rest > 0:
@@ -176,15 +177,15 @@ class AnalyzerProcess:
         if self._child is None:
             self._child = _Child(self._settings, Path(self._log.name))
         try:
-            kind, found = self._child.ask(request)
+            found, failed = self._child.ask(request)
         except (EOFError, OSError):
             raise
         except BaseException:  # interrupted: the answer would be taken for the next request's
             self._end_child()
             raise
         self._deaths = 0
-        if kind == "failed":
-            message, trace = found
+        if failed is not None:
+            message, trace = failed
             error = AnalysisProcessError(message)
             error.add_note(f"In the analysis process:\n{trace}")
             raise error
@@ -216,6 +217,14 @@ class AnalyzerProcess:
             end_process(child.process, _PATIENCE_S)
 
 
+class _Request(NamedTuple):
+    """What is asked for, the fields of each spectrum, and the step for a preview."""
+
+    what: str
+    spectra: list[dict[str, Any]]
+    step: tuple[float, float] | None
+
+
 class _Child:
     """One analysis process. It sees the socket close when this object, or the whole session, is gone."""
 
@@ -231,18 +240,27 @@ class _Child:
             )
         self._settings: Mapping[str, Any] | None = settings
 
-    def ask(self, request: Any) -> tuple[str, Any]:
-        """Kind of the answer and the answer. Raises EOFError, OSError when the process dies."""
+    def ask(self, request: _Request) -> tuple[list[Any], tuple[str, str] | None]:
+        """The answer; and if that failed, why, in words and as a traceback.
+
+        Raises EOFError, OSError when the process dies.
+        """
         if self._settings is not None:
             self.connection.send(self._settings)
             self._settings = None
-        self.connection.send(request)
+        self.connection.send((request.what, len(request.spectra), request.step))
+        for piece in pieces(request.spectra):
+            self.connection.send(piece)
+        found: list[Any] = []
         while True:
-            kind, found = self.connection.recv()
-            if kind != "log":
-                return kind, found
-            name, level, message = found
-            logging.getLogger(name).log(level, "%s", message)
+            kind, said = self.connection.recv()
+            if kind == "log":
+                name, level, message = said
+                logging.getLogger(name).log(level, "%s", message)
+            elif kind == "piece":
+                found += said
+            else:
+                return found, said if kind == "failed" else None
 
 
 def _settled(model: Any) -> Any:

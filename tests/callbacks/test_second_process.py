@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from bluesky import RunEngine
+from threadpoolctl import threadpool_limits
 
 import xas_live
 from xas_live import analysis_process
@@ -29,6 +30,13 @@ from xas_live.simulator import Sample, SimulatedBeamline, growing_particles, sim
 from xas_live.spectrum import Provenance
 
 SAMPLE = Sample({"cuboctahedron_7_3": 1.0}, "au_l3")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_here_too():
+    """Shared among threads, sums round differently."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +97,12 @@ def killing(analyzer):
 
 
 def test_predictions_are_those_of_this_process(process, pool, scan_of):
-    spectra = [scan_of(SAMPLE, noise=0.002, seed=seed) for seed in range(5)]
+    spectra = [scan_of(SAMPLE, noise=0.002, seed=seed) for seed in range(70)]  # more than one message
     spectra[1] = scan_of(None, reference=None)
     spectra[2] = scan_of(SAMPLE, element="Fe", edge="K")
     spectra[3] = replace(spectra[3], mu=0 * spectra[3].mu)
     found, expected = process.analyze(spectra), pool.analyze(spectra)
-    assert [p.refused is None for p in found] == [True, True, False, False, True]
+    assert [k for k, p in enumerate(found) if p.refused] == [2, 3]
     assert [said(p) for p in found] == [said(p) for p in expected]
     assert process.analyze([]) == []
 
