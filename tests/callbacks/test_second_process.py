@@ -270,7 +270,10 @@ def test_it_ends_with_its_session(tmp_path, how):
     """A script without a main guard, that is killed or comes to its end without closing anything."""
     script = tmp_path / "session.py"
     script.write_text(SESSION)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "TMPDIR": str(tmp_path),
+    }
     command = [sys.executable, str(script), how]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as session:
         pid = int(session.stdout.readline())
