@@ -7,7 +7,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ from xas_live.callbacks.notices import ErrorRecord, Notices
 from xas_live.callbacks.publisher import Publisher
 from xas_live.callbacks.recent import RecentSteps
 from xas_live.callbacks.results import Result, table
-from xas_live.callbacks.several import ask_all, ask_lead
+from xas_live.callbacks.several import ask_all, ask_lead, one_each
 from xas_live.callbacks.watch import Watch
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
@@ -333,6 +335,7 @@ class LiveAnalysis:
         """Assemble, analyse completed sweeps in batches, publish in the order of the documents."""
         events: list[tuple[Received, list[Spectrum]]] = []
         waiting = 0
+        ahead: _Batch | None = None
         for document in documents:
             try:
                 spectra = self._assembler(document.name, document.doc)
@@ -344,18 +347,53 @@ class LiveAnalysis:
             self._measuring_due |= document.name in ("event", "event_page", "stream_datum")
             waiting += len(spectra)
             if waiting >= SWEEPS_AT_ONCE:
-                self._analyze_and_publish(events)
+                ahead = self._hand_on(_Batch(self.analyzer, events), ahead)
                 events, waiting = [], 0
-        self._analyze_and_publish(events)
+        for batch in (ahead, _Batch(self.analyzer, events)):
+            if batch is not None:
+                self._analyze_and_publish(batch)
         with self._lock:
             self._documents += len(documents)
 
-    def _analyze_and_publish(self, events: list[tuple[Received, list[Spectrum]]]) -> None:
-        analyzer, sweeps = self.analyzer, [spectrum for _, spectra in events for spectrum in spectra]
-        found = self._analyze(analyzer, sweeps, ask_all)
-        averages = self._averages_of(sweeps, [lead for lead, *_ in found])
-        numbered = enumerate(found)
-        for document, spectra in events:
+    def _hand_on(self, batch: _Batch, before: _Batch | None) -> _Batch | None:
+        """Have a batch analysed by itself, where the analyzer can, and publish the one before it meanwhile.
+
+        Returns the batch when it is under way, None when it is published.
+        """
+        if before is not None:
+            self._ask(before)
+            for k in before.averages:  # now: soon the analyzer is busy
+                self._ask_average(before, k)
+        submit = getattr(batch.analyzer, "submit", None)
+        if submit is not None:
+            try:
+                batch.under_way = submit(batch.sweeps)
+            except BaseException as error:  # noqa: BLE001 it is analysed here and now instead
+                self._notices.error(f"{type(batch.analyzer).__name__}.submit", error)
+        if before is not None:
+            self._analyze_and_publish(before)
+        if batch.under_way is not None:
+            return batch
+        self._analyze_and_publish(batch)
+        return None
+
+    def _ask(self, batch: _Batch) -> None:
+        """Get the predictions of a batch's sweeps, and find the averages that grew."""
+        if batch.found is None:
+            batch.found = self._analyze(batch.analyzer, batch.sweeps, batch.ask)
+            batch.averages = self._averages_of(batch.sweeps, [lead for lead, *_ in batch.found])
+
+    def _ask_average(self, batch: _Batch, k: int) -> Prediction:
+        if k not in batch.of_averages:
+            [[batch.of_averages[k]]] = self._analyze(batch.analyzer, [batch.averages[k]], ask_lead)
+        return batch.of_averages[k]
+
+    def _analyze_and_publish(self, batch: _Batch) -> None:
+        self._ask(batch)
+        assert batch.found is not None
+        numbered = enumerate(batch.found)
+        averages = batch.averages
+        for document, spectra in batch.events:
             if document.name == "start":
                 self._publish("run_started", document.doc)
             for spectrum in spectra:
@@ -365,14 +403,14 @@ class LiveAnalysis:
                 for prediction in predictions:
                     self._publish("predicted", spectrum, prediction)
                 if k in averages:  # analysed now: the sweep itself does not wait for it
-                    [[average]] = self._analyze(analyzer, [averages[k]], ask_lead)
+                    average = self._ask_average(batch, k)
                     with self._lock:
                         self._average = average
                     self._publish("averaged", averages[k], average)
             if document.name == "stop":
                 self._averages.forget(document.doc.get("run_start", ""))
                 self._publish("run_stopped", document.doc)
-        if sweeps:
+        if batch.sweeps:
             self._publish("published")
 
     def _averages_of(self, sweeps: list[Spectrum], predictions: list[Prediction]) -> dict[int, Spectrum]:
@@ -448,6 +486,36 @@ class LiveAnalysis:
             self._notices.error(what, error)
 
 
+@dataclass(eq=False)
+class _Batch:
+    """Documents in their order, each with the sweeps that it completed, and what is known of these by now.
+
+    Attributes
+    ----------
+    under_way : what the analyzer was asked for ahead, if it was.
+    found : of each sweep the predictions, the lead's first; None as long as they are not there.
+    averages, of_averages : that grew, by the sweep that they end with; and their predictions.
+    """
+
+    analyzer: Analyzes
+    events: list[tuple[Received, list[Spectrum]]]
+    under_way: Future[list[list[Prediction]]] | None = None
+    found: list[list[Prediction]] | None = None
+    averages: dict[int, Spectrum] = field(default_factory=dict)
+    of_averages: dict[int, Prediction] = field(default_factory=dict)
+
+    @cached_property
+    def sweeps(self) -> list[Spectrum]:
+        """All sweeps, in order."""
+        return [spectrum for _, spectra in self.events for spectrum in spectra]
+
+    def ask(self, analyzer: Analyzes, spectra: list[Spectrum]) -> list[list[Prediction]]:
+        """What is under way, asked for all sweeps; else `ask_all`, as for each alone when that has failed."""
+        if self.under_way is None or spectra is not self.sweeps:
+            return ask_all(analyzer, spectra)
+        return one_each(spectra, self.under_way.result())
+
+
 _Ask = Callable[["Analyzes", list[Spectrum]], list[list[Prediction]]]
 _CLOSE = Mark()
 
@@ -458,14 +526,15 @@ def _with_own_arrays(event: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
     A detector may fill them again before the worker reads them.
     """
     data, own, size = event.get("data"), {}, 0
-    if isinstance(data, dict):
-        for name, value in data.items():
-            if isinstance(value, np.ndarray):
-                own[name] = value.copy()
-                size += value.nbytes
-            elif isinstance(value, list):
-                own[name] = _own(value)
-                size += bytes_of(value)
+    if not isinstance(data, dict):
+        return event, 0
+    for name, value in data.items():
+        if isinstance(value, np.ndarray):
+            own[name] = value.copy()
+            size += value.nbytes
+        elif isinstance(value, list):
+            own[name] = _own(value)
+            size += bytes_of(value)
     return ({**event, "data": {**data, **own}}, size) if own else (event, 0)
 
 

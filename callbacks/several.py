@@ -19,7 +19,7 @@ def ask_lead(analyzer: Analyzes, spectra: Sequence[Spectrum]) -> list[list[Predi
     ------
     RuntimeError : when the analyzer does not give one of every spectrum.
     """
-    return _one_each(spectra, [[prediction] for prediction in analyzer.analyze(spectra)])
+    return one_each(spectra, [[prediction] for prediction in analyzer.analyze(spectra)])
 
 
 def ask_all(analyzer: Analyzes, spectra: Sequence[Spectrum]) -> list[list[Prediction]]:
@@ -30,10 +30,11 @@ def ask_all(analyzer: Analyzes, spectra: Sequence[Spectrum]) -> list[list[Predic
     RuntimeError : when the analyzer does not give at least one of every spectrum.
     """
     every = getattr(analyzer, "analyze_all", None)
-    return ask_lead(analyzer, spectra) if every is None else _one_each(spectra, list(every(spectra)))
+    return ask_lead(analyzer, spectra) if every is None else one_each(spectra, list(every(spectra)))
 
 
-def _one_each(spectra: Sequence[Spectrum], found: list[list[Prediction]]) -> list[list[Prediction]]:
+def one_each(spectra: Sequence[Spectrum], found: list[list[Prediction]]) -> list[list[Prediction]]:
+    """What was found, if it is at least one prediction of every spectrum; else RuntimeError."""
     if len(found) != len(spectra) or not all(found):
         raise RuntimeError(f"analyzer gave {sum(map(bool, found))} predictions for {len(spectra)} spectra")
     return found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xas_live.analysis import AnalysisConfig, Analyzer, AnalyzerPool
+    from xas_live.analysis_process import AnalyzerProcess
     from xas_live.anchor import FoilAnchor
     from xas_live.models.registry import load_model
     from xas_live.prediction import Prediction
@@ -24,6 +25,7 @@ __all__ = [
     "AnalysisConfig",
     "Analyzer",
     "AnalyzerPool",
+    "AnalyzerProcess",
     "FoilAnchor",
     "Prediction",
     "Spectrum",
@@ -41,6 +43,7 @@ _HOMES = {
     "AnalysisConfig": "xas_live.analysis",
     "Analyzer": "xas_live.analysis",
     "AnalyzerPool": "xas_live.analysis",
+    "AnalyzerProcess": "xas_live.analysis_process",
     "FoilAnchor": "xas_live.anchor",
     "Prediction": "xas_live.prediction",
     "Spectrum": "xas_live.spectrum",

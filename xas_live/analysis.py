@@ -84,7 +84,8 @@ def checked_alignment(align: str | float) -> Alignment | float:
 class Analyzes(Protocol):
     """Whatever turns spectra into predictions: an `Analyzer`, or a pool of them.
 
-    It may also have `preview`, as both do, and `analyze_all`, as the pool does: they are used where they are.
+    It may also have `preview`, as both do, `analyze_all`, as the pool does, and `submit`, as an
+    `AnalyzerProcess` does: they are used where they are.
     """
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:

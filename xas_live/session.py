@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from xas_live.analysis import Alignment, AnalysisConfig, AnalyzerPool, Analyzes, checked_alignment
+from xas_live.analysis_process import AnalyzerProcess
 from xas_live.anchor import FoilAnchor
 from xas_live.archive import Archive, RunWriter, open_archive
 from xas_live.callbacks.channels import ChannelMapping
@@ -101,6 +102,7 @@ def attach(
     publishers: Iterable[Publisher] = (),
     write_raw: bool = False,
     standards: Mapping[str, Spectrum] | None = None,
+    process: bool = False,
 ) -> AttachedAnalysis:
     """Analyse every energy scan of a RunEngine while it runs.
 
@@ -121,6 +123,8 @@ def attach(
     publishers : others to tell of every prediction.
     standards : measured spectra of other phases by name, as {"oxide": spectrum}: their shares are fitted.
     write_raw : also write the raw runs into `archive`. Leave it False where the beamline writes them itself.
+    process : analyse in a second process, for sessions with much to do: the plan then shares its interpreter
+        with less. A sweep takes a little longer, and the process a few hundred MB.
 
     Returns
     -------
@@ -129,6 +133,7 @@ def attach(
     Raises
     ------
     ModelError, ArchiveError : when a model or the archive cannot be had, or a model is given twice.
+    OSError : when no second process can be started.
     ValueError : for settings that do not exist or cannot be used, or `write_raw` without an archive.
 
     Examples
@@ -142,10 +147,14 @@ def attach(
     everyone = list(publishers)
     _check_settings(RE, anchor, mapping, everyone)
     config = AnalysisConfig(align=checked_alignment(align))
-    pool = AnalyzerPool(model, anchor, config, device, standards=standards)
     notices = Notices()
     everyone.append(SeriesWatch(notices.say))
     with ExitStack() as opened:
+        analyzer: AnalyzerPool | AnalyzerProcess
+        if process:
+            analyzer = opened.enter_context(AnalyzerProcess(model, anchor, config, device, standards))
+        else:
+            analyzer = AnalyzerPool(model, anchor, config, device, standards)
         store = archive
         if store is not None and not isinstance(store, Archive):
             store = open_archive(store)
@@ -167,7 +176,7 @@ def attach(
             everyone.append(figure)
         live = AttachedAnalysis(
             RE,
-            pool,
+            analyzer,
             everyone,
             mapping,
             plot=figure,
@@ -176,8 +185,8 @@ def attach(
             notices=notices,
             afterwards=opened.pop_all(),
         )
-    names = [bundle.name for bundle in pool.models]
-    live.say(_summary(live, names, anchor, raw_too=write_raw, plot_wanted=plot is True))
+    names = [bundle.name for bundle in analyzer.models]
+    live.say(_summary(live, names, anchor, process=process, raw_too=write_raw, plot_wanted=plot is True))
     return live
 
 
@@ -208,6 +217,7 @@ def _summary(
     models: Sequence[str],
     anchor: FoilAnchor | str | None,
     *,
+    process: bool,
     raw_too: bool,
     plot_wanted: bool,
 ) -> str:
@@ -220,6 +230,8 @@ def _summary(
         None: "unanchored",
     }.get(anchor if not isinstance(anchor, FoilAnchor) else "", "anchored by the foil given")
     parts = [f"Watching for energy scans, {by}, {foil}"]
+    if process:
+        parts.append("analysed in a second process")
     if live.archive is not None:
         parts.append(f"{'raw and derived' if raw_too else 'derived'} runs go to {live.archive.uri}")
     if plot_wanted and live.plot is None:

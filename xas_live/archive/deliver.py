@@ -25,9 +25,9 @@ from xas_live.archive.address import Address, sub_catalog
 from xas_live.archive.documents import decode, is_stop
 from xas_live.archive.errors import ArchiveError
 from xas_live.archive.messages import Order, Report
-from xas_live.archive.process import when_parent_ends
 from xas_live.archive.sink import RunSink, presence, remove
 from xas_live.archive.spool import SessionFolder, forgotten, run_files
+from xas_live.process import when_parent_ends
 
 _POLL_SECONDS = 0.1
 _ADOPT_SECONDS = 10.0
