@@ -23,6 +23,7 @@ from xas_live.reduction.grid import resample, resampling_matrix
 from xas_live.spectrum import Array
 
 ASKED_KEPT = 64  # axes seen once, that may come again
+NEGLIGIBLE = 1e-18  # share of a point's mu in a resampled value, below what float64 resolves
 
 
 @dataclass(frozen=True)
@@ -247,13 +248,14 @@ class NormalizationOperator:
         if points is not None:
             full = resampling_matrix(energy, points)
             shapes = full @ shapes
-            columns = np.flatnonzero(full.any(axis=0))
+            columns = np.flatnonzero(np.abs(full).max(axis=0) > NEGLIGIBLE)
             self._used = slice(int(columns[0]), int(columns[-1]) + 1)
             resample = np.ascontiguousarray(full[:, self._used].T)
         self._pre_terms = line.shape[1]
-        self._arrays = resample, np.ascontiguousarray(coefficients.T), np.ascontiguousarray(shapes.T)
+        by_rows, by_columns = np.ascontiguousarray(coefficients.T), coefficients.T  # fast for many, for one
+        self._arrays = resample, by_rows, by_columns, np.ascontiguousarray(shapes.T)
         self._on_device: dict[tuple[torch.device, int], list[Numbers]] = {}
-        self.nbytes = coefficients.nbytes + shapes.nbytes + (0 if resample is None else resample.nbytes)
+        self.nbytes = 2 * coefficients.nbytes + shapes.nbytes + (0 if resample is None else resample.nbytes)
 
     def __call__(self, mu: Numbers, weights: Numbers | None = None) -> Normalized:
         """Normalise a batch.
@@ -278,13 +280,17 @@ class NormalizationOperator:
         """
         values, fitted, shapes = self._parts(mu, weights)
         edge_step = fitted[:, -1]
-        return (values + fitted @ shapes) / _divisor(edge_step)[:, None], edge_step
+        flat = fitted @ shapes
+        flat += values
+        flat /= _divisor(edge_step)[:, None]
+        return flat, edge_step
 
     def _parts(self, mu: Numbers, weights: Numbers | None) -> tuple[Numbers, Numbers, Numbers]:
         """mu at the points, fitted coefficients (the last is the edge step), and their shapes."""
         if weights is None:
-            resample, coefficients, shapes = self._there(mu, self._arrays)
-            return self._at_points(mu, resample), mu @ coefficients, shapes
+            resample, by_rows, by_columns, shapes = self._there(mu, self._arrays)
+            fitted = mu @ (by_columns if len(mu) == 1 else by_rows)
+            return self._at_points(mu, resample), fitted, shapes
         resample, shapes, *arrays = self._there(mu, self._weighted)
         return self._at_points(mu, resample), self._weighted_fits.fit(mu, weights, arrays), shapes
 
@@ -346,7 +352,8 @@ def flat_once(
 
 def _divisor(edge_step: Numbers) -> Numbers:
     """What a spectrum is divided by: its step's size, or 1 where there is none."""
-    return library_of(edge_step).where(edge_step == 0, 1.0, abs(edge_step))
+    size = abs(edge_step)
+    return size + (size == 0)
 
 
 def normalize(
