@@ -362,7 +362,7 @@ class LiveAnalysis:
         """
         if before is not None:
             self._ask(before)
-            for k in before.averages:  # now: soon the analyzer is busy
+            for k in self._averages_of(before):  # now: soon the analyzer is busy
                 self._ask_average(before, k)
         submit = getattr(batch.analyzer, "submit", None)
         if submit is not None:
@@ -377,22 +377,30 @@ class LiveAnalysis:
         self._analyze_and_publish(batch)
         return None
 
-    def _ask(self, batch: _Batch) -> None:
-        """Get the predictions of a batch's sweeps, and find the averages that grew."""
+    def _ask(self, batch: _Batch) -> list[list[Prediction]]:
+        """The predictions of a batch's sweeps."""
         if batch.found is None:
             batch.found = self._analyze(batch.analyzer, batch.sweeps, batch.ask)
-            batch.averages = self._averages_of(batch.sweeps, [lead for lead, *_ in batch.found])
+        return batch.found
+
+    def _averages_of(self, batch: _Batch) -> dict[int, Spectrum]:
+        """The newest average of each run that grew, by the last sweep in it."""
+        if batch.averages is None:
+            try:
+                batch.averages = self._averages.add(batch.sweeps, [lead for lead, *_ in self._ask(batch)])
+            except BaseException as error:  # noqa: BLE001 an average that fails must not cost the sweeps
+                self._notices.error("Averages", error)
+                batch.averages = {}
+        return batch.averages
 
     def _ask_average(self, batch: _Batch, k: int) -> Prediction:
         if k not in batch.of_averages:
-            [[batch.of_averages[k]]] = self._analyze(batch.analyzer, [batch.averages[k]], ask_lead)
+            average = self._averages_of(batch)[k]
+            [[batch.of_averages[k]]] = self._analyze(batch.analyzer, [average], ask_lead)
         return batch.of_averages[k]
 
     def _analyze_and_publish(self, batch: _Batch) -> None:
-        self._ask(batch)
-        assert batch.found is not None
-        numbered = enumerate(batch.found)
-        averages = batch.averages
+        numbered = enumerate(self._ask(batch))
         for document, spectra in batch.events:
             if document.name == "start":
                 self._publish("run_started", document.doc)
@@ -402,7 +410,8 @@ class LiveAnalysis:
                 self._keep([Result(prediction, lag) for prediction in predictions])
                 for prediction in predictions:
                     self._publish("predicted", spectrum, prediction)
-                if k in averages:  # analysed now: the sweep itself does not wait for it
+                averages = self._averages_of(batch)  # only now: the sweep itself does not wait for them
+                if k in averages:
                     average = self._ask_average(batch, k)
                     with self._lock:
                         self._average = average
@@ -412,14 +421,6 @@ class LiveAnalysis:
                 self._publish("run_stopped", document.doc)
         if batch.sweeps:
             self._publish("published")
-
-    def _averages_of(self, sweeps: list[Spectrum], predictions: list[Prediction]) -> dict[int, Spectrum]:
-        """The newest average of each run that grew, by the last sweep in it."""
-        try:
-            return self._averages.add(sweeps, predictions)
-        except BaseException as error:  # noqa: BLE001 an average that fails must not cost the sweeps
-            self._notices.error("Averages", error)
-            return {}
 
     def _analyze(self, analyzer: Analyzes, spectra: list[Spectrum], ask: _Ask) -> list[list[Prediction]]:
         """At least one prediction for each spectrum, the lead's first, whatever the analyzer does."""
@@ -494,14 +495,15 @@ class _Batch:
     ----------
     under_way : what the analyzer was asked for ahead, if it was.
     found : of each sweep the predictions, the lead's first; None as long as they are not there.
-    averages, of_averages : that grew, by the sweep that they end with; and their predictions.
+    averages, of_averages : that grew, by the sweep that they end with, None before they are found; and
+        their predictions.
     """
 
     analyzer: Analyzes
     events: list[tuple[Received, list[Spectrum]]]
     under_way: Future[list[list[Prediction]]] | None = None
     found: list[list[Prediction]] | None = None
-    averages: dict[int, Spectrum] = field(default_factory=dict)
+    averages: dict[int, Spectrum] | None = None
     of_averages: dict[int, Prediction] = field(default_factory=dict)
 
     @cached_property
