@@ -53,10 +53,10 @@ def test_tuning_writes_a_model(run: Run, tmp_path: Path) -> None:
         file["input"] = pt.array("theory_bulk")[:132] + 0.01 * rng.standard_normal((10, 132))
         for target in pt.card.targets:
             file[f"targets/{target.name}"] = np.full(10, target.maximum)
-    result = run("train", "--from", "pt-l3", "--labelled", labelled, "--freeze", 4, "-o", folder)
+    result = run("train", "--from", "pt-l3", "--labelled", labelled, "--freeze", 3, "-o", folder)
     assert result.exit_code == 0, result.output
     assert "mine in" in result.output
-    assert load_model(folder).card.training["frozen_layers"] == 4
+    assert load_model(folder).card.training["frozen_layers"] == 3
 
 
 def test_calibrating_on_standards_writes_a_model_that_says_so(run: Run, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_frozen_layers_stay_and_the_others_move(pt, strange):
             name
         )
     assert after.card.training["frozen_layers"] == 2
-    with pytest.raises(LabelledError, match=r"6 frozen layers of 6: freeze 0 to 5"):
+    with pytest.raises(LabelledError, match=r"6 frozen layers of 4: freeze 0 to 3"):
         tuned(pt, strange, "tuned", frozen=6, schedule=quick)
 
 
