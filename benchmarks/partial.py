@@ -184,7 +184,7 @@ def page(result: dict[str, Any]) -> str:
         "(a conditional Gaussian); the edge step, not known yet and hardly told from coordination, is marginalised over a mesh, wide on a first",
         "sweep, centred on the steps of the run's earlier sweeps (at least 3 % wide) later, and these are dropped where the sweep disagrees",
         "by over 15 %. 32 completions go through the ensemble; their spread enters the interval, which is then widened or narrowed to cover, by",
-        "the energy reached. Anchor and energy shift are those of the sweep before, or the foil's. Nothing acts on a preview, and none is",
+        "the energy reached (a little more where they would not narrow from one energy to the next). Anchor and energy shift are those of the sweep before, or the foil's. Nothing acts on a preview, and none is",
         "stored: the completed sweep's prediction does not depend on it. It needs 40 eV of pre-edge, and a foil: with the scan's own reference",
         "channel as foil, previews begin with the second sweep.",
         "",

@@ -12,10 +12,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "1770fdc857341177d9a60bde159effffce567d1ef1838174792264052ac17bfe",
+    "au-l3": "84fb81be4a3b493dfed5c9b997b3e015bc956944efb88258d936133f0cefd299",
     "au-l3-msd": "8eb1f6e005baa7dd76d5c8bec30cf2034e513bde244a6253315338d25cd8993c",
-    "pd-k": "80142c9f2773021f95b8f2077f71a7dc2a1ea8e428a7c0de761c0c6acf967e6f",
-    "pt-l3": "152f6dc84ff1eda0146fdb7737de5bf1fe5bbe646ccd968d547e453aa75818ac",
+    "pd-k": "6c3def3b9760f510b790bb6410f5f6022a2935e211ca2da0ca03e50289efa3d8",
+    "pt-l3": "4caf39f208c524d1f1d0ca663e2d9ef0a933105f58df2c0baacf9eb471c93f81",
 }
 
 _in_use: WeakValueDictionary[str, Bundle] = WeakValueDictionary()  # the user's own, by hash

@@ -20,6 +20,7 @@ from xas_live.training.sites import Indices
 from xas_live.training.train import Trained
 
 STEP_ERROR = 0.01  # relative, of the edge step of a sweep against that of those before it
+NARROWING = 1.01  # mean half width at one of LAST_ENERGIES, at least, over that at the next
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +42,17 @@ class PartialScores:
         """(2, energies, targets) by which half widths are to be multiplied; of all particles but some.
 
         Of all scores every so many-th is kept, that there are as many as particles: see `fit_intervals`.
+        Where the mean interval would not narrow from one energy to the next, the earlier one is widened.
         """
         rows = np.full(len(self.particle), True) if without is None else ~np.isin(self.particle, without)
         every = np.sort(np.abs(self.error[:, :, rows]) / self.half[:, :, rows], axis=2)
         scores = every[:, :, DRAWS - 1 :: DRAWS]
-        return np.asarray(scores[:, :, conformal_rank(scores.shape[2], LEVEL)])
+        factors = np.asarray(scores[:, :, conformal_rank(scores.shape[2], LEVEL)])
+        mean = self.half[:, :, rows].mean(2)
+        for k in reversed(range(len(LAST_ENERGIES) - 1)):
+            least = NARROWING * factors[:, k + 1] * mean[:, k + 1] / mean[:, k]
+            factors[:, k] = np.maximum(factors[:, k], least)
+        return factors
 
 
 def partial_scores(
