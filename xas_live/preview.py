@@ -16,13 +16,12 @@ from xas_live.models.completion import Completion
 from xas_live.models.ensemble import Ensemble, Found
 from xas_live.models.partial import LAST_ENERGIES, partial_values, widening
 from xas_live.models.uncertainty import gaussian_quantile
-from xas_live.reducer import Job, Plan, Reducer
+from xas_live.reducer import LONG_PRE_EDGE, Job, Plan, Reducer
 from xas_live.reduction.grid import resample
 from xas_live.reduction.normalize import Windows
 from xas_live.reduction.quality import half_rise
 from xas_live.spectrum import Array, Spectrum
 
-LEAST_BEFORE = 40.0  # eV before the edge from which a sweep must come for its line to be known
 LEAST_POINTS = 4  # in the window of that line
 AGREES = 0.15  # by which the step of earlier sweeps may differ from this sweep's own guess
 
@@ -67,7 +66,7 @@ class Preview:
         energy, first = np.unique(spectrum.energy[good], return_index=True)
         mu = spectrum.mu[good][first]
         points, center = anchor.energies(self._grid, shift), anchor.e0 + shift
-        if not len(energy) or energy[0] > center - LEAST_BEFORE or energy[-1] < points[0]:
+        if not len(energy) or energy[0] > center - LONG_PRE_EDGE or energy[-1] < points[0]:
             return None
         measured = int(np.searchsorted(points, energy[-1], side="right"))
         last = float(self._grid[measured - 1])

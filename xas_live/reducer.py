@@ -39,6 +39,7 @@ E0_TOLERANCE = 1.0  # eV between sample's and foil's e0, beyond which an unalign
 BROADENING_TOLERANCE = 0.8  # eV between the foil's resolution then and now; training knows 0.4
 ANCHOR_AGE = 7 * 86400.0  # s between foil and sample
 TEMPERATURE_TOLERANCE = 100.0  # K between sample and foil
+LONG_PRE_EDGE = 40.0  # eV of pre-edge by which its line is well known
 LONG_RANGE = 150.0  # eV past the edge that a scan must reach for windows beyond the strongest fine structure
 NOISY_FOIL = 0.005  # noise of a point of the foil, in edge steps, from which it moves predictions noticeably
 PLANS_KEPT = 256
@@ -230,8 +231,8 @@ class Reducer:
         for job, problem in zip(of, gate(axis, mu[rows], e0, noise), strict=True):
             if problem is not None:
                 job.refuse(problem)
-            elif job.plan is not None and (job.plan.windows.norm2 or LONG_RANGE) < LONG_RANGE:
-                job.flags.append("short_range")
+            elif job.plan is not None:
+                job.flags += _short_windows(job.plan.windows)
 
     def _absorber_energy(self, job: Job) -> float:
         absorber = self.bundle.card.absorber_of(job.spectrum.element, job.spectrum.edge)
@@ -429,6 +430,11 @@ def refusing(job: Job) -> Iterator[None]:
         yield
     except (Unusable, AnchorError, ValueError) as error:
         job.refuse(error)
+
+
+def _short_windows(windows: Windows) -> list[str]:
+    flags = ["short_pre_edge"] if (windows.pre1 or -LONG_PRE_EDGE) > -LONG_PRE_EDGE else []
+    return flags + (["short_range"] if (windows.norm2 or LONG_RANGE) < LONG_RANGE else [])
 
 
 def _checked(job: Job) -> Checked:
