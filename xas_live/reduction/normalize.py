@@ -282,7 +282,7 @@ class NormalizationOperator:
         edge_step = fitted[:, -1]
         flat = fitted @ shapes
         flat += values
-        flat /= _divisor(edge_step)[:, None]
+        flat /= _divisor(edge_step)
         return flat, edge_step
 
     def _parts(self, mu: Numbers, weights: Numbers | None) -> tuple[Numbers, Numbers, Numbers]:
@@ -339,21 +339,22 @@ def flat_once(
     if weights is not None:
         bins = _WeightedFits(energy, e0, windows)
         fitted = bins.fit(mu, weights, bins.arrays)
-        return resample(energy, mu + fitted @ bins.shapes.T, points) / _divisor(fitted[:, -1])[
-            :, None
-        ], fitted[:, -1]
+        steps = fitted[:, -1]
+        return resample(energy, mu + fitted @ bins.shapes.T, points) / _divisor(steps), steps
     fits = _Fits(energy, e0, windows)
     less_line = mu - (mu[:, fits.ranges.pre] @ fits.pre.T) @ fits.line.T
     curve = (less_line[:, fits.ranges.post] @ fits.post.T) @ fits.curve.T
     edge_step = curve[:, fits.ranges.ie0]
     flat = less_line + fits.above * (edge_step[:, None] - curve)
-    return resample(energy, flat, points) / _divisor(edge_step)[:, None], edge_step
+    return resample(energy, flat, points) / _divisor(edge_step), edge_step
 
 
-def _divisor(edge_step: Numbers) -> Numbers:
-    """What a spectrum is divided by: its step's size, or 1 where there is none."""
+def _divisor(edge_step: Numbers) -> Numbers | float:
+    """What spectra are divided by, (batch, 1): their steps' sizes, or 1 where there is none."""
+    if isinstance(edge_step, np.ndarray) and len(edge_step) == 1:  # a plain number is faster than an array
+        return abs(float(edge_step[0])) or 1.0
     size = abs(edge_step)
-    return size + (size == 0)
+    return (size + (size == 0))[:, None]
 
 
 def normalize(
