@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from bluesky_tiled_plugins.writing.consolidators import consolidator_factory
+from bluesky_tiled_plugins.writing.consolidators import HDF5Consolidator, consolidator_factory
+from tiled.adapters.hdf5 import h5open
 from tiled.ndslice import NDSlice
+from tiled.utils import BrokenLink, path_from_uri
 
 from xas_live.spectrum import Array
 
@@ -149,9 +152,29 @@ class ExternalColumns:
             column.keep(datum["seq_nums"]["start"], found)
 
 
-_UNREADABLE = (OSError, KeyError, ValueError, IndexError)
+_UNREADABLE = (OSError, KeyError, ValueError, IndexError, BrokenLink)
 
 
 def _values(reader: Any, start: int, stop: int) -> Array:
     """(rows, ...) of a consolidator's file."""
-    return np.asarray(reader.init_adapter().read(NDSlice(slice(start, stop))), dtype=np.float64)
+    rows = _of_one_dataset(reader, start, stop)
+    if rows is None:
+        rows = reader.init_adapter().read(NDSlice(slice(start, stop)))
+    return np.asarray(rows, dtype=np.float64)
+
+
+def _of_one_dataset(reader: Any, start: int, stop: int) -> Array | None:
+    """(rows, ...) where all rows stand in one HDF5 dataset as they are; None where they do not.
+
+    The consolidator's adapter would do, but plans a task for every chunk of the file, and opens it for each.
+    """
+    of = reader.adapter_parameters() if isinstance(reader, HDF5Consolidator) else {}
+    if len(reader.assets) != 1 or not set(of) <= {"dataset", "swmr", "locking"} or "dataset" not in of:
+        return None
+    path = path_from_uri(reader.assets[0].data_uri)
+    with h5open(path, of["dataset"], swmr=of["swmr"], locking=of["locking"], libver="latest") as dataset:
+        if math.prod(dataset.shape[1:]) != math.prod(reader.shape[1:]):
+            return None
+        if len(dataset) < stop:
+            raise OSError(f"{of['dataset']} holds {len(dataset)} rows so far, row {stop} is announced")
+        return np.asarray(dataset[start:stop]).reshape(stop - start, *reader.shape[1:])
