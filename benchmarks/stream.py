@@ -9,6 +9,7 @@ archived (600); a tenth of it where they are not. Writes benchmarks/results/stre
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -87,10 +88,11 @@ def consume(seconds: float, folder: Path, *, archived: bool) -> dict[str, Any]:
             str(int(RATE * seconds)),
         ]
         command += ["--rate", str(RATE), "--per-file", str(PER_FILE)]
-        start = time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as producer:
             assert producer.stdout is not None
-            for line in producer.stdout:
+            lines = itertools.chain([producer.stdout.readline()], producer.stdout)
+            start = time.monotonic()  # the producer is there
+            for line in lines:
                 name, doc = json.loads(line)
                 live(name, doc)
         produced = time.monotonic() - start
