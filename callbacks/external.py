@@ -98,6 +98,8 @@ class ExternalColumns:
         final : nothing follows: rows that lack a field are given with NaN there.
         """
         columns = self._external | self._internal
+        if final:
+            self.trouble = ""  # what the files lacked may be there by now
         for column in self._external.values():
             self._read(column, final=final)
         known = set().union(*(column.rows for column in columns.values()))

@@ -35,12 +35,18 @@ def written(path: Path, table: dict[str, np.ndarray], points: int = 1) -> Path:
     with h5py.File(path, "w", libver="latest") as file:
         for name, values in table.items():
             rows = values if points == 1 else values.reshape(-1, points)
-            file.create_dataset(name, data=rows, chunks=(16,) if points == 1 else (1, points))
+            chunk = (16, *rows.shape[1:]) if points == 1 else (1, points)
+            file.create_dataset(name, data=rows, chunks=chunk)
     return path
 
 
 def streamed(
-    path: Path, rows: int, points: int, order: list[tuple[str, int, int]], exit_status: str = "success"
+    path: Path,
+    rows: int,
+    points: int,
+    order: list[tuple[str, int, int]],
+    exit_status: str = "success",
+    **parameters: Any,
 ) -> Iterator[tuple[str, Any]]:
     """A valid run whose data stand in a file, announced in ranges (field, first row, end)."""
     run = event_model.compose_run(metadata={"element": "Pt", "edge": "L3"})
@@ -62,7 +68,7 @@ def streamed(
         chunk = [16] if points == 1 else [1, points]
         bundles[name] = run.compose_stream_resource(
             mimetype="application/x-hdf5", uri=f"file://localhost{path}", data_key=name,
-            parameters={"dataset": name, "chunk_shape": chunk, "swmr": False},
+            parameters={"dataset": name, "chunk_shape": chunk, "swmr": False, **parameters},
         )  # fmt: skip
         yield "stream_resource", bundles[name].stream_resource_doc
     for name, first, end in order:
@@ -125,6 +131,44 @@ def test_whole_sweeps_as_rows_give_the_spectra_of_plain_events(tmp_path, data, s
     order = data.draw(announcements(sweeps))
     plain = assembled(documents(energies, element="Pt", edge="L3"))
     assert_same(assembled(streamed(path, sweeps, len(GRID), order)), plain)
+
+
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_points_in_rows_of_one_are_read_before_all_are_announced(tmp_path, data):
+    path = written(tmp_path / "scan.h5", {name: v[:, None] for name, v in table_of(GRID).items()})
+    order = data.draw(announcements(len(GRID)))
+    plain = assembled(documents(GRID, element="Pt", edge="L3"))
+    assert_same(assembled(streamed(path, len(GRID), 1, order)), plain)
+
+
+def test_a_slice_of_a_dataset_is_read_as_the_resource_says(tmp_path):
+    """What the direct way does not read, the consolidator's adapter does."""
+    n = len(GRID)
+    table = {
+        name: np.stack([np.zeros((2, n)), v.reshape(2, n)], axis=1)
+        for name, v in table_of(np.tile(GRID, 2)).items()
+    }
+    path = tmp_path / "scan.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        for name, values in table.items():
+            file.create_dataset(name, data=values, chunks=(1, 2, n))
+    order = [(name, 0, 2) for name in FIELDS]
+    docs = streamed(path, 2, n, order, slice=":,1,:")
+    assert_same(assembled(docs), assembled(documents(np.tile(GRID, 2), element="Pt", edge="L3")))
+
+
+def test_rows_that_are_not_written_yet_are_awaited(tmp_path):
+    path = written(tmp_path / "scan.h5", {name: v[:40] for name, v in table_of(GRID).items()})
+    said: list[str] = []
+    assembler = SpectrumAssembler(say=said.append)
+    found = []
+    for name, doc in streamed(path, len(GRID), 1, [(name, 0, len(GRID)) for name in FIELDS]):
+        if name == "stop":
+            written(path, table_of(GRID))
+        found += assembler(name, doc)
+    assert_same(found, assembled(documents(GRID, element="Pt", edge="L3")))
+    assert not any("cannot be read" in line for line in said)
 
 
 def test_a_file_that_is_not_there_is_told_and_stops_nothing(tmp_path):
