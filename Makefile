@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/.installed
-# Where callbacks/ and profiles/ lie as they are installed: type checker and import linter look there.
-INSTALLED := build/as_installed
 
 .PHONY: demo test lint bench clean
 
@@ -17,12 +15,8 @@ test: lint
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf $(INSTALLED) && mkdir -p $(INSTALLED)
-	cp -r xas_live $(INSTALLED)/xas_live
-	cp -r callbacks $(INSTALLED)/xas_live/callbacks
-	cp -r profiles $(INSTALLED)/xas_live/profiles
-	cd $(INSTALLED) && PYTHONPATH=. $(BIN)/lint-imports --no-cache --config ../../pyproject.toml
-	cd $(INSTALLED) && $(BIN)/mypy --config-file ../../pyproject.toml -p xas_live
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy -p xas_live
 
 bench: $(STAMP)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

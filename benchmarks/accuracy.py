@@ -38,10 +38,10 @@ from sklearn.linear_model import Ridge
 from xas_live.models.card import NetworkSpec
 from xas_live.models.networks import init_network, network
 from xas_live.spectrum import Array
+from xas_live.theory.sites import Particle, SiteLibrary
 from xas_live.training.population import held_out_particles, site_folds, used_sites
 from xas_live.training.recipe import Nuisances, Schedule, Structures
 from xas_live.training.simulate import Mixtures, Simulator, fcc_particles
-from xas_live.training.sites import Particle, SiteLibrary
 from xas_live.training.train import Draw, Scaling, fit
 
 FOLDS = 5

@@ -14,10 +14,10 @@ import numpy as np
 from record import ROOT, claim, measured_folder, record
 from scipy.stats import spearmanr
 
-from xas_live.analysis import AnalysisConfig, AnalyzerPool
-from xas_live.anchor import FoilAnchor
+from xas_live.analysis.analyzer import AnalysisConfig, AnalyzerPool
 from xas_live.models.registry import load_model
 from xas_live.prediction import Prediction
+from xas_live.reduction.anchor import FoilAnchor
 from xas_live.sources.files import read_file
 from xas_live.sources.replay import replay, spectra_of
 from xas_live.sources.scan import Scan, parse_columns

@@ -19,9 +19,9 @@ from record import ROOT, claim, record
 from rich.console import Console
 from rich.table import Table
 
-from xas_live.anchor import FoilAnchor, common_windows
 from xas_live.models.bundle import Bundle
 from xas_live.models.registry import load_model
+from xas_live.reduction.anchor import FoilAnchor, common_windows
 from xas_live.reduction.normalize import NormalizationOperator
 from xas_live.spectrum import Array
 from xas_live.training.instrument import Instrument

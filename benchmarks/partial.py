@@ -22,10 +22,10 @@ from trust import House
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from xas_live.analysis import Analyzer
-from xas_live.models.completion import Completion
-from xas_live.models.partial import LAST_ENERGIES
+from xas_live.analysis.analyzer import Analyzer
 from xas_live.models.registry import load_model
+from xas_live.models.sections.completion import Completion
+from xas_live.models.sections.preview import LAST_ENERGIES
 from xas_live.simulator import growth
 from xas_live.spectrum import Array
 from xas_live.training.partial import PartialScores, partial_scores

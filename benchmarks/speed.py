@@ -36,13 +36,13 @@ from larch.xafs import pre_edge
 from ophyd.sim import SynAxis, SynSignal
 from record import ROOT, claim, claims_table, commit, record
 
-from xas_live.analysis import Analyzer
-from xas_live.anchor import FoilAnchor
-from xas_live.callbacks.live import LiveAnalysis
-from xas_live.callbacks.plot import LiveStructurePlot
-from xas_live.callbacks.publisher import BasePublisher
+from xas_live.analysis.analyzer import Analyzer
+from xas_live.callbacks.live.live_analysis import LiveAnalysis
+from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.callbacks.publishers.plot import LiveStructurePlot
 from xas_live.models.registry import load_model
 from xas_live.prediction import Prediction
+from xas_live.reduction.anchor import FoilAnchor
 from xas_live.reduction.normalize import NormalizationOperator, Windows
 from xas_live.simulator import Mismatch, growth
 from xas_live.simulator.absorption import measured as absorption
@@ -163,7 +163,7 @@ def rows_scan(mu: Array, energy: Array) -> Any:
 
 def latency(foil: FoilAnchor) -> dict[str, Any]:
     """Last document to prediction (ms), and the cost of a document in the RunEngine's thread (us)."""
-    from xas_live.callbacks.channels import ChannelMapping
+    from xas_live.callbacks.assembly.channels import ChannelMapping
 
     engine, calls = RunEngine(), []
     live = LiveAnalysis(

@@ -28,12 +28,12 @@ from larch import Group
 from larch.xafs import pre_edge
 from record import ROOT, claim, claims_table, commit, record
 
-from xas_live.analysis import Analyzer
+from xas_live.analysis.analyzer import Analyzer
 from xas_live.archive import open_archive
-from xas_live.callbacks.channels import ChannelMapping
-from xas_live.callbacks.live import LiveAnalysis
-from xas_live.callbacks.publisher import BasePublisher
-from xas_live.callbacks.writer import PredictionWriter
+from xas_live.callbacks.assembly.channels import ChannelMapping
+from xas_live.callbacks.live.live_analysis import LiveAnalysis
+from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.callbacks.publishers.writer import PredictionWriter
 from xas_live.models.networks import network
 from xas_live.models.registry import load_model
 

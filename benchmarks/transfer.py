@@ -16,10 +16,10 @@ from record import claim
 from xas_live.models.card import NetworkSpec
 from xas_live.models.networks import Weights, init_network, network
 from xas_live.spectrum import Array
+from xas_live.theory.sites import FCC_FAMILIES, SiteLibrary
 from xas_live.training.population import used_sites
 from xas_live.training.recipe import Nuisances, Schedule, Structures
 from xas_live.training.simulate import Mixtures, Simulator, fcc_particles
-from xas_live.training.sites import FCC_FAMILIES, SiteLibrary
 from xas_live.training.train import Scaling, fit
 from xas_live.training.transfer import fine_tune
 

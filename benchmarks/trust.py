@@ -25,16 +25,16 @@ from scipy.stats import spearmanr
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 
-from xas_live.analysis import AnalysisConfig, AnalyzerPool
-from xas_live.anchor import FoilAnchor
+from xas_live.analysis.analyzer import AnalysisConfig, AnalyzerPool
 from xas_live.models import registry
 from xas_live.models.bundle import CARD, read_card
 from xas_live.models.card import Trust
-from xas_live.models.domain import domain_distances, domain_p_value
-from xas_live.models.fractions import DEGENERATE, Metals, Mixed, makeup
-from xas_live.models.latent import encode, give_back
+from xas_live.models.outputs.intervals import fit_intervals, gaussian_quantile, half_width
 from xas_live.models.registry import load_model
-from xas_live.models.uncertainty import fit_intervals, gaussian_quantile, half_width
+from xas_live.models.sections.domain import domain_distances, domain_p_value
+from xas_live.models.sections.latent import encode, give_back
+from xas_live.models.sections.phases import DEGENERATE, Metals, Mixed, makeup
+from xas_live.reduction.anchor import FoilAnchor
 from xas_live.reduction.axis import Axis
 from xas_live.reduction.gate import quality
 from xas_live.reduction.quality import half_rise, standing_out
@@ -42,8 +42,8 @@ from xas_live.sources.files import read_file
 from xas_live.sources.replay import replay, spectra_of
 from xas_live.sources.scan import parse_columns
 from xas_live.spectrum import Array, Spectrum
+from xas_live.theory.oxides import Oxides
 from xas_live.training.calibrate import DRAWS, Unseen, measure_unseen
-from xas_live.training.oxides import Oxides
 from xas_live.training.population import Particles
 from xas_live.training.recipe import Nuisances, Recipe, read_recipe
 from xas_live.training.train import Scaling, Trained

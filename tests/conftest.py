@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xas_live.anchor import FoilAnchor
 from xas_live.models.bundle import Bundle
 from xas_live.models.registry import load_model
+from xas_live.reduction.anchor import FoilAnchor
 from xas_live.simulator import Mismatch, Sample, xanes_grid
 from xas_live.simulator.absorption import measured as measured_absorption
 from xas_live.simulator.library import site_library

@@ -7,15 +7,14 @@ Bluesky nor torch, so that the core also runs on a bare machine with a GPU.
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xas_live.analysis import AnalysisConfig, Analyzer, AnalyzerPool
-    from xas_live.analysis_process import AnalyzerProcess
-    from xas_live.anchor import FoilAnchor
-    from xas_live.models.registry import load_model
+    from xas_live.analysis import AnalysisConfig, Analyzer, AnalyzerPool, AnalyzerProcess
+    from xas_live.callbacks.assembly import ChannelMapping
+    from xas_live.models import load_model
     from xas_live.prediction import Prediction
+    from xas_live.reduction import FoilAnchor
     from xas_live.session import attach
     from xas_live.spectrum import Spectrum
 
@@ -26,6 +25,7 @@ __all__ = [
     "Analyzer",
     "AnalyzerPool",
     "AnalyzerProcess",
+    "ChannelMapping",
     "FoilAnchor",
     "Prediction",
     "Spectrum",
@@ -33,26 +33,21 @@ __all__ = [
     "load_model",
 ]
 
-# In a source checkout `callbacks/` and `profiles/` stand beside this folder, not inside it: without this,
-# a session started in the checkout's root would not find `xas_live.callbacks`.
-_checkout = Path(__file__).resolve().parent.parent
-if (_checkout / "pyproject.toml").is_file() and (_checkout / "callbacks").is_dir():
-    __path__.append(str(_checkout))
-
-_HOMES = {
+_ROOMS = {
     "AnalysisConfig": "xas_live.analysis",
     "Analyzer": "xas_live.analysis",
     "AnalyzerPool": "xas_live.analysis",
-    "AnalyzerProcess": "xas_live.analysis_process",
-    "FoilAnchor": "xas_live.anchor",
+    "AnalyzerProcess": "xas_live.analysis",
+    "ChannelMapping": "xas_live.callbacks.assembly",
+    "FoilAnchor": "xas_live.reduction",
     "Prediction": "xas_live.prediction",
     "Spectrum": "xas_live.spectrum",
     "attach": "xas_live.session",
-    "load_model": "xas_live.models.registry",
+    "load_model": "xas_live.models",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return getattr(importlib.import_module(_ROOMS[name]), name)
     raise AttributeError(f"module 'xas_live' has no attribute {name!r}")

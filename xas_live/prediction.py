@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from xas_live.spectrum import Array, Provenance, Spectrum
 
@@ -80,19 +80,162 @@ class Reduced:
     denoised: Array | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """Which of several classes a sweep belongs to.
+
+    Attributes
+    ----------
+    probabilities : by class, calibrated; they sum to 1.
+    members : the classes that cannot be excluded at `level`, the likeliest first (a conformal set); empty
+        where the sweep is like none of them.
+    level : nominal share of sweeps whose true class is among `members`.
+    """
+
+    probabilities: Mapping[str, float]
+    members: tuple[str, ...]
+    level: float = 0.9
+
+    @property
+    def likeliest(self) -> str:
+        """The class of the largest probability."""
+        return max(self.probabilities, key=lambda name: self.probabilities[name])
+
+    def __str__(self) -> str:
+        best = self.likeliest
+        others = [name for name in self.members if name != best]
+        also = f"; or {', '.join(others)}" if others else ""
+        return f"{best} ({self.probabilities[best]:.0%}{also})"
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A predicted curve with its band.
+
+    Attributes
+    ----------
+    x : (n,) the axis, in `x_unit`; `x_name` names it.
+    y, lower, upper : (n,) the curve and the ends of its band, in `unit`.
+    level : nominal share of curves that lie in the band as a whole.
+    """
+
+    x: Array
+    y: Array
+    lower: Array
+    upper: Array
+    x_name: str = "x"
+    x_unit: str = ""
+    unit: str = ""
+    level: float = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What the networks say of a sweep.
+
+    Attributes
+    ----------
+    values : numbers with intervals, by target.
+    classes, curves : by output.
+    fractions : shares of the metal and of each standard, where standards were fitted.
+    correlation : of the metal's first coordination number with its share; NaN without standards.
+    size : of the particle; None where the model gives none.
+    """
+
+    values: Mapping[str, Value] = field(default_factory=dict)
+    classes: Mapping[str, Classes] = field(default_factory=dict)
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    fractions: Mapping[str, Value] = field(default_factory=dict)
+    correlation: float = math.nan
+    size: Size | None = None
+
+
+@dataclass(frozen=True)
+class DomainVerdict:
+    """Whether a sweep belongs to what the model was trained on.
+
+    Attributes
+    ----------
+    inside : whether it does; None where the model does not judge it.
+    p : share of in-domain spectra that lie at least as far out.
+    score : how far out it lies: 0 as the median, 1 at the rim.
+    reason : in words what is unlike them, when it is out.
+    latent : coordinates in the autoencoder of the training spectra, in units of their spread.
+    """
+
+    inside: bool | None = None
+    p: float = math.nan
+    score: float = math.nan
+    reason: str = ""
+    latent: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How a sweep's energies lie on its foil's.
+
+    Attributes
+    ----------
+    by : "reference", "e0", "none", "earlier sweeps", or the shift that was given, as "-0.5 eV".
+    e0 : of the sweep (eV), by larch's rule.
+    shift : by which it lies above the foil (eV).
+    """
+
+    by: str = "none"
+    e0: float = math.nan
+    shift: float = 0.0
+
+
+class Foil(Protocol):
+    """A fitted foil as a prediction names it; see `reduction.FoilAnchor`."""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Over everything that predictions depend on."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class AnchorUsed:
+    """The foil that tied theory to the beamline.
+
+    Attributes
+    ----------
+    kind : the sweep's own reference channel, or a foil measured apart.
+    foil : as it was fitted.
+    """
+
+    kind: Literal["reference", "foil"]
+    foil: Foil
+
+    def __str__(self) -> str:
+        """As tables name it: "reference", or "foil 1a2b3c4d"."""
+        return "reference" if self.kind == "reference" else f"foil {self.foil.sha256[:8]}"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """What one model says of one sweep.
 
-    `values` is empty exactly when `refused` gives a reason. `flags` are short words, each explained in
-    docs/flags.md. `seconds` are the times the steps took. `configuration` is all else that the prediction
-    depends on besides the sweep and the model (anchor, alignment, windows, level): JSON-ready, and the same
-    for the same analysis.
+    `outcome` is empty exactly when `refused` gives a reason. `flags` are names of `flags.Flag`. `seconds` are
+    the times the steps took. `configuration` is all else that the prediction depends on besides the sweep and
+    the model (anchor, alignment, windows, level): JSON-ready, and the same for the same analysis.
 
-    `domain_p` is the share of in-domain spectra that lie at least as far out, `domain_score` how far out this
-    one lies (0 as the median, 1 at the rim) and `domain_reason` says in words what is unlike them, when it is
-    out. `latent` are its coordinates in the autoencoder of the training spectra, in units of their spread.
-    `correlation` is that of the metal's CN1 with its share of the sample, where standards were fitted.
+    Attributes
+    ----------
+    outcome : values, classes, curves, fractions and size.
+    domain : whether the sweep belongs to what the model knows.
+    alignment : how its energies lie on the foil's.
+    anchor : the foil used; None where there was none.
+    edge_step : in units of mu.
+    partial : the sweep is not whole: still running, or aborted.
+    reduced : the spectrum as the network saw it.
+    calibrated_on : what the intervals rest on.
     """
 
     model: str
@@ -100,24 +243,13 @@ class Prediction:
     element: str | None = None
     edge: str | None = None
     provenance: Provenance = field(default_factory=Provenance)
-    anchored: bool = False
-    aligned: str = "none"
-    values: Mapping[str, Value] = field(default_factory=dict)
-    classes: Mapping[str, float] = field(default_factory=dict)
-    curves: Mapping[str, Array] = field(default_factory=dict)
-    fractions: Mapping[str, Value] = field(default_factory=dict)
-    in_domain: bool = False
-    domain_p: float = math.nan
-    domain_score: float = math.nan
-    domain_reason: str = ""
-    latent: tuple[float, ...] = ()
-    correlation: float = math.nan
+    outcome: Outcome = field(default_factory=Outcome)
+    domain: DomainVerdict = field(default_factory=DomainVerdict)
+    alignment: Alignment = field(default_factory=Alignment)
+    anchor: AnchorUsed | None = None
     flags: tuple[str, ...] = ()
     refused: str | None = None
-    size: Size | None = None
-    e0: float = math.nan
     edge_step: float = math.nan
-    shift: float = math.nan
     partial: bool = False
     seconds: Mapping[str, float] = field(default_factory=dict)
     reduced: Reduced | None = None
@@ -135,17 +267,69 @@ class Prediction:
             element=spectrum.element,
             edge=spectrum.edge,
             provenance=spectrum.provenance,
+            alignment=Alignment(shift=math.nan),
             partial=not spectrum.complete,
             refused=reason,
         )
+
+    @property
+    def values(self) -> Mapping[str, Value]:
+        """Of the outcome: numbers with intervals, by target."""
+        return self.outcome.values
+
+    @property
+    def classes(self) -> Mapping[str, Classes]:
+        """Of the outcome, by output."""
+        return self.outcome.classes
+
+    @property
+    def curves(self) -> Mapping[str, Curve]:
+        """Of the outcome, by output."""
+        return self.outcome.curves
+
+    @property
+    def fractions(self) -> Mapping[str, Value]:
+        """Of the outcome: shares of the metal and of each standard."""
+        return self.outcome.fractions
+
+    @property
+    def size(self) -> Size | None:
+        """Of the outcome."""
+        return self.outcome.size
+
+    @property
+    def in_domain(self) -> bool:
+        """Whether nothing speaks against its belonging to what the model knows; False when refused."""
+        return self.refused is None and self.domain.inside is not False
+
+    @property
+    def anchored(self) -> bool:
+        """Whether a foil tied theory to the beamline."""
+        return self.anchor is not None
+
+    @property
+    def e0(self) -> float:
+        """Of the alignment (eV)."""
+        return self.alignment.e0
+
+    @property
+    def shift(self) -> float:
+        """Of the alignment (eV)."""
+        return self.alignment.shift
+
+    @property
+    def aligned(self) -> str:
+        """How its energies lie on the foil's: see `Alignment.by`."""
+        return self.alignment.by
 
     def __str__(self) -> str:
         """Values with intervals, size, domain and flags in one line; or why it was refused."""
         if self.refused is not None:
             return f"refused, {self.refused}"
-        values = ", ".join(f"{name} {value}" for name, value in self.values.items())
+        said = {**self.values, **self.classes}
+        values = ", ".join(f"{name} {value}" for name, value in said.items())
         size = f"; {self.size.label}" if self.size else ""
-        why = f" ({self.domain_reason})" if self.domain_reason else ""
+        why = f" ({self.domain.reason})" if self.domain.reason else ""
         domain = "in domain" if self.in_domain else f"OUT OF DOMAIN{why}"
         flags = f"; {', '.join(self.flags)}" if self.flags else ""
         return f"{values}{size}; {domain}{flags}"
@@ -167,15 +351,15 @@ class Prediction:
             "anchored": self.anchored,
             "aligned": self.aligned,
             "values": _values(self.values),
-            "classes": {k: finite(v) for k, v in self.classes.items()},
-            "curves": {k: [finite(x) for x in v] for k, v in self.curves.items()},
+            "classes": {name: _class(each) for name, each in self.classes.items()},
+            "curves": {name: _curve(each) for name, each in self.curves.items()},
             "fractions": _values(self.fractions),
             "in_domain": self.in_domain,
-            "domain_p": finite(self.domain_p),
-            "domain_score": finite(self.domain_score),
-            "domain_reason": self.domain_reason,
-            "latent": [finite(x) for x in self.latent],
-            "correlation": finite(self.correlation),
+            "domain_p": finite(self.domain.p),
+            "domain_score": finite(self.domain.score),
+            "domain_reason": self.domain.reason,
+            "latent": [finite(x) for x in self.domain.latent],
+            "correlation": finite(self.outcome.correlation),
             "flags": list(self.flags),
             "refused": self.refused,
             "size": {
@@ -206,4 +390,24 @@ def _values(values: Mapping[str, Value]) -> dict[str, dict[str, Any]]:
             "unit": v.unit,
         }
         for name, v in values.items()
+    }
+
+
+def _class(classes: Classes) -> dict[str, Any]:
+    return {
+        "likeliest": classes.likeliest,
+        "probabilities": {name: finite(p) for name, p in classes.probabilities.items()},
+        "members": list(classes.members),
+        "level": classes.level,
+    }
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    columns = {"x": curve.x, "y": curve.y, "lower": curve.lower, "upper": curve.upper}
+    return {
+        **{name: [finite(value) for value in column.tolist()] for name, column in columns.items()},
+        "x_name": curve.x_name,
+        "x_unit": curve.x_unit,
+        "unit": curve.unit,
+        "level": curve.level,
     }

@@ -8,18 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from xas_live.analysis import Alignment, AnalysisConfig, AnalyzerPool, Analyzes, checked_alignment
-from xas_live.analysis_process import AnalyzerProcess
-from xas_live.anchor import FoilAnchor
+from xas_live.analysis.analyzer import Alignment, AnalysisConfig, AnalyzerPool, Analyzes, checked_alignment
+from xas_live.analysis.process import AnalyzerProcess
 from xas_live.archive import Archive, RunWriter, open_archive
-from xas_live.callbacks.channels import ChannelMapping
-from xas_live.callbacks.live import LiveAnalysis, Status
-from xas_live.callbacks.notices import Notices
-from xas_live.callbacks.plot import LiveStructurePlot, is_headless
-from xas_live.callbacks.publisher import BasePublisher, Publisher
-from xas_live.callbacks.series import SeriesWatch
-from xas_live.callbacks.writer import PredictionWriter
+from xas_live.callbacks.assembly.channels import ChannelMapping
+from xas_live.callbacks.live.live_analysis import LiveAnalysis, Status
+from xas_live.callbacks.live.notices import Notices
+from xas_live.callbacks.publishers.base import BasePublisher, Publisher
+from xas_live.callbacks.publishers.drift import SeriesWatch
+from xas_live.callbacks.publishers.plot import LiveStructurePlot, is_headless
+from xas_live.callbacks.publishers.writer import PredictionWriter
 from xas_live.models.registry import models_by_absorber
+from xas_live.reduction.anchor import FoilAnchor
 from xas_live.spectrum import Spectrum
 
 
@@ -208,7 +208,7 @@ def _check_settings(RE: Any, anchor: Any, mapping: Any, publishers: Iterable[Any
         if missing := [name for name in methods if not callable(getattr(publisher, name, None))]:
             raise ValueError(
                 f"{publisher!r} is no publisher: it lacks {', '.join(missing)}; "
-                "derive its class from xas_live.callbacks.publisher.BasePublisher"
+                "derive its class from xas_live.callbacks.publishers.base.BasePublisher"
             )
 
 

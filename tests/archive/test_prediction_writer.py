@@ -9,9 +9,9 @@ from event_model import DocumentNames, schema_validators, unpack_event_page
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xas_live.callbacks.writer import PredictionWriter, derived_uid
+from xas_live.analysis.drift import SeriesMonitor
+from xas_live.callbacks.publishers.writer import PredictionWriter, derived_uid
 from xas_live.prediction import Prediction, Reduced, Size, Value
-from xas_live.series import SeriesMonitor
 from xas_live.spectrum import Provenance, Spectrum
 
 GRID = np.linspace(-20, 90, 50)

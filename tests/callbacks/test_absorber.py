@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xas_live.callbacks.absorber import absorber_from_energies, absorber_from_metadata
+from xas_live.callbacks.assembly.absorber import absorber_from_energies, absorber_from_metadata
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from edges import GRID, Edges, documents
 
 from xas_live.callbacks import live as live_module
-from xas_live.callbacks.live import LiveAnalysis
-from xas_live.callbacks.publisher import BasePublisher
+from xas_live.callbacks.live.live_analysis import LiveAnalysis
+from xas_live.callbacks.publishers.base import BasePublisher
 
 
 class Ahead(Edges):

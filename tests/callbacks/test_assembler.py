@@ -10,8 +10,8 @@ from edges import GRID, counts_of, documents, mu_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xas_live.callbacks.assembler import SpectrumAssembler
-from xas_live.callbacks.channels import ChannelMapping
+from xas_live.callbacks.assembly.assembler import SpectrumAssembler
+from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.spectrum import Spectrum
 
 

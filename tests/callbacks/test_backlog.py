@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xas_live.callbacks import backlog as module
-from xas_live.callbacks.backlog import Backlog, Mark, Received
-from xas_live.callbacks.live import LiveAnalysis
-from xas_live.callbacks.publisher import BasePublisher
+from xas_live.callbacks.live.backlog import Backlog, Mark, Received
+from xas_live.callbacks.live.live_analysis import LiveAnalysis
+from xas_live.callbacks.publishers.base import BasePublisher
 
 
 def received(k, n=10):

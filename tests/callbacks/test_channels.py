@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xas_live.callbacks.channels import ChannelMapping, MappingError, energy_factor, find_mapping
+from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, energy_factor, find_mapping
 
 
 def descriptor(*names, units=None, hints=None, stream="primary", **more):

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ophyd.status import Status
 
-from xas_live.callbacks.assembler import SpectrumAssembler
+from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.spectrum import Spectrum
 
 FIELDS = ("energy", "i0", "it", "ir")

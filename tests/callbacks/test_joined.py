@@ -15,9 +15,9 @@ from edges import GRID, counts_of, documents
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xas_live.callbacks.assembler import SpectrumAssembler
-from xas_live.callbacks.channels import ChannelMapping
-from xas_live.callbacks.joined import JoinedStreams
+from xas_live.callbacks.assembly.assembler import SpectrumAssembler
+from xas_live.callbacks.assembly.channels import ChannelMapping
+from xas_live.callbacks.assembly.joined import JoinedStreams
 from xas_live.spectrum import Spectrum
 
 T0 = 1.7e9

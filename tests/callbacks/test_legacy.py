@@ -17,7 +17,7 @@ from ophyd import Device
 from ophyd.status import Status
 
 from xas_live.callbacks import legacy
-from xas_live.callbacks.assembler import SpectrumAssembler
+from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.spectrum import Spectrum
 
 

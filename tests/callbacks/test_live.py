@@ -22,10 +22,10 @@ from bluesky import preprocessors as bpp
 from bluesky.utils import RunEngineInterrupted
 from edges import GRID, Counter, Edges, Energy, counts_of, documents
 
-from xas_live.analysis import Analyzer
-from xas_live.callbacks.channels import ChannelMapping
-from xas_live.callbacks.live import LiveAnalysis
-from xas_live.callbacks.publisher import BasePublisher
+from xas_live.analysis.analyzer import Analyzer
+from xas_live.callbacks.assembly.channels import ChannelMapping
+from xas_live.callbacks.live.live_analysis import LiveAnalysis
+from xas_live.callbacks.publishers.base import BasePublisher
 from xas_live.models.registry import load_model
 from xas_live.simulator import Sample
 
@@ -484,7 +484,7 @@ def test_a_worker_that_has_ended_does_not_look_well(capsys):
 
 
 def test_a_publisher_that_does_not_return_is_named(monkeypatch, capsys):
-    monkeypatch.setattr("xas_live.callbacks.live.STUCK_S", 0.3)
+    monkeypatch.setattr("xas_live.callbacks.live.live_analysis.STUCK_S", 0.3)
     gate = threading.Event()
 
     class Stuck(BasePublisher):
@@ -514,7 +514,7 @@ def test_the_end_of_a_session_says_what_it_waits_for():
 import time
 from edges import GRID, Edges, documents
 from xas_live.callbacks import live
-from xas_live.callbacks.publisher import BasePublisher
+from xas_live.callbacks.publishers.base import BasePublisher
 live._EXIT_S = 1.0
 class Stuck(BasePublisher):
     def run_started(self, start):

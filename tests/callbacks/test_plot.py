@@ -15,9 +15,9 @@ from matplotlib.backends.backend_webagg_core import TimerAsyncio
 from matplotlib.figure import Figure
 from PIL import Image
 
-from xas_live.callbacks.assembler import SpectrumAssembler
-from xas_live.callbacks.panels import verdicts
-from xas_live.callbacks.plot import LiveStructurePlot, previewed
+from xas_live.callbacks.assembly.assembler import SpectrumAssembler
+from xas_live.callbacks.publishers.panels import verdicts
+from xas_live.callbacks.publishers.plot import LiveStructurePlot, previewed
 from xas_live.models.registry import SHIPPED_HASHES, load_model
 from xas_live.prediction import Prediction, Size, Value
 

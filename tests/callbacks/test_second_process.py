@@ -21,10 +21,10 @@ from threadpoolctl import threadpool_limits
 
 import xas_live
 from xas_live import analysis_process
-from xas_live.analysis import AnalysisConfig, AnalyzerPool
-from xas_live.analysis_process import AnalysisProcessError, AnalyzerProcess
-from xas_live.callbacks.live import LiveAnalysis
-from xas_live.callbacks.publisher import BasePublisher
+from xas_live.analysis.analyzer import AnalysisConfig, AnalyzerPool
+from xas_live.analysis.process import AnalysisProcessError, AnalyzerProcess
+from xas_live.callbacks.live.live_analysis import LiveAnalysis
+from xas_live.callbacks.publishers.base import BasePublisher
 from xas_live.models.bundle import ModelError
 from xas_live.simulator import Sample, SimulatedBeamline, growing_particles, simulated_scan
 from xas_live.spectrum import Provenance
@@ -254,7 +254,7 @@ def test_it_ends_when_closed_and_starts_again_when_asked(scan_of):
 
 SESSION = """
 import sys, time
-from xas_live.analysis_process import AnalyzerProcess
+from xas_live.analysis.process import AnalyzerProcess
 
 analyzer = AnalyzerProcess("au-l3", None, device="cpu")
 analyzer.analyze([])

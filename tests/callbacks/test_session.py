@@ -13,7 +13,7 @@ from bluesky import RunEngine
 import xas_live
 import xas_live.archive
 from xas_live.archive.address import ServerState
-from xas_live.callbacks.plot import LiveStructurePlot
+from xas_live.callbacks.publishers.plot import LiveStructurePlot
 from xas_live.models.bundle import ModelError
 from xas_live.simulator import SimulatedBeamline, growing_particles, simulated_scan
 

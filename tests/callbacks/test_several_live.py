@@ -13,13 +13,13 @@ from bluesky import preprocessors as bpp
 from edges import GRID, documents, predict
 from event_model import DocumentNames, schema_validators
 
-from xas_live.analysis import AnalyzerPool
-from xas_live.callbacks.live import LiveAnalysis
-from xas_live.callbacks.plot import LiveStructurePlot
-from xas_live.callbacks.publisher import BasePublisher
-from xas_live.callbacks.series import SeriesWatch
-from xas_live.callbacks.several import Leads
-from xas_live.callbacks.writer import PredictionWriter
+from xas_live.analysis.analyzer import AnalyzerPool
+from xas_live.callbacks.live.live_analysis import LiveAnalysis
+from xas_live.callbacks.live.several import Leads
+from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.callbacks.publishers.drift import SeriesWatch
+from xas_live.callbacks.publishers.plot import LiveStructurePlot
+from xas_live.callbacks.publishers.writer import PredictionWriter
 from xas_live.models.ensemble import Ensemble
 from xas_live.simulator import Sample, SimulatedBeamline, xanes_grid
 from xas_live.spectrum import Spectrum

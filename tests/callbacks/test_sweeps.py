@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from xas_live.callbacks.sweeps import SweepCutter, sweep_end
+from xas_live.callbacks.assembly.sweeps import SweepCutter, sweep_end
 
 UP = np.arange(8900.0, 9100.0, 2.0)
 

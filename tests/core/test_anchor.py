@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xas_live.analysis import AnalysisConfig, Analyzer
-from xas_live.anchor import AnchorError, FoilAnchor, common_windows, newest_anchor
+from xas_live.analysis.analyzer import AnalysisConfig, Analyzer
 from xas_live.models.bundle import Bundle
 from xas_live.models.registry import load_model
 from xas_live.reduction.align import reference_shift
+from xas_live.reduction.anchor import AnchorError, FoilAnchor, common_windows, newest_anchor
 from xas_live.reduction.normalize import Windows
 from xas_live.reduction.quality import half_rise
 from xas_live.simulator import Sample

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xas_live.analysis import Analyzer
-from xas_live.models.fractions import Metals, Mixed, makeup, mesh_of
+from xas_live.analysis.analyzer import Analyzer
+from xas_live.models.sections.phases import Metals, Mixed, makeup, mesh_of
+from xas_live.reduction.standards import StandardError
 from xas_live.simulator import Sample
-from xas_live.standards import StandardError
 
 G = 40
 

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
-from xas_live.analysis import Analyzer
+from xas_live.analysis.analyzer import Analyzer
 from xas_live.models import registry
 from xas_live.models.bundle import Bundle, ModelError
 from xas_live.models.card import NetworkSpec
-from xas_live.models.document import document
-from xas_live.models.domain import DISTANCES, domain_p_value, fit_reference, fit_subspace, nearest
-from xas_live.models.latent import decode, encode, give_back
+from xas_live.models.cards_page import document
 from xas_live.models.networks import init_network, network
-from xas_live.models.uncertainty import conformal_rank, fit_intervals, half_width
+from xas_live.models.outputs.intervals import conformal_rank, fit_intervals, half_width
+from xas_live.models.sections.domain import DISTANCES, domain_p_value, fit_reference, fit_subspace, nearest
+from xas_live.models.sections.latent import decode, encode, give_back
 
 
 @pytest.mark.parametrize("name", ["au-l3", "pd-k", "pt-l3"])

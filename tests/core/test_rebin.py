@@ -10,16 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xas_live.analysis import Analyzer
-from xas_live.anchor import FoilAnchor
+from xas_live.analysis.analyzer import Analyzer
+from xas_live.reduction.anchor import FoilAnchor
 from xas_live.reduction.axis import AxisCache
 from xas_live.reduction.normalize import NormalizationOperator, Windows, flat_once
 from xas_live.reduction.quality import Unusable, check, check_all
 from xas_live.reduction.rebin import LARGEST_GAP, EdgeGrid, edge_grid
+from xas_live.reduction.standards import Standard
 from xas_live.simulator import Mismatch, Sample
 from xas_live.simulator.absorption import measured as absorption
 from xas_live.spectrum import Spectrum
-from xas_live.standards import Standard
 
 E0, POINTS = 11919.0, 10_000
 GRID = edge_grid(E0)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from xas_live.models.bundle import Bundle
+from xas_live.theory.sites import SiteLibrary
 from xas_live.training.recalibrate import recalibrated
 from xas_live.training.recipe import Nuisances
 from xas_live.training.simulate import Simulator, fcc_particles
-from xas_live.training.sites import SiteLibrary
 from xas_live.training.transfer import Labelled, LabelledError
 
 

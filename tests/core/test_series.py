@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from xas_live.analysis.drift import ALARM, ExchangeabilityTest, SeriesMonitor
 from xas_live.prediction import Prediction
-from xas_live.series import ALARM, ExchangeabilityTest, SeriesMonitor
 from xas_live.spectrum import Provenance
 
 
@@ -82,7 +82,7 @@ def test_refused_and_nameless_numbers_are_passed_over():
 
 
 def test_old_scores_are_forgotten_and_memory_stays_bounded(monkeypatch):
-    monkeypatch.setattr("xas_live.series.REMEMBERED", 50)
+    monkeypatch.setattr("xas_live.analysis.drift.REMEMBERED", 50)
     test = ExchangeabilityTest()
     for value in np.random.default_rng(0).standard_normal(500):
         test.add(value)

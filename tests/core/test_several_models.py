@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xas_live.analysis import AnalyzerPool
+from xas_live.analysis.analyzer import AnalyzerPool
 from xas_live.models.bundle import ModelError
 from xas_live.models.ensemble import Ensemble
 from xas_live.models.registry import SHIPPED_FOLDER, load_model
-from xas_live.reducer import Reducer
+from xas_live.reduction.reducer import Reducer
 from xas_live.simulator import Sample, growth
 
 SAMPLE = Sample({"cuboctahedron_7_3": 1.0}, "au_l3")

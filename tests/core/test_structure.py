@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from xas_live.models.sections.size import ParticleSize, fcc_diameter, sphere_diameter
 from xas_live.prediction import Value
-from xas_live.structure import ParticleSize, fcc_diameter, sphere_diameter
-from xas_live.training.sites import SiteLibrary
+from xas_live.theory.sites import SiteLibrary
 
 
 def values(cn, half=(0.3, 0.3, 0.8, 0.6)):

@@ -11,11 +11,11 @@ import torch
 
 import xas_live.training
 from xas_live.models.registry import load_model
+from xas_live.theory.sites import SiteLibrary, extend_below
 from xas_live.training.build import build_bundle
 from xas_live.training.population import held_out_particles, site_folds, used_sites
 from xas_live.training.recipe import Nuisances, RecipeError, read_recipe
 from xas_live.training.simulate import Mixtures, Simulator, fcc_particles
-from xas_live.training.sites import SiteLibrary, extend_below
 
 RECIPES = Path(xas_live.training.__file__).parent / "recipes"
 

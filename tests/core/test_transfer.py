@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from xas_live.analysis import Analyzer
-from xas_live.anchor import FoilAnchor
+from xas_live.analysis.analyzer import Analyzer
 from xas_live.models.bundle import Bundle
 from xas_live.models.networks import network
 from xas_live.models.registry import load_model
+from xas_live.reduction.anchor import FoilAnchor
 from xas_live.simulator import Sample
+from xas_live.theory.sites import FCC_FAMILIES, SiteLibrary
 from xas_live.training.recipe import Nuisances, Schedule
 from xas_live.training.simulate import Simulator
-from xas_live.training.sites import FCC_FAMILIES, SiteLibrary
 from xas_live.training.transfer import Labelled, LabelledError, read_labelled, tune_bundle, tuned
 
 QUICK = Schedule(steps=60, batch=32, learning_rate=1e-3, seed=1)

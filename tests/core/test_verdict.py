@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xas_live.models.verdict import domain_reason
+from xas_live.models.sections.domain_reason import domain_reason
 
 SCORES = {"subspace": 0, "residual": 1, "disagreement": 2, "oxide": 3}
 

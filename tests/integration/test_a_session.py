@@ -13,9 +13,9 @@ from bluesky.plans import list_scan
 from databroker import Broker
 
 import xas_live
-from xas_live.analysis import AnalyzerPool
+from xas_live.analysis.analyzer import AnalyzerPool
 from xas_live.archive import Archive, open_archive
-from xas_live.callbacks.results import LastAverages
+from xas_live.callbacks.publishers.results import LastAverages
 from xas_live.prediction import Prediction
 from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
 from xas_live.sources.replay import replay

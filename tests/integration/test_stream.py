@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xas_live.analysis import Analyzer
+from xas_live.analysis.analyzer import Analyzer
 from xas_live.archive import open_archive
-from xas_live.callbacks.live import LiveAnalysis
-from xas_live.callbacks.writer import PredictionWriter
+from xas_live.callbacks.live.live_analysis import LiveAnalysis
+from xas_live.callbacks.publishers.writer import PredictionWriter
 from xas_live.models.registry import load_model
 from xas_live.simulator.stream import POINTS, sweep_axis, sweeps_of
 from xas_live.spectrum import Spectrum

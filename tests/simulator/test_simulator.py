@@ -11,7 +11,7 @@ from larch import Group
 from larch.xafs import pre_edge
 from ophyd.utils.errors import LimitError
 
-from xas_live.callbacks.assembler import SpectrumAssembler
+from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.simulator import (
     DEMO_PARTICLES,
     Mismatch,

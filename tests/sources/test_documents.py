@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xas_live.callbacks.assembler import SpectrumAssembler
+from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.sources.documents import documents, run_uid
 from xas_live.sources.files import read_file
 from xas_live.sources.replay import spectra_of

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xas_live.analysis import AnalyzerPool
-from xas_live.callbacks.publisher import BasePublisher
+from xas_live.analysis.analyzer import AnalyzerPool
+from xas_live.callbacks.publishers.base import BasePublisher
 from xas_live.models.registry import SHIPPED_FOLDER
 from xas_live.prediction import Prediction
 from xas_live.simulator import growth, xanes_grid

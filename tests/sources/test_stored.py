@@ -12,7 +12,7 @@ import pytest
 from bluesky import RunEngine
 
 from xas_live.archive import Archive, open_archive
-from xas_live.callbacks.assembler import SpectrumAssembler
+from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
 from xas_live.sources.documents import documents
 from xas_live.sources.files import read_file

@@ -79,7 +79,7 @@ def _run(archive: Archive, output: Path, scans: int, metal: str, model: str, see
     from bluesky import RunEngine
 
     import xas_live
-    from xas_live.callbacks.plot import LiveStructurePlot
+    from xas_live.callbacks.publishers.plot import LiveStructurePlot
     from xas_live.simulator import SimulatedBeamline, growth, simulated_scan
 
     beamline = SimulatedBeamline(metal, seed=seed)

@@ -63,7 +63,7 @@ def show_model(name: Name, as_json: AsJson = False) -> None:
 @models.command("document")
 def document_models() -> None:
     """Print the cards of all shipped models as a Markdown page (docs/models.md)."""
-    from xas_live.models.document import document
+    from xas_live.models.cards_page import document
     from xas_live.models.registry import available_models, load_model
 
     typer.echo(document(load_model(name) for name in available_models()), nl=False)

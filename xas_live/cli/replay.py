@@ -18,11 +18,11 @@ from xas_live.cli.storing import Hurry, open_past, open_store, show_trouble, wai
 from xas_live.spectrum import Mode, Spectrum
 
 if TYPE_CHECKING:
-    from xas_live.analysis import Alignment
-    from xas_live.anchor import FoilAnchor
-    from xas_live.callbacks.plot import LiveStructurePlot
-    from xas_live.callbacks.publisher import Publisher
+    from xas_live.analysis.analyzer import Alignment
+    from xas_live.callbacks.publishers.base import Publisher
+    from xas_live.callbacks.publishers.plot import LiveStructurePlot
     from xas_live.prediction import Prediction
+    from xas_live.reduction.anchor import FoilAnchor
 
 Anchor = Literal["reference", "auto"] | None
 
@@ -115,9 +115,9 @@ def replay(
 
     with ExitStack() as stack:
         with err.status("Loading ..."):
-            from xas_live.analysis import AnalysisConfig, AnalyzerPool
-            from xas_live.callbacks.results import LastAverages
-            from xas_live.callbacks.series import SeriesWatch
+            from xas_live.analysis.analyzer import AnalysisConfig, AnalyzerPool
+            from xas_live.callbacks.publishers.drift import SeriesWatch
+            from xas_live.callbacks.publishers.results import LastAverages
             from xas_live.models.bundle import ModelError
             from xas_live.models.registry import load_models
             from xas_live.sources.files import read_file
@@ -143,7 +143,7 @@ def replay(
             raw = derived = None
             if store is not None:
                 stack.enter_context(Hurry(store))
-                from xas_live.callbacks.writer import PredictionWriter
+                from xas_live.callbacks.publishers.writer import PredictionWriter
 
                 raw = None if past else store.raw_writer(show_trouble)
                 derived = store.derived_writer(show_trouble)
@@ -189,7 +189,7 @@ def _say(text: str) -> None:
 
 
 def _alignment(text: str) -> Alignment | float:
-    from xas_live.analysis import checked_alignment
+    from xas_live.analysis.analyzer import checked_alignment
 
     try:
         return checked_alignment(text)
@@ -219,10 +219,10 @@ def _standards(given: list[str], model: str | None) -> dict[str, Spectrum]:
     from dataclasses import replace
 
     from xas_live.models.registry import find_model, load_model
+    from xas_live.reduction.standards import StandardError, standards_of
     from xas_live.sources.files import read_file
     from xas_live.sources.replay import spectra_of
     from xas_live.sources.scan import Scan
-    from xas_live.standards import StandardError, standards_of
 
     found: dict[str, Spectrum] = {}
     for standard in given:
@@ -272,7 +272,7 @@ def _figure(path: Path) -> LiveStructurePlot:
     if path.suffix.lower().lstrip(".") not in kinds:
         refuse(f"--plot {path}: its ending says no kind of picture; use one of .{', .'.join(kinds)}")
     mpl.use("Agg")
-    from xas_live.callbacks.plot import LiveStructurePlot
+    from xas_live.callbacks.publishers.plot import LiveStructurePlot
 
     return LiveStructurePlot()
 
@@ -298,8 +298,8 @@ def _report(predictions: list[Prediction], averages: list[Prediction], foil: Foi
 
 def _anchors(analysed: list[Prediction], foil: FoilAnchor | Anchor) -> str:
     """In one sentence, which foils the predictions stand on."""
-    from xas_live.anchor import FoilAnchor, newest_anchor
-    from xas_live.callbacks.results import anchor_of
+    from xas_live.callbacks.publishers.results import anchor_of
+    from xas_live.reduction.anchor import FoilAnchor, newest_anchor
 
     absorbers = {(p.element or "", p.edge or "") for p in analysed} if foil == "auto" else set()
     saved = {absorber: newest_anchor(*absorber) for absorber in absorbers}

@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from xas_live.models.card import Card
-from xas_live.models.domain import OXIDE_SEEN
-from xas_live.models.latent import DECODER, ENCODER, LATENT
 from xas_live.models.networks import weight_shapes
+from xas_live.models.sections.domain import OXIDE_SEEN
+from xas_live.models.sections.latent import DECODER, ENCODER, LATENT
 from xas_live.spectrum import Array
 
 CARD, WEIGHTS = "card.json", "weights.safetensors"

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from xas_live.arrays import Numbers, library_of, standard_deviation
 from xas_live.models.bundle import Bundle
-from xas_live.models.domain import domain_distances, domain_p_value, nearest
-from xas_live.models.latent import give_back
 from xas_live.models.networks import network
-from xas_live.models.uncertainty import conformal_rank, gaussian_quantile, half_width
+from xas_live.models.outputs.intervals import conformal_rank, gaussian_quantile, half_width
+from xas_live.models.sections.domain import domain_distances, domain_p_value, nearest
+from xas_live.models.sections.latent import give_back
+from xas_live.reduction.arrays import Numbers, library_of, standard_deviation
 from xas_live.spectrum import Array
 
 MISMATCH_STEP = 0.25  # of the foil's theory error, by which its effect on predictions is measured

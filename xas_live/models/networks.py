@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from xas_live.arrays import Numbers, NumbersByName
 from xas_live.models.card import NetworkSpec
+from xas_live.reduction.arrays import Numbers, NumbersByName
 from xas_live.spectrum import Array
 
 Weights = dict[str, torch.Tensor]

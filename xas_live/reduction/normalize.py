@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from xas_live.arrays import Numbers, library_of
+from xas_live.reduction.arrays import Numbers, library_of
 from xas_live.reduction.e0 import spread_repeats
 from xas_live.reduction.grid import resample, resampling_matrix
 from xas_live.spectrum import Array

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from xas_live.models.sections.size import fcc_diameter
 from xas_live.simulator.library import site_library
 from xas_live.spectrum import Array
-from xas_live.structure import fcc_diameter
 
 DEMO_PARTICLES = ("cuboctahedron_3_1", "cuboctahedron_5_2", "cuboctahedron_7_3", "cuboctahedron_9_4")
 """The particles that grow in the demo, of 13, 55, 147 and 309 atoms: they take no part in training."""

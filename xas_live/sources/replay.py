@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from xas_live.average import Averages
-from xas_live.callbacks.assembler import SpectrumAssembler
-from xas_live.callbacks.channels import ChannelMapping
-from xas_live.callbacks.several import ask_all, ask_lead
+from xas_live.analysis.averages import Averages
+from xas_live.callbacks.assembly.assembler import SpectrumAssembler
+from xas_live.callbacks.assembly.channels import ChannelMapping
+from xas_live.callbacks.live.several import ask_all, ask_lead
 from xas_live.prediction import Prediction
 from xas_live.sources.documents import Document, documents
 from xas_live.sources.files import read_file
@@ -20,8 +20,8 @@ from xas_live.sources.scan import Scan, Unreadable, UnreadableError
 from xas_live.spectrum import Provenance, Spectrum
 
 if TYPE_CHECKING:
-    from xas_live.analysis import Analyzes
-    from xas_live.callbacks.publisher import Publisher
+    from xas_live.analysis.analyzer import Analyzes
+    from xas_live.callbacks.publishers.base import Publisher
 
 BATCH = 64
 """Spectra analysed together: enough for speed, few enough for a progress bar that moves."""

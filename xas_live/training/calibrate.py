@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from xas_live.models.card import Accuracy
-from xas_live.models.uncertainty import fit_intervals, half_width
+from xas_live.models.outputs.intervals import fit_intervals, half_width
+from xas_live.theory.sites import Indices, Mask
 from xas_live.training.population import Population
 from xas_live.training.recipe import Recipe
-from xas_live.training.sites import Indices, Mask
 from xas_live.training.train import Trained
 
 LEVEL = 0.9  # of the intervals whose coverage the card states

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from xas_live.models.domain import OXIDE_SEEN, domain_distances, fit_reference, fit_subspace
-from xas_live.models.latent import DECODER, ENCODER, LATENT, decode, encode, give_back
 from xas_live.models.networks import Weights, init_network, network
+from xas_live.models.sections.domain import OXIDE_SEEN, domain_distances, fit_reference, fit_subspace
+from xas_live.models.sections.latent import DECODER, ENCODER, LATENT, decode, encode, give_back
 from xas_live.reduction.quality import half_rise
 from xas_live.spectrum import Array
+from xas_live.theory.oxides import Oxides, UnknownOxideError
 from xas_live.training.instrument import Instrument
-from xas_live.training.oxides import Oxides
 from xas_live.training.population import Population
-from xas_live.training.recipe import Nuisances, Recipe
+from xas_live.training.recipe import Nuisances, Recipe, WrongEntry
 from xas_live.training.train import Trained
 
 BATCH = 256
@@ -51,7 +51,7 @@ def domain_tensors(
     }
     tensors |= _metals(inputs, z, tensors, trained)
     tensors |= _autoencoder(tensors, recipe, population, grid, z, rng)
-    tensors |= _oxide_seen(tensors, recipe, population, Oxides(recipe.domain.oxides, grid, bulk), z, rng)
+    tensors |= _oxide_seen(tensors, recipe, population, _oxides(recipe, grid, bulk), z, rng)
     with torch.inference_mode():
         out = trained.predict(calibration)
         disagreement = (out.std(0, correction=0) / trained.scaling.target_scale).mean(1)
@@ -71,6 +71,13 @@ def domain_tensors(
         "train_covariance": torch.cov(train.T),
         "edge_rise_limit": torch.tensor([max(float(np.nanquantile(rises, 0.99)), SMALLEST_EDGE_RISE)]),
     }
+
+
+def _oxides(recipe: Recipe, grid: Array, bulk: Array) -> Oxides:
+    try:
+        return Oxides(recipe.domain.oxides, grid, bulk)
+    except UnknownOxideError as error:
+        raise WrongEntry(("domain", "oxides", error.index), str(error)) from error
 
 
 def _metals(

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from xas_live.models.bundle import Bundle
-from xas_live.models.completion import Completion
 from xas_live.models.networks import network
-from xas_live.models.partial import LAST_ENERGIES, partial_values
-from xas_live.models.uncertainty import conformal_rank, gaussian_quantile, half_width
+from xas_live.models.outputs.intervals import conformal_rank, gaussian_quantile, half_width
+from xas_live.models.sections.completion import Completion
+from xas_live.models.sections.preview import LAST_ENERGIES, partial_values
 from xas_live.spectrum import Array
+from xas_live.theory.sites import Indices
 from xas_live.training.calibrate import DRAWS, LEVEL
 from xas_live.training.population import Population
 from xas_live.training.recipe import Recipe
-from xas_live.training.sites import Indices
 from xas_live.training.train import Trained
 
 STEP_ERROR = 0.01  # relative, of the edge step of a sweep against that of those before it

@@ -10,9 +10,9 @@ import torch
 
 from xas_live.models.card import Target
 from xas_live.spectrum import Array
+from xas_live.theory.sites import Indices, Mask, Particle, SiteLibrary
 from xas_live.training.recipe import Nuisances, Recipe, Structures, WrongEntry
 from xas_live.training.simulate import Mixtures, Simulator, fcc_particles
-from xas_live.training.sites import Indices, Mask, Particle, SiteLibrary
 from xas_live.training.targets import PARTICLE_TARGETS, columns, described
 
 CN1_STEP = 0.5  # particles are chosen evenly over CN1 in such steps: the library has mostly large ones

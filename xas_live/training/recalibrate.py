@@ -10,7 +10,7 @@ import torch
 from xas_live.models.bundle import Bundle
 from xas_live.models.card import Accuracy
 from xas_live.models.networks import network
-from xas_live.models.uncertainty import BINS, conformal_rank, fit_intervals, half_width
+from xas_live.models.outputs.intervals import BINS, conformal_rank, fit_intervals, half_width
 from xas_live.training.calibrate import LEVEL
 from xas_live.training.train import Scaling
 from xas_live.training.transfer import Labelled, LabelledError, read_labelled

@@ -9,11 +9,10 @@ import torch
 
 from xas_live.reduction.grid import spline_matrix
 from xas_live.spectrum import Array
+from xas_live.theory.constants import K2_PER_EV
+from xas_live.theory.sites import FCC_FAMILIES, Indices, Mask, Particle, SiteLibrary, extend_below
 from xas_live.training.instrument import Instrument
 from xas_live.training.recipe import Nuisances, Structures
-from xas_live.training.sites import FCC_FAMILIES, Indices, Mask, Particle, SiteLibrary, extend_below
-
-K2_PER_EV = 0.26246843  # Å^-2 per eV: k^2 = 2 m E / hbar^2
 
 
 def fcc_particles(library: SiteLibrary, left_out: tuple[str, ...] = ()) -> list[Particle]:

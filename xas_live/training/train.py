@@ -11,9 +11,9 @@ import torch
 
 from xas_live.models.card import NetworkSpec
 from xas_live.models.networks import Weights, init_network, network
+from xas_live.theory.sites import Indices
 from xas_live.training.population import Population
 from xas_live.training.recipe import Recipe, Schedule
-from xas_live.training.sites import Indices
 
 Draw = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
 """Of a number of draws, network inputs (members, n, g) and truth (members, n, targets)."""

@@ -15,18 +15,18 @@ import h5py
 import numpy as np
 import torch
 
-from xas_live.analysis import Analyzer
-from xas_live.anchor import AnchorError, FoilAnchor
+from xas_live.analysis.analyzer import Analyzer
 from xas_live.models.bundle import Bundle
 from xas_live.models.card import Accuracy, Card, NetworkSpec
-from xas_live.models.domain import domain_distances
-from xas_live.models.latent import give_back
 from xas_live.models.networks import Weights, network
-from xas_live.models.uncertainty import conformal_rank, fit_intervals, half_width
+from xas_live.models.outputs.intervals import conformal_rank, fit_intervals, half_width
+from xas_live.models.sections.domain import domain_distances
+from xas_live.models.sections.latent import give_back
+from xas_live.reduction.anchor import AnchorError, FoilAnchor
 from xas_live.spectrum import Array, Spectrum
+from xas_live.theory.sites import Indices
 from xas_live.training.calibrate import LEVEL
 from xas_live.training.recipe import Schedule
-from xas_live.training.sites import Indices
 from xas_live.training.train import Progress, Scaling, fit
 
 SCHEDULE = Schedule(steps=400, batch=64, learning_rate=3e-4, seed=20261124)

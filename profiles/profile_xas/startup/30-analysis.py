@@ -7,7 +7,7 @@
 
 To name the fields of your detectors:
 
-    from xas_live.callbacks.channels import ChannelMapping
+    from xas_live.callbacks.assembly.channels import ChannelMapping
     xas = xas_live.attach(RE, archive=archive, mapping=ChannelMapping(energy="mono_energy", i0="I0", it="I1", ir="I2"))
 
 Where the session has much else to do (fast scans, many callbacks, live figures), process=True analyses in a second

@@ -1,0 +1,13 @@
+"""Bluesky documents to sweeps: which fields are energy and detectors, where a sweep ends, what it is of."""
+
+from xas_live.callbacks.assembly.absorber import absorber_from_energies, absorber_from_metadata
+from xas_live.callbacks.assembly.assembler import SpectrumAssembler
+from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError
+
+__all__ = [
+    "ChannelMapping",
+    "MappingError",
+    "SpectrumAssembler",
+    "absorber_from_energies",
+    "absorber_from_metadata",
+]

@@ -1,0 +1,80 @@
+"""What a live analysis keeps of every sweep, as a table and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.host.clock import local_time
+from xas_live.prediction import Prediction
+from xas_live.spectrum import Spectrum
+
+
+@dataclass(frozen=True)
+class Result:
+    """One prediction, and how long after its last document it was there (s)."""
+
+    prediction: Prediction
+    lag: float
+
+    def row(self) -> dict[str, Any]:
+        """The result as a row of the table."""
+        p = self.prediction
+        row: dict[str, Any] = {
+            "scan": p.provenance.scan,
+            "sweep": p.provenance.sweep,
+            "time": local_time(p.provenance.time),
+            "model": p.model,
+            "size": p.size.label if p.size else "",
+            "in_domain": p.in_domain,
+            "anchor": anchor_of(p),
+            "flags": ", ".join(p.flags),
+            "refused": p.refused or "",
+            "lag": self.lag,
+        }
+        for name, value in p.values.items():
+            row |= {name: value.value, f"{name}_lower": value.lower, f"{name}_upper": value.upper}
+        return row
+
+
+class LastAverages(BasePublisher):
+    """A publisher that keeps the last average of every run, stream and absorber, in the order of the runs."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str | None, ...], Prediction] = {}
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        """What the models say of them."""
+        return list(self._last.values())
+
+    def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
+        """See `Publisher`."""
+        where = prediction.provenance
+        self._last[where.run_uid, where.stream, prediction.element, prediction.edge] = prediction
+
+
+def table(results: Sequence[Result]) -> pd.DataFrame:
+    """One row per result; the columns of values are those of all results together."""
+    names = dict.fromkeys(name for result in results for name in result.prediction.values)
+    values = [column for name in names for column in (name, f"{name}_lower", f"{name}_upper")]
+    columns = ["scan", "sweep", "time", "model", *values]
+    columns += ["size", "in_domain", "anchor", "flags", "refused", "lag"]
+    return pd.DataFrame([result.row() for result in results], columns=columns)
+
+
+def anchor_of(prediction: Prediction) -> str:
+    """Which foil anchored it: "reference" (its own channel), "foil 1a2b3c4d" (its hash), or "none"."""
+    if not prediction.anchored:
+        return "none"
+    configuration = prediction.configuration
+    anchor = configuration.get("anchor")
+    if anchor == "reference":
+        if not {"no_reference", "bad_reference"} & set(prediction.flags):
+            return "reference"
+        anchor = configuration.get("fallback_anchor")
+    return f"foil {str(anchor)[:8]}"

@@ -1,0 +1,487 @@
+"""PredictionWriter: predictions become ordinary Bluesky runs, linked to the raw run by its uid."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
+from uuid import NAMESPACE_URL, uuid5
+
+import numpy as np
+from event_model import ComposeRunBundle, compose_run
+
+from xas_live import __version__
+from xas_live.analysis.drift import Drift, SeriesMonitor
+from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.prediction import Prediction, Reduced, Value, finite
+from xas_live.spectrum import Spectrum
+
+SCHEMA = 1
+"""Version of the derived runs' layout: part of their uid, raised when streams or columns change meaning."""
+
+_NAMESPACE = uuid5(NAMESPACE_URL, "xas_live/derived-run")
+_OBJECT = "xas_live"
+_PRECISION = 3
+
+Emit = Callable[[str, Mapping[str, Any]], None]
+ExitStatus = Literal["success", "abort", "fail"]
+
+
+class PredictionWriter(BasePublisher):
+    """Composes the derived runs of each raw run and hands them to a writer of runs.
+
+    One derived run holds what one model and configuration say of one absorber in one raw run. Its streams:
+    `predictions`, one event a sweep, refused ones with NaN and the reason; `spectra`, the reduced spectrum
+    and the network's input on the energy grid. What depends on the sweeps before has streams of its own:
+    `drift`, one event a sweep, how the series of its sample stands, over runs (see `analysis.drift.Drift`);
+    and where the run has repeats `averages`, the same as the first two of the average over its sweeps so
+    far, with their number (`averaged`) and the noise of its points (`noise`, in edge steps).
+
+    Sweeps are gathered until `published`, the end of a batch, and written as one event page a stream: a page
+    costs hardly more than an event.
+
+    Its uid follows from raw run, model and configuration (`derived_uid`), so that the same analysis of the
+    same run is the same derived run. Several models have one derived run each, open side by side, and so has
+    a model that replaces another within a raw run. When a model's configuration changes, its derived run is
+    closed and another opened.
+
+    Parameters
+    ----------
+    write : takes `(name, document)`, as `Archive.derived_writer()` does.
+    attempt : given the uid of a raw run, the number of this attempt; default: always 1. For a forced redo:
+        `Archive.next_attempt`.
+    """
+
+    def __init__(self, write: Emit, attempt: Callable[[str], int] | None = None) -> None:
+        self._write = write
+        self._attempt = attempt
+        self._starts: dict[str, Mapping[str, Any]] = {}
+        self._open: dict[str, dict[tuple[str | None, ...], _DerivedRun]] = {}
+        self._first_attempt: dict[str, int] = {}
+        self._opened: Counter[tuple[str, str]] = Counter()
+        self._monitor = SeriesMonitor()
+
+    def run_started(self, start: Mapping[str, Any]) -> None:
+        """Remember the raw run."""
+        self._starts[str(start["uid"])] = start
+
+    def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
+        """Take one sweep; it is written with those of its batch.
+
+        Raises
+        ------
+        ValueError : when the spectrum comes from no Bluesky run, to which the result could be linked.
+        """
+        raw_uid = _raw_uid(spectrum, prediction)
+        runs = self._open.setdefault(raw_uid, {})
+        voice = _voice(prediction)
+        run = runs.get(voice)
+        if run is not None and not run.holds(prediction):
+            run.stop("success", "the configuration of the model changed")
+            del runs[voice]
+            run = None
+        if run is None:
+            run = runs[voice] = self._begin(raw_uid, spectrum, prediction)
+        run.add(spectrum, prediction, self._monitor.add(prediction))
+
+    def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
+        """Take an average, into the derived run of its sweeps.
+
+        Raises
+        ------
+        ValueError : when no derived run of the same analysis is open, as where the analysis of the average
+            alone has failed.
+        """
+        run = self._open.get(_raw_uid(spectrum, prediction), {}).get(_voice(prediction))
+        if run is None or not run.holds(prediction):
+            where = prediction.provenance
+            raise ValueError(
+                f"the average of {where.averaged} sweeps of scan {where.scan} was not analysed as its sweeps "
+                f"were ({prediction}); it was not written"
+            )
+        run.add_average(spectrum, prediction)
+
+    def published(self) -> None:
+        """Write the sweeps and averages of a batch."""
+        for runs in self._open.values():
+            for run in runs.values():
+                run.flush()
+
+    def run_stopped(self, stop: Mapping[str, Any]) -> None:
+        """Close the derived runs of a raw run with its exit status."""
+        raw_uid = str(stop["run_start"])
+        status = stop.get("exit_status", "fail")
+        self._finish(raw_uid, status, str(stop.get("reason", "")), stop.get("time"))
+
+    def close(self) -> None:
+        """Close the derived runs whose raw run has not ended."""
+        for raw_uid in list(self._open):
+            self._finish(raw_uid, "abort", "the analysis ended before its raw run")
+
+    def _begin(self, raw_uid: str, spectrum: Spectrum, prediction: Prediction) -> _DerivedRun:
+        identity = _identity(prediction)
+        if raw_uid not in self._first_attempt:
+            self._first_attempt[raw_uid] = self._attempt(raw_uid) if self._attempt else 1
+        attempt = self._first_attempt[raw_uid] + self._opened[raw_uid, identity]
+        self._opened[raw_uid, identity] += 1
+        raw_start = self._starts.get(raw_uid, {})
+        metadata: dict[str, Any] = {
+            "raw_uid": raw_uid,
+            "attempt": attempt,
+            "model": prediction.model,
+            "model_sha256": prediction.model_sha256,
+            "configuration": dict(prediction.configuration),
+            "calibrated_on": prediction.calibrated_on,
+            "schema_version": SCHEMA,
+            "software": {"xas_live": __version__},
+            "analysed_at": time.time(),
+            "hints": {"dimensions": [[["sweep"], "predictions"]]},
+        }
+        scan_id = raw_start.get("scan_id", spectrum.provenance.scan_id)
+        optional = {"scan_id": scan_id, "element": prediction.element, "edge": prediction.edge}
+        metadata |= {key: value for key, value in optional.items() if value is not None}
+        bundle = compose_run(
+            uid=derived_uid(raw_uid, prediction, attempt),
+            time=float(raw_start.get("time", _time(spectrum))),
+            metadata=metadata,
+        )
+        return _DerivedRun(self._write, bundle, identity)
+
+    def _finish(self, raw_uid: str, status: ExitStatus, reason: str, when: float | None = None) -> None:
+        for run in self._open.pop(raw_uid, {}).values():
+            run.stop(status, reason, when)
+        self._starts.pop(raw_uid, None)
+        self._first_attempt.pop(raw_uid, None)
+        for key in [key for key in self._opened if key[0] == raw_uid]:
+            del self._opened[key]
+
+
+def derived_uid(raw_uid: str, prediction: Prediction, attempt: int = 1) -> str:
+    """Uid of the derived run that a prediction belongs to.
+
+    A UUIDv5 of the raw run, the model and its hash, the absorber, the configuration, the version of the
+    layout, and the attempt.
+    """
+    return str(uuid5(_NAMESPACE, f"{raw_uid}\n{_identity(prediction)}\n{attempt}"))
+
+
+def _raw_uid(spectrum: Spectrum, prediction: Prediction) -> str:
+    raw_uid = prediction.provenance.run_uid or spectrum.provenance.run_uid
+    if raw_uid is None:
+        raise ValueError(
+            f"the spectrum {spectrum.provenance.scan!r} has no run uid in its provenance: its prediction "
+            "cannot be linked to a raw run, and was not written"
+        )
+    return raw_uid
+
+
+def _voice(prediction: Prediction) -> tuple[str | None, ...]:
+    """Whose derived run it is in a raw run: one absorber's by one model."""
+    return prediction.element, prediction.edge, prediction.model_sha256
+
+
+def _identity(prediction: Prediction) -> str:
+    parts = {
+        "model": prediction.model,
+        "model_sha256": prediction.model_sha256,
+        "element": prediction.element,
+        "edge": prediction.edge,
+        "configuration": dict(prediction.configuration),
+        "schema": SCHEMA,
+    }
+    return json.dumps(parts, sort_keys=True, separators=(",", ":"))
+
+
+class _DerivedRun:
+    """One derived run while it is written.
+
+    Parameters
+    ----------
+    write : takes its documents.
+    bundle : composes them.
+    identity : of the analysis, as `_identity` tells it.
+    """
+
+    def __init__(self, write: Emit, bundle: ComposeRunBundle, identity: str) -> None:
+        self._identity = identity
+        self._configuration: Mapping[str, Any] | None = None
+        self._write = write
+        self._bundle = bundle
+        write("start", bundle.start_doc)
+        self._predictions = _Stream(write, bundle, "predictions", overflow="other_values")
+        self._spectra = _Stream(write, bundle, "spectra")
+        self._drift = _Stream(write, bundle, "drift")
+        self._averages = _Stream(write, bundle, "averages", overflow="other_values")
+        self._model = (bundle.start_doc["model"], bundle.start_doc["model_sha256"])
+
+    def holds(self, prediction: Prediction) -> bool:
+        """Whether a prediction of the same absorber is of the same analysis."""
+        # The sweeps of a batch share one configuration: its text, which takes longer, is made once for them.
+        same = prediction.configuration is self._configuration
+        if same and self._model == (prediction.model, prediction.model_sha256):
+            return True
+        if _identity(prediction) != self._identity:
+            return False
+        self._configuration = prediction.configuration
+        return True
+
+    def add(self, spectrum: Spectrum, prediction: Prediction, drift: Drift) -> None:
+        when, sweep = _time(spectrum), {"sweep": int(prediction.provenance.sweep)}
+        units = partial(_units, prediction)
+        self._predictions.add(when, _facts(prediction), _quantities(prediction), units)
+        self._spectra.add(when, sweep, _curves(prediction), units)
+        self._drift.add(when, sweep, _standing(drift), units)
+
+    def add_average(self, spectrum: Spectrum, prediction: Prediction) -> None:
+        facts = _facts(prediction) | {
+            "averaged": int(prediction.provenance.averaged),
+            "noise": _number(_noise(spectrum, prediction)),
+        }
+        quantities = _quantities(prediction) | _curves(prediction)
+        self._averages.add(_time(spectrum), facts, quantities, partial(_units, prediction))
+
+    def flush(self) -> None:
+        """Write the sweeps told so far, one page a stream; averages after their sweeps."""
+        for stream in (self._predictions, self._spectra, self._drift, self._averages):
+            stream.flush()
+
+    def stop(self, status: ExitStatus, reason: str = "", when: float | None = None) -> None:
+        self._predictions.finish()
+        self._averages.finish()
+        self.flush()
+        self._write(
+            "stop", self._bundle.compose_stop(exit_status=status, reason=reason, time=when or time.time())
+        )
+
+
+Values = dict[str, Any]
+"""Values of one event by column: a number, a truth, a text, or an array of numbers."""
+
+Units = Callable[[], Mapping[str, str]]
+"""Gives the units of the columns that have one."""
+
+
+class _Stream:
+    """One stream, whose columns are the same for all events and yet not known before the first good sweep.
+
+    A refused sweep does not tell which quantities the model predicts. The events of refused sweeps therefore
+    wait for the first that does, or for the end of the run. The others are gathered, and written as one page
+    at `flush`.
+    """
+
+    def __init__(self, write: Emit, bundle: ComposeRunBundle, name: str, overflow: str | None = None) -> None:
+        self._write = write
+        self._bundle = bundle
+        self._name = name
+        self._overflow = overflow
+        self._waiting: list[tuple[float, Values]] = []
+        self._gathered: list[tuple[float, Values]] = []
+        self._names: list[str] = []
+        self._missing: Values = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._compose: Any = None
+
+    def add(self, when: float, facts: Values, quantities: Values, units: Units) -> None:
+        """Take an event: facts that every sweep has, and quantities that a good one has."""
+        if self._compose is None:
+            if not quantities:
+                self._waiting.append((when, facts))
+                return
+            self._begin(when, facts, quantities, units())
+        self._gather(when, facts, quantities)
+
+    def finish(self) -> None:
+        """Let the events go that wait."""
+        if self._waiting:
+            self._begin(*self._waiting[0], {}, _UNITS)
+
+    def flush(self) -> None:
+        """Write the events gathered."""
+        rows, self._gathered = self._gathered, []
+        if not rows:
+            return
+        times = [when for when, _ in rows]
+        nothing = self._missing
+        data = {name: _column([row.get(name, nothing.get(name)) for _, row in rows]) for name in self._names}
+        stamps = dict.fromkeys(data, np.array(times))
+        # Its columns are those of the descriptor; the check of a page would look at every value anew.
+        self._write("event_page", self._compose(data=data, timestamps=stamps, time=times, validate=False))
+
+    def _begin(self, when: float, facts: Values, quantities: Values, units: Mapping[str, str]) -> None:
+        self._missing = {name: _nothing(value) for name, value in quantities.items()}
+        self._shapes = {name: _shape(value) for name, value in quantities.items() if _shape(value)}
+        values = facts | quantities
+        if self._overflow is not None:
+            values[self._overflow] = ""
+        self._names = list(values)
+        times = [when, *(time for time, _ in self._waiting)]
+        descriptor = self._bundle.compose_descriptor(
+            name=self._name,
+            data_keys={name: _data_key(value, units.get(name, "")) for name, value in values.items()},
+            object_keys={_OBJECT: list(values)},
+            configuration={_OBJECT: {"data": {}, "timestamps": {}, "data_keys": {}}},
+            hints={_OBJECT: {"fields": _worth_showing(quantities)}},
+            # Not after its events: readers sort documents by time.
+            time=min(times),
+        )
+        self._write("descriptor", descriptor.descriptor_doc)
+        self._compose = descriptor.compose_event_page
+        waiting, self._waiting = self._waiting, []
+        for earlier, its_facts in waiting:
+            self._gather(earlier, its_facts, {})
+
+    def _gather(self, when: float, facts: Values, quantities: Values) -> None:
+        for name, shape in self._shapes.items():
+            if name in quantities and _shape(quantities[name]) != shape:
+                raise ValueError(
+                    f"{name} has {list(_shape(quantities[name]))} points and {list(shape)} in earlier sweeps "
+                    "of the run, though model and configuration are the same; it was not written"
+                )
+        values = facts | quantities
+        if self._overflow is not None:
+            late = quantities.keys() - self._missing.keys()
+            others = {k: finite(v) for k, v in quantities.items() if k in late and not _shape(v)}
+            values[self._overflow] = json.dumps(others) if others else ""
+        self._gathered.append((when, values))
+
+
+def _column(values: list[Any]) -> Any:
+    """Values of one column for a page: texts as a list, all else as an array (rows, ...)."""
+    return values if isinstance(values[0], str) else np.array(values)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return value.shape if isinstance(value, np.ndarray) else ()
+
+
+def _nothing(value: Any) -> Any:
+    """What stands for a missing value: NaN, in its shape."""
+    return np.full(value.shape, math.nan) if isinstance(value, np.ndarray) else math.nan
+
+
+def _data_key(value: Any, unit: str) -> dict[str, Any]:
+    """The data key that declares a value."""
+    key: dict[str, Any] = {"source": _OBJECT, "shape": list(_shape(value)), **_DTYPES[type(value)]}
+    return key | ({"units": unit} if unit else {})
+
+
+_DTYPES: dict[type, dict[str, Any]] = {
+    str: {"dtype": "string"},
+    bool: {"dtype": "boolean", "dtype_numpy": "|b1"},
+    int: {"dtype": "integer", "dtype_numpy": "<i8"},
+    float: {"dtype": "number", "dtype_numpy": "<f8", "precision": _PRECISION},
+    np.ndarray: {"dtype": "array", "dtype_numpy": "<f8"},
+}
+
+_UNITS = {
+    "e0": "eV",
+    "shift": "eV",
+    "diameter": "nm",
+    "diameter_lower": "nm",
+    "diameter_upper": "nm",
+    "analysis_seconds": "s",
+    "energy_drift": "eV",
+    "energy": "eV",
+}
+
+
+def _units(prediction: Prediction) -> Mapping[str, str]:
+    """Units of all columns that have one."""
+    values = dict(prediction.values) | {f"fraction_{k}": v for k, v in prediction.fractions.items()}
+    named = {name: value.unit for name, value in values.items() if value.unit}
+    return _UNITS | {f"{name}{end}": unit for name, unit in named.items() for end in _INTERVAL}
+
+
+def _worth_showing(quantities: Values) -> list[str]:
+    scalars = [name for name, value in quantities.items() if not _shape(value)]
+    return [name for name in scalars if not name.endswith(_INTERVAL[1:])]
+
+
+def _facts(prediction: Prediction) -> Values:
+    size = prediction.size
+    return {
+        "sweep": int(prediction.provenance.sweep),
+        "scan": prediction.provenance.scan,
+        "raw_stream": prediction.provenance.stream,
+        "refused": prediction.refused or "",
+        "flags": ",".join(prediction.flags),
+        "in_domain": bool(prediction.in_domain),
+        "domain_p": _number(prediction.domain_p),
+        "domain_score": _number(prediction.domain_score),
+        "domain_reason": prediction.domain_reason,
+        "anchored": bool(prediction.anchored),
+        "aligned": prediction.aligned,
+        "partial": bool(prediction.partial),
+        "e0": _number(prediction.e0),
+        "edge_step": _number(prediction.edge_step),
+        "shift": _number(prediction.shift),
+        "diameter": _number(size.diameter_nm if size else None),
+        "diameter_lower": _number(size.lower if size else None),
+        "diameter_upper": _number(size.upper if size else None),
+        "size": size.label if size else "",
+        "analysis_seconds": float(prediction.seconds.get("total", 0.0)),
+    }
+
+
+def _noise(spectrum: Spectrum, prediction: Prediction) -> float | None:
+    """Standard error of a point of an average, root mean square over its points, in edge steps."""
+    if spectrum.mu_error is None or not prediction.edge_step > 0:
+        return None
+    return float(np.sqrt(np.mean(spectrum.mu_error**2))) / prediction.edge_step
+
+
+def _standing(drift: Drift) -> Values:
+    return {
+        "stake": _number(drift.stake),
+        "alarm": bool(drift.alarm),
+        "sweeps": int(drift.sweeps),
+        "energy_drift": _number(drift.energy_drift),
+        "energy_alarm": bool(drift.energy_alarm),
+    }
+
+
+def _quantities(prediction: Prediction) -> Values:
+    quantities: Values = {}
+    for name, value in prediction.values.items():
+        quantities |= _interval(name, value)
+    for name, value in prediction.fractions.items():
+        quantities |= _interval(f"fraction_{name}", value)
+    for name, probability in prediction.classes.items():
+        quantities[f"class_{name}"] = _number(probability)
+    return quantities
+
+
+_INTERVAL = ("", "_lower", "_upper", "_std")
+
+
+def _interval(name: str, value: Value) -> Values:
+    numbers = (value.value, value.lower, value.upper, value.std)
+    return {f"{name}{end}": _number(number) for end, number in zip(_INTERVAL, numbers, strict=True)}
+
+
+def _curves(prediction: Prediction) -> Values:
+    reduced: Reduced | None = prediction.reduced
+    if reduced is None:
+        return {}
+    foil = np.full_like(reduced.flat, math.nan) if reduced.foil is None else reduced.foil
+    curves = {"energy": reduced.grid, "flat": reduced.flat, "foil": foil}
+    curves["network_input"] = reduced.network_input
+    if reduced.denoised is not None:
+        curves["denoised"] = reduced.denoised
+    if prediction.latent:
+        curves["latent"] = np.array(prediction.latent)
+    curves |= {f"curve_{name}": curve for name, curve in prediction.curves.items()}
+    return {name: np.asarray(curve, dtype=np.float64) for name, curve in curves.items()}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _time(spectrum: Spectrum) -> float:
+    known = spectrum.provenance.time
+    return time.time() if known is None else float(known)

@@ -1,0 +1,22 @@
+"""Spectra in, predictions out: analyzers, the pool that chooses them, averages and what a series tells."""
+
+from xas_live.analysis.analyzer import Analyzer, Analyzes
+from xas_live.analysis.averages import Averages
+from xas_live.analysis.config import Alignment, AnalysisConfig, checked_alignment
+from xas_live.analysis.drift import Drift, SeriesMonitor
+from xas_live.analysis.pool import AnalyzerPool
+from xas_live.analysis.process import AnalysisProcessError, AnalyzerProcess
+
+__all__ = [
+    "Alignment",
+    "AnalysisConfig",
+    "AnalysisProcessError",
+    "Analyzer",
+    "AnalyzerPool",
+    "AnalyzerProcess",
+    "Analyzes",
+    "Averages",
+    "Drift",
+    "SeriesMonitor",
+    "checked_alignment",
+]

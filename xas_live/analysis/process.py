@@ -1,0 +1,278 @@
+"""AnalyzerProcess: the analysis in a process of its own, so that the session keeps its interpreter."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from multiprocessing import Pipe
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any, Literal, NamedTuple
+
+from xas_live.analysis.config import AnalysisConfig
+from xas_live.analysis.messages import pieces
+from xas_live.analysis.pool import AnalyzerPool
+from xas_live.host.process import end_process, start_module, tail
+from xas_live.models.bundle import Bundle
+from xas_live.models.registry import available_models
+from xas_live.prediction import Prediction
+from xas_live.reduction.anchor import FoilAnchor
+from xas_live.spectrum import Spectrum
+
+DEATHS_IN_A_ROW = 6  # without an answer between: then no other is started for a while
+REST_S = 30.0
+_PATIENCE_S = 5.0  # with a process that should end, or answer before it is ended
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+logger = logging.getLogger("xas_live")
+
+
+class AnalysisProcessError(RuntimeError):
+    """The analysis process met an error, or cannot be kept alive."""
+
+
+class AnalyzerProcess:
+    """An `AnalyzerPool` in another process: heavy analysis takes no time from this one's threads.
+
+    The other process computes with one thread; nothing is set in this one. When it dies, another is started
+    and tries the same spectra once more. What it logs appears in this process's log "xas_live". Safe to share
+    between threads; requests are answered in turn.
+
+    Parameters
+    ----------
+    model, anchor, config, device, standards : as for `AnalyzerPool`. With "auto", a GPU is looked for, and
+        used, in the other process only.
+
+    Raises
+    ------
+    ModelError, ValueError : as `AnalyzerPool`.
+    OSError : when no process can be started.
+
+    Examples
+    --------
+    >>> with AnalyzerProcess("pt-l3") as analyzer:
+    ...     predictions = analyzer.analyze(spectra)
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Sequence[str | Path] | None = None,
+        anchor: FoilAnchor | Literal["reference", "auto"] | None = "auto",
+        config: AnalysisConfig | None = None,
+        device: str = "auto",
+        standards: Mapping[str, Spectrum] | None = None,
+    ) -> None:
+        # Refuses wrong settings now, and keeps a model from a folder known to this process (`model_in_use`).
+        self._checked = AnalyzerPool(model, anchor, config, "cpu" if device == "auto" else device, standards)
+        self._settings = {
+            "model": _settled(model),
+            "anchor": anchor,
+            "config": config,
+            "device": device,
+            "standards": None if standards is None else dict(standards),
+        }
+        self._log = tempfile.NamedTemporaryFile(prefix="xas_live-analysis-", suffix=".log")  # noqa: SIM115
+        self._lock = Lock()
+        self._deaths = 0
+        self._died_at = 0.0
+        self._child: _Child | None = _Child(self._settings, Path(self._log.name))
+
+    @property
+    def models(self) -> tuple[Bundle, ...]:
+        """The models chosen, in their order; empty where they are picked by absorber."""
+        return self._checked.models
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the other process; None while there is none."""
+        child = self._child
+        return None if child is None else child.process.pid
+
+    def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
+        """One prediction a spectrum, its lead's, in order.
+
+        Raises
+        ------
+        AnalysisProcessError : when the analysis raised, or the process died twice over these spectra.
+        """
+        found: list[Prediction] = self._ask("analyze", spectra)
+        return [replace(p, provenance=s.provenance) for p, s in zip(found, spectra, strict=True)]
+
+    def analyze_all(self, spectra: Sequence[Spectrum]) -> list[list[Prediction]]:
+        """What all models say: see `AnalyzerPool.analyze_all`. Raises as `analyze` does."""
+        found: list[list[Prediction]] = self._ask("analyze_all", spectra)
+        return [
+            [replace(prediction, provenance=spectrum.provenance) for prediction in said]
+            for said, spectrum in zip(found, spectra, strict=True)
+        ]
+
+    def submit(self, spectra: Sequence[Spectrum]) -> Future[list[list[Prediction]]]:
+        """`analyze_all`, while the caller does something else."""
+        found: Future[list[list[Prediction]]] = Future()
+
+        def work() -> None:
+            try:
+                found.set_result(self.analyze_all(spectra))
+            except BaseException as error:  # noqa: BLE001 raised where the result is taken
+                found.set_exception(error)
+
+        Thread(target=work, name="xas_live process", daemon=True).start()
+        return found
+
+    def preview(self, spectrum: Spectrum, step: tuple[float, float] | None = None) -> Prediction | None:
+        """What can be said of a growing sweep: see `Analyzer.preview`. Raises as `analyze` does."""
+        found: Prediction | None = self._ask("preview", [spectrum], step)[0]
+        return None if found is None else replace(found, provenance=spectrum.provenance)
+
+    def close(self) -> None:
+        """End the other process, after what it is at. A later request starts another."""
+        if not self._lock.acquire(timeout=_PATIENCE_S):
+            child = self._child
+            if child is not None:  # stuck: whoever waits for its answer sees it die
+                child.process.kill()
+            return
+        try:
+            self._end_child()
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> AnalyzerProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<AnalyzerProcess {'not running' if self.pid is None else f'process {self.pid}'}>"
+
+    def _ask(self, what: str, spectra: Sequence[Spectrum], step: Any = None) -> list[Any]:
+        request = _Request(what, [_fields(spectrum) for spectrum in spectra], step)
+        with self._lock:
+            try:
+                return self._answer(request)
+            except (EOFError, OSError):
+                how = self._bury()
+                logger.warning("the analysis process %s: another is started, and tries again", how)
+            try:
+                return self._answer(request)
+            except (EOFError, OSError) as error:
+                raise AnalysisProcessError(
+                    f"the analysis process {self._bury()}, and so did the one before it over the same spectra"
+                ) from error
+
+    def _answer(self, request: _Request) -> list[Any]:
+        """The living child's answer. Raises EOFError, OSError when it dies."""
+        rest = self._died_at + REST_S - time.monotonic()
+        if self._deaths >= DEATHS_IN_A_ROW and rest > 0:
+            raise AnalysisProcessError(
+                f"the analysis process died {self._deaths} times in a row; another is tried in {rest:.0f} s"
+            )
+        if self._child is None:
+            self._child = _Child(self._settings, Path(self._log.name))
+        try:
+            found, failed = self._child.ask(request)
+        except (EOFError, OSError):
+            raise
+        except BaseException:  # interrupted: the answer would be taken for the next request's
+            self._end_child()
+            raise
+        self._deaths = 0
+        if failed is not None:
+            message, trace = failed
+            error = AnalysisProcessError(message)
+            error.add_note(f"In the analysis process:\n{trace}")
+            raise error
+        return found
+
+    def _bury(self) -> str:
+        """Let go of the child that died; how it ended, in words."""
+        self._deaths += 1
+        self._died_at = time.monotonic()
+        child = self._child
+        if child is None:
+            return "could not be started"
+        try:
+            child.process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._end_child()
+            return "no longer answered"
+        self._end_child()
+        code = child.process.returncode
+        if code < 0:
+            return f"was ended by {signal.Signals(-code).name}"
+        last = tail(Path(self._log.name), 1)
+        return f"ended with code {code}{f' ({last})' if code and last else ''}"
+
+    def _end_child(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.connection.close()
+            end_process(child.process, _PATIENCE_S)
+
+
+class _Request(NamedTuple):
+    """What is asked for, the fields of each spectrum, and the step for a preview."""
+
+    what: str
+    spectra: list[dict[str, Any]]
+    step: tuple[float, float] | None
+
+
+class _Child:
+    """One analysis process. It sees the socket close when this object, or the whole session, is gone."""
+
+    def __init__(self, settings: Mapping[str, Any], log: Path) -> None:
+        self.connection, theirs = Pipe()
+        with theirs:
+            self.process = start_module(
+                "xas_live.analysis.child",
+                [str(theirs.fileno()), str(os.getpid())],
+                log,
+                environment=_ONE_THREAD | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                keep_open=[theirs.fileno()],
+            )
+        self._settings: Mapping[str, Any] | None = settings
+
+    def ask(self, request: _Request) -> tuple[list[Any], tuple[str, str] | None]:
+        """The answer; and if that failed, why, in words and as a traceback.
+
+        Raises EOFError, OSError when the process dies.
+        """
+        if self._settings is not None:
+            self.connection.send(self._settings)
+            self._settings = None
+        self.connection.send((request.what, len(request.spectra), request.step))
+        for piece in pieces(request.spectra):
+            self.connection.send(piece)
+        found: list[Any] = []
+        while True:
+            kind, said = self.connection.recv()
+            if kind == "log":
+                name, level, message = said
+                logging.getLogger(name).log(level, "%s", message)
+            elif kind == "piece":
+                found += said
+            else:
+                return found, said if kind == "failed" else None
+
+
+def _settled(model: Any) -> Any:
+    """The models, folders in full: the session may go elsewhere before another process is started."""
+    if model is None or str(model) in available_models():
+        return model
+    if isinstance(model, str | Path):
+        return Path(model).expanduser().absolute()
+    return [_settled(one) for one in model]
+
+
+def _fields(spectrum: Spectrum) -> dict[str, Any]:
+    """What the analysis looks at. The metadata may hold anything, and stay: predictions get them back."""
+    return vars(spectrum) | {"provenance": replace(spectrum.provenance, metadata={})}

@@ -1,0 +1,1 @@
+"""What a network may give, and how sure it is of it."""

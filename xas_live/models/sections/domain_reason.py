@@ -1,0 +1,58 @@
+"""In words, why a spectrum lies out of domain."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xas_live.models.sections.domain import DISTANCES
+from xas_live.spectrum import Array
+
+WHITE_LINE = (1.5, 3.5)  # eV, centre and width of what it adds
+FINE_STRUCTURE = 15.0  # eV, from where the oscillations count
+SMOOTH = 40.0  # eV, over which they average out
+ALIKE = 0.4  # share of the difference that one shape must explain to be named
+GLITCH = 0.5  # share of the difference that one point must hold
+
+
+def domain_reason(scores: Array, off: Array, grid: Array, bulk: Array) -> str:
+    """What is unlike the training spectra, for a user who must decide what to do.
+
+    Parameters
+    ----------
+    scores : (4,) how far out the spectrum lies by each of `DISTANCES`; 1 is the rim.
+    off : (g,) the spectrum less the nearest that training knows.
+    grid, bulk : (g,) eV, and the theory of the foil.
+    """
+    farthest = DISTANCES[int(np.argmax(scores))]
+    if farthest == "oxide":
+        return "white line and oscillations as of a share of oxide"
+    if farthest == "disagreement":
+        return "the members of the ensemble contradict each other"
+    total = float(off @ off)
+    if total == 0:
+        return "unlike any particle"
+    at = int(np.argmax(np.abs(off)))
+    if off[at] ** 2 > GLITCH * total:
+        return f"a single point stands out, {grid[at]:.0f} eV from the edge"
+    slope = np.gradient(bulk, grid)
+    shapes = {
+        "white": np.exp(-0.5 * ((grid - WHITE_LINE[0]) / WHITE_LINE[1]) ** 2),
+        "shift": slope,
+        "damped": np.where(grid > FINE_STRUCTURE, bulk - _smooth(grid, bulk), 0.0),
+    }
+    explained = {name: float(off @ s) / float(np.sqrt(s @ s)) for name, s in shapes.items()}
+    name = max(explained, key=lambda n: abs(explained[n]))
+    if explained[name] ** 2 < ALIKE * total:
+        return f"unlike any particle, most of all {grid[at]:.0f} eV from the edge"
+    if name == "white":
+        return f"its white line is {'higher' if explained[name] > 0 else 'lower'} than any particle's"
+    if name == "shift":
+        moved = -explained[name] / float(np.sqrt(slope @ slope))
+        return f"its edge lies {abs(moved):.1f} eV {'above' if moved > 0 else 'below'} any particle's"
+    return f"its fine structure is {'stronger' if explained[name] > 0 else 'weaker'} than any particle's"
+
+
+def _smooth(grid: Array, bulk: Array) -> Array:
+    """The bulk without its oscillations: Gaussian averages over the energy."""
+    weight = np.exp(-0.5 * ((grid[:, None] - grid) / (0.5 * SMOOTH)) ** 2) * np.gradient(grid)
+    return np.asarray((weight @ bulk) / weight.sum(1))

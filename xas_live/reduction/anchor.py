@@ -1,0 +1,364 @@
+"""FoilAnchor: what ties theory to this beamline, by its own foil.
+
+FEFF is a few per cent off in energy scale and shape. The anchor finds the shift, stretch and gain that lay
+the beamline's foil on the bulk's theoretical spectrum. A sample then enters the network as
+
+    theory_bulk(x) + gain [flat_sample(E(x)) - flat_foil(E(x))],    E(x) = e0 + shift + stretch x,
+
+with sample and foil normalised over identical windows: what theory gets wrong for the foil cancels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from xas_live.host.folders import user_folder
+from xas_live.reduction.normalize import NormalizationOperator, Windows, flat_once
+from xas_live.reduction.quality import Unusable, check, check_range, check_step, locate_edge, point_noise
+from xas_live.reduction.rebin import edge_grid
+from xas_live.reduction.target import TakesSweeps, listed
+from xas_live.spectrum import Array, Provenance, Spectrum
+
+SHIFT_RANGE = (-12.0, 12.0)  # eV
+STRETCH_RANGE = (0.90, 1.10)
+GAIN_RANGE = (0.7, 1.3)
+MIN_CORRELATION = 0.80  # of foil and theory above the edge
+MAX_RESIDUAL = 0.08  # root mean square, in edge steps
+
+logger = logging.getLogger("xas_live")
+
+
+class AnchorError(ValueError):
+    """A foil that cannot anchor the model, or an anchor that cannot be read, with the reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoilAnchor:
+    """A foil laid on the theory of its bulk.
+
+    Attributes
+    ----------
+    element, edge : of the foil.
+    energy, mu : (n,) the foil as measured, eV and any scale.
+    e0 : its edge energy by larch's rule, eV.
+    shift, stretch, gain : E(x) = e0 + shift + stretch x (eV); theory = gain x flat.
+    residual : root mean square of theory - gain x flat over the grid, in edge steps.
+    correlation : Pearson's, above the edge.
+    noise : of a point of the foil, in edge steps.
+    theory : hash of the theory that it was fitted to.
+    temperature : of the foil (K), or None.
+    source : where the foil comes from.
+    time : Unix time at which it was measured (s), or None.
+    weights : (n,) number of measured points behind each, of a dense sweep that was rebinned; else None.
+    """
+
+    element: str
+    edge: str
+    energy: Array
+    mu: Array
+    e0: float
+    shift: float
+    stretch: float
+    gain: float
+    residual: float
+    correlation: float
+    noise: float
+    theory: str
+    temperature: float | None = None
+    source: str = ""
+    time: float | None = None
+    weights: Array | None = None
+
+    @classmethod
+    def fit(cls, foil: Spectrum, model: TakesSweeps, *, weights: Array | None = None) -> FoilAnchor:
+        """Find shift, stretch and gain: globally on a mesh within bounds, then refined.
+
+        Parameters
+        ----------
+        foil : a spectrum of the bulk metal, at least from 20 eV before to 95 eV past the edge; a dense
+            sweep is rebinned, as the sample's are.
+        model : whose theory is anchored: a bundle, or its input for one absorber.
+        weights : (n,) number of points behind each, of a foil that is rebinned already.
+
+        Raises
+        ------
+        AnchorError : with the reason, when the foil is unusable, of another element, does not look like the
+            theory, or a parameter ends at its bound.
+        """
+        target = model.input_for(foil.element, foil.edge)
+        if target is None:
+            raise AnchorError(
+                f"a {foil.element} {foil.edge} foil cannot anchor {model.name}, a model of "
+                f"{listed(model.absorbers)}"
+            )
+        if target.theory is None:
+            raise AnchorError(f"{model.name} is not anchored: it has no theory to lay a foil on")
+        x, aim = target.grid, target.theory.on(target.grid)
+        try:
+            grid = edge_grid(target.edge_energy)
+            good = check(foil, grid)
+            if weights is not None:
+                good = replace(good, axis=grid.axis_of(good.energy), weights=weights)
+            e0 = locate_edge(good.axis, good.mu, target.edge_energy)
+            check_range(good.energy, e0, e0 + x)
+            windows = common_windows(target.windows, [good.energy], e0)
+            operator = NormalizationOperator(good.energy, e0, windows)
+            flats, steps = operator.flat(good.mu[None], _row(good.weights))
+            flat, step = flats[0], float(steps[0])
+            noise = point_noise(good.mu[good.axis.judged])
+            check_step(step, noise)
+        except (Unusable, ValueError) as error:
+            raise AnchorError(f"the foil is not usable: {error}") from error
+        shift, stretch, gain = _fit_warp(good.energy - e0, flat, x, aim)
+        _refuse_bounds(shift, stretch, gain, float(good.energy[-1] - e0), float(x[-1]))
+
+        fitted = gain * np.interp(shift + stretch * x, good.energy - e0, flat)
+        residual = float(np.sqrt(np.mean((fitted - aim) ** 2)))
+        above = x > 0
+        correlation = float(np.corrcoef(fitted[above], aim[above])[0, 1])
+        if correlation < MIN_CORRELATION or residual > MAX_RESIDUAL:
+            raise AnchorError(
+                f"the foil does not look like {target.element} metal: correlation with theory "
+                f"{correlation:.2f} (at least {MIN_CORRELATION}), residual {residual:.3f} (at most "
+                f"{MAX_RESIDUAL}); is it the right foil, unoxidised and not too thick?"
+            )
+        return cls(
+            element=target.element,
+            edge=target.edge,
+            energy=good.energy,
+            mu=good.mu,
+            e0=e0,
+            shift=shift,
+            stretch=stretch,
+            gain=gain,
+            residual=residual,
+            correlation=correlation,
+            noise=noise / step,
+            theory=target.theory.sha256,
+            temperature=foil.temperature,
+            source=foil.provenance.source or foil.provenance.scan,
+            time=foil.provenance.time,
+            weights=good.weights,
+        )
+
+    def energies(self, grid: Array, shift: float = 0.0) -> Array:
+        """Measured energies (eV) of the model's grid, for a scan that lies `shift` eV above the foil."""
+        return self.e0 + shift + self.shift + self.stretch * grid
+
+    def fitted_to(self, model: TakesSweeps) -> FoilAnchor:
+        """This anchor, fitted anew from its own foil where it was fitted to another model's theory.
+
+        Raises
+        ------
+        AnchorError : when the foil is of another absorber, or does not fit the theory.
+        """
+        target = model.input_for(self.element, self.edge)
+        if target is not None and target.theory is not None and self.theory == target.theory.sha256:
+            return self
+        foil = Spectrum(
+            energy=self.energy,
+            mu=self.mu,
+            element=self.element,
+            edge=self.edge,
+            temperature=self.temperature,
+            provenance=Provenance(source=self.source, time=self.time),
+        )
+        return FoilAnchor.fit(foil, model, weights=self.weights)
+
+    def on_grid(self, grid: Array, theory: Array, windows: Windows) -> tuple[Array, float]:
+        """The foil, normalised over `windows`, at the energies of the grid, and its gain there.
+
+        The gain belongs to the windows: in shorter ones the same foil normalises a little differently.
+
+        Parameters
+        ----------
+        grid, theory : (g,) the model's grid (eV) and the bulk's theoretical spectrum on it.
+
+        Returns
+        -------
+        flat (g,), and the gain that lays it on theory.
+        """
+        points, weights = self.energies(grid), _row(self.weights)
+        flat = flat_once(self.energy, self.mu[None], self.e0, windows, points, weights)[0][0]
+        return flat, float(flat @ theory / (flat @ flat))
+
+    def norm_on_grid(self, grid: Array, windows: Windows) -> Array:
+        """(g,) the foil at the energies of the grid, normalised over `windows` but not flattened."""
+        operator = NormalizationOperator(self.energy, self.e0, windows, self.energies(grid))
+        return np.asarray(operator(self.mu[None], _row(self.weights)).norm[0])
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash over everything that predictions depend on."""
+        names = ("element", "edge", "e0", "shift", "stretch", "temperature", "theory")
+        digest = hashlib.sha256()
+        digest.update(json.dumps({name: getattr(self, name) for name in names}, sort_keys=True).encode())
+        digest.update(self.energy.tobytes())
+        digest.update(self.mu.tobytes())
+        digest.update(b"" if self.weights is None else self.weights.tobytes())
+        return digest.hexdigest()
+
+    def save(self, folder: Path | None = None) -> Path:
+        """Write anchor.json and foil.safetensors; whoever reads meanwhile finds the old one or the new one.
+
+        Parameters
+        ----------
+        folder : default a new folder among the user's anchors, where `newest_anchor` finds it.
+
+        Returns
+        -------
+        The folder.
+
+        Raises
+        ------
+        OSError : when it cannot be written.
+        """
+        if folder is None:
+            folder = user_folder("anchors") / f"{self.element}-{self.edge}-{self.sha256[:12]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = _AnchorFile(**{name: getattr(self, name) for name in _AnchorFile.numbers()})
+        arrays = folder / "foil.safetensors.new"
+        kept = {"energy": self.energy, "mu": self.mu}
+        save_file(kept if self.weights is None else kept | {"weights": self.weights}, arrays)
+        arrays.replace(folder / "foil.safetensors")
+        # Written last: its time is the anchor's age, and without it the folder is no anchor yet.
+        text = folder / "anchor.json.new"
+        text.write_text(numbers.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        text.replace(folder / "anchor.json")
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path) -> FoilAnchor:
+        """Read an anchor that `save` wrote.
+
+        Raises
+        ------
+        AnchorError : when the folder holds none, or another version's.
+        """
+        try:
+            text = (folder / "anchor.json").read_text(encoding="utf-8")
+            arrays = load_file(folder / "foil.safetensors")
+            numbers = _AnchorFile.model_validate_json(text)
+            arrays = {name: arrays[name] for name in ("energy", "mu", *arrays.keys() & {"weights"})}
+            return cls(**numbers.model_dump(exclude={"version"}), **arrays)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise AnchorError(f"no anchor can be read from {folder}: {error}") from error
+
+
+class _AnchorFile(BaseModel):
+    """What stands in anchor.json."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    version: Literal[1] = 1
+    element: str
+    edge: str
+    e0: float
+    shift: float
+    stretch: float
+    gain: float
+    residual: float
+    correlation: float
+    noise: float
+    theory: str
+    temperature: float | None
+    source: str
+    time: float | None = None
+
+    @classmethod
+    def numbers(cls) -> list[str]:
+        """Names of the entries that an anchor has too."""
+        return [name for name in cls.model_fields if name != "version"]
+
+
+def newest_anchor(element: str, edge: str) -> FoilAnchor | None:
+    """The user's anchor of this absorber that was saved last, or None; unreadable ones are passed by."""
+    found = user_folder("anchors", make=False).glob(f"{element}-{edge}-*/anchor.json")
+    for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            return FoilAnchor.load(path.parent)
+        except AnchorError as error:
+            logger.warning("%s", error)
+    return None
+
+
+def _row(weights: Array | None) -> Array | None:
+    """Weights of a batch of one."""
+    return None if weights is None else weights[None]
+
+
+def common_windows(wanted: Windows, axes: list[Array], e0: float) -> Windows:
+    """Normalisation windows that all the axes cover, so that sample and foil are treated alike.
+
+    The wanted windows, cut to 5 eV where a scan is shorter; a cut window keeps its proportions. The degrees
+    of both fits are settled here too, by larch's rules and the axis with the fewest points.
+
+    Parameters
+    ----------
+    wanted : eV relative to e0, all four given.
+    axes : energy axes (eV) on which the windows must lie, each from before to past e0.
+    e0 : eV, in the axes' energy.
+
+    Raises
+    ------
+    ValueError : when `wanted` leaves one of the four open.
+    """
+    if wanted.pre1 is None or wanted.pre2 is None or wanted.norm1 is None or wanted.norm2 is None:
+        raise ValueError("a model's windows must be given in full")
+    start = max(float(axis[0]) for axis in axes) - e0
+    end = min(float(axis[-1]) for axis in axes) - e0
+    pre1 = max(wanted.pre1, min(5.0 * np.ceil(start / 5.0), -5.0))
+    pre2 = wanted.pre2 * pre1 / wanted.pre1
+    norm2 = min(wanted.norm2, 5.0 * np.floor(end / 5.0))
+    norm1 = min(wanted.norm1, norm2 / 2.0)
+    in_pre, in_post = (
+        min(int(np.sum((axis >= e0 + low) & (axis <= e0 + high))) for axis in axes)
+        for low, high in ((pre1, pre2), (norm1, norm2))
+    )
+    nnorm = 0 if in_post < 3 or norm2 - norm1 < 30 else 1 if in_post < 6 or norm2 - norm1 < 300 else 2
+    return Windows(
+        float(pre1), float(pre2), float(norm1), float(norm2), nnorm=nnorm, npre=1 if in_pre >= 4 else 0
+    )
+
+
+def _fit_warp(energy: Array, flat: Array, x: Array, target: Array) -> tuple[float, float, float]:
+    """Shift, stretch, gain of least squares: a mesh over the bounds, refined four times around its best."""
+    shifts, stretches = np.linspace(*SHIFT_RANGE, 49), np.linspace(*STRETCH_RANGE, 21)
+    best = (0.0, 1.0, 1.0)
+    for _ in range(6):
+        s, a = np.meshgrid(shifts, stretches, indexing="ij")
+        y = np.interp(s[..., None] + a[..., None] * x, energy, flat)
+        gain = (y @ target) / (y**2).sum(axis=-1)
+        cost = ((gain[..., None] * y - target) ** 2).sum(axis=-1)
+        i, j = np.unravel_index(int(cost.argmin()), cost.shape)
+        best = (float(shifts[i]), float(stretches[j]), float(gain[i, j]))
+        ds, da = shifts[1] - shifts[0], stretches[1] - stretches[0]
+        shifts = np.clip(best[0] + np.linspace(-1.5, 1.5, 9) * ds, *SHIFT_RANGE)
+        stretches = np.clip(best[1] + np.linspace(-1.5, 1.5, 9) * da, *STRETCH_RANGE)
+    return best
+
+
+def _refuse_bounds(shift: float, stretch: float, gain: float, end: float, grid_end: float) -> None:
+    found = (("shift", shift, SHIFT_RANGE), ("stretch", stretch, STRETCH_RANGE), ("gain", gain, GAIN_RANGE))
+    for name, value, (low, high) in found:
+        margin = 0.01 * (high - low)
+        if not low + margin < value < high - margin:
+            raise AnchorError(
+                f"the foil does not fit: its {name} of {value:.3f} lies at the bound of {low} to {high}; is "
+                "the energy calibrated, and the foil the right element?"
+            )
+    if shift + stretch * grid_end > end:
+        raise AnchorError(
+            f"the foil ends {end:.0f} eV past its edge; the model needs {shift + stretch * grid_end:.0f} eV"
+        )

@@ -1,0 +1,16 @@
+"""Calculated spectra that training and simulation draw from, and the constants they share."""
+
+from xas_live.theory.constants import K2_PER_EV
+from xas_live.theory.oxides import Oxides, UnknownOxideError
+from xas_live.theory.radial import RadialLibrary
+from xas_live.theory.sites import Particle, SiteLibrary, extend_below
+
+__all__ = [
+    "K2_PER_EV",
+    "Oxides",
+    "Particle",
+    "RadialLibrary",
+    "SiteLibrary",
+    "UnknownOxideError",
+    "extend_below",
+]
