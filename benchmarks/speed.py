@@ -36,7 +36,7 @@ from larch.xafs import pre_edge
 from ophyd.sim import SynAxis, SynSignal
 from record import ROOT, claim, claims_table, commit, record
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.base import BasePublisher
 from xas_live.callbacks.publishers.plot import LiveStructurePlot

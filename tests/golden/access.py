@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from xas_live import AnalysisConfig, Analyzer, AnalyzerPool, AnalyzerProcess, FoilAnchor, load_model
-from xas_live.average import Averages
+from xas_live.analysis import Averages, Earlier, RunHistory
 from xas_live.callbacks.live import LiveAnalysis
-from xas_live.callbacks.publisher import BasePublisher
-from xas_live.callbacks.writer import PredictionWriter
+from xas_live.callbacks.publishers import BasePublisher, PredictionWriter
 from xas_live.cli import app
 from xas_live.prediction import Prediction
 from xas_live.simulator import Mismatch, Sample, xanes_grid
@@ -30,7 +29,7 @@ from xas_live.simulator.library import site_library
 from xas_live.sources.files import read_file
 from xas_live.sources.replay import replay, spectra_of
 from xas_live.spectrum import Provenance, Spectrum
-from xas_live.training.oxides import MESH, Oxides
+from xas_live.theory.oxides import MESH, Oxides
 
 Array = NDArray[np.float64]
 Record = dict[str, Any]
@@ -110,20 +109,48 @@ def config(align: str | float = "auto", level: float = 0.9) -> AnalysisConfig:
     return AnalysisConfig(align=align, level=level)  # type: ignore[arg-type]
 
 
-def analyzer(model: str, anchor: Any = None, align: str | float = "auto", **rest: Any) -> Analyzer:
+class Remembering:
+    """An analyzer with the history of what it was asked, from which previews are made."""
+
+    def __init__(self, analyzes: Analyzer | AnalyzerPool | AnalyzerProcess) -> None:
+        self._analyzes = analyzes
+        self._history = RunHistory()
+
+    def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
+        predictions = self._analyzes.analyze(spectra)
+        for prediction in predictions:
+            self._history.add([prediction])
+        return predictions
+
+    def preview(self, growing: Spectrum, step: tuple[float, float] | None = None) -> Prediction | None:
+        before = self._history.before(growing)
+        return self._analyzes.preview(growing, Earlier(before.anchor, before.shift, step))
+
+    def __enter__(self) -> Remembering:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if isinstance(self._analyzes, AnalyzerProcess):
+            self._analyzes.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._analyzes, name)
+
+
+def analyzer(model: str, anchor: Any = None, align: str | float = "auto", **rest: Any) -> Remembering:
     """One model with one anchor, on the CPU."""
     level = rest.pop("level", 0.9)
-    return Analyzer(load_model(model), anchor, config(align, level), "cpu", **rest)
+    return Remembering(Analyzer(load_model(model), anchor, config(align, level), "cpu", **rest))
 
 
-def pool(model: Any, anchor: Any = "auto", align: str | float = "auto", **rest: Any) -> AnalyzerPool:
+def pool(model: Any, anchor: Any = "auto", align: str | float = "auto", **rest: Any) -> Remembering:
     """One model or several, on the CPU."""
-    return AnalyzerPool(model, anchor, config(align), "cpu", **rest)
+    return Remembering(AnalyzerPool(model, anchor, config(align), "cpu", **rest))
 
 
-def process(model: Any, anchor: Any = "auto") -> AnalyzerProcess:
+def process(model: Any, anchor: Any = "auto") -> Remembering:
     """The same in a second process."""
-    return AnalyzerProcess(model, anchor, config(), "cpu")
+    return Remembering(AnalyzerProcess(model, anchor, config(), "cpu"))
 
 
 def averages_of(spectra: Sequence[Spectrum], predictions: Sequence[Prediction]) -> list[Spectrum]:
