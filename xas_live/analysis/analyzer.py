@@ -136,12 +136,11 @@ class Analyzer:
                 f"the model {bundle.name} does not fit shares of other phases: leave them out"
             )
         self._ensemble = Ensemble(bundle, self.device, self.config.level)
-        anchors = "reference" if anchor == "reference" else _fitted(anchor, bundle)
-        fallbacks = _fitted(fallback, bundle)
+        anchors, fallbacks = _fitted(anchor, bundle), _fitted(fallback, bundle)
         own = [
             Reducer(
                 target,
-                "reference" if anchors == "reference" else anchors.get(target.absorbers[0]),
+                "reference" if anchor == "reference" else anchors.get(target.absorbers[0]),
                 fallbacks.get(target.absorbers[0]),
                 self.config.align,
                 self.device,

@@ -236,7 +236,8 @@ class Reducer:
         align, good = self._align_by, sweep.data
         if not self.is_lasting(anchor) and align in ("auto", "reference"):
             return Alignment("reference", sweep.e0), []  # foil and sample share one energy axis
-        shift, by, flags = 0.0, "none", []
+        shift, by = 0.0, "none"
+        flags: list[str] = []
         if align == "reference" or (align == "auto" and good.reference is not None):
             try:
                 if good.reference is None:
