@@ -23,18 +23,6 @@ def claim(id_: str, text: str, value: float, limit: str, *, met: bool) -> dict[s
     return {"id": id_, "claim": text, "value": float(f"{float(value):.6g}"), "limit": limit, "met": bool(met)}
 
 
-def claims_table(claims: list[dict[str, Any]]) -> list[str]:
-    """The claims as lines of a Markdown table."""
-    return [
-        "| promised | measured | limit | met |",
-        "|---|---|---|---|",
-        *(
-            f"| {c['claim'].replace('|', chr(92) + '|')} | {c['value']:.4g} | {c['limit']} | {'yes' if c['met'] else '**no**'} |"
-            for c in claims
-        ),
-    ]
-
-
 def measured_folder() -> Path:
     """The folder of other people's measured spectra."""
     given = os.environ.get("XAS_LIVE_TEST_DATA")

@@ -93,19 +93,3 @@ def _source(library: SiteLibrary, simulator: Simulator, nuisances: Nuisances) ->
     weights = init_network(SPEC, x.shape[-1], y.shape[-1], torch.Generator().manual_seed(SOURCE.seed))
     fit(weights, lambda x: network(SPEC, weights, scaling.inputs(x)), draw, scaling, SOURCE)
     return weights, scaling
-
-
-def page(part: dict[str, Any]) -> list[str]:
-    """Lines of docs/accuracy.md."""
-    return [
-        "## Families never trained on",
-        "",
-        "Test (d), Pt L3: icosahedra, decahedra and hcp particles, by the deep MLP that learned fcc particles alone, before",
-        f"and after tuning (`xas-live train --from`, two layers frozen); means over {SPLITS} splits into labelled particles",
-        "and 7 others that judge. More spectra are mixtures of the same particles, jittered by site.",
-        "",
-        "| labelled | MAE over CN1..CN4, mean | median |",
-        "|---|---|---|",
-        *(f"| {name} | {mae:.2f} | {part['median'][name]:.2f} |" for name, mae in part["results"].items()),
-        "",
-    ]

@@ -1,4 +1,4 @@
-"""Cards as a page to read: docs/models.md is written from them, never by hand."""
+"""The cards as a page: `xas-live models document` writes docs/reference/models.md with it."""
 
 from __future__ import annotations
 
@@ -9,32 +9,18 @@ from xas_live.models.card import NetworkSpec
 
 _HEAD = """# Models
 
-Written by `xas-live models document`; do not edit. Every figure was measured by the script that built the
-model, on the weights that ship: on whole particles, each predicted by the members of the ensemble that never
-saw any of its site environments (the bulk's aside); of displaced bulk, on radial distributions that no member
-was trained on.
+Written by `xas-live models document` from the cards of the shipped models; do not edit.
 
-## Several at once
-
-One sweep can be judged by several models: numbers of neighbours and mean-squared displacement, or a tuned
-model beside the shipped one.
-
-    xas = xas_live.attach(RE, model=["au-l3", "au-l3-msd", "~/models/au-tuned"])
-    xas-live replay scans/*.dat --model au-l3 --model au-l3-msd
-
-All that speak of the sweep's absorber predict, each as it would alone: a row in `xas.table`, a call of every
-publisher's `predicted` and a derived run for each, by the name of its model. The first of them leads:
-`xas.latest`, what is foreseen of growing sweeps, the average over repeats, the word about a drift and the
-live figure are its alone. Models of one input, theory and anchor share the reduction. A further model that
-fails costs the others nothing: its sweeps are refused. To swap models or anchor between two sweeps, also
-within a run, give the session another pool:
-
-    xas.analyzer = xas_live.AnalyzerPool(["au-l3", "au-l3-msd"], anchor="reference")
+The script that built a model measured its figures, on the weights that ship. Models of particles are tested
+on whole particles, each predicted only by the ensemble members that were trained without its site
+environments (the bulk's excepted); models of displaced bulk on radial distributions that no member was
+trained on. To use several models at once, see
+[use several models](../how-to/use-several-models.md).
 """
 
 
 def document(bundles: Iterable[Bundle]) -> str:
-    """The page, in Markdown."""
+    """Return the page, in Markdown."""
     return "\n".join([_HEAD, *(_section(bundle) for bundle in bundles)])
 
 
@@ -81,8 +67,8 @@ def _section(bundle: Bundle) -> str:
                 for t in card.targets
             ),
             "",
-            f"Coverage of {a.level:.0%} intervals made from the {a.counted} of other folds alone",
-            "(of particles, whose environments are others again, they are wider than the shipped ones):",
+            f"Coverage of {a.level:.0%} intervals, each calibrated only on the {a.counted} of the other folds",
+            "(for particles these intervals are wider than the shipped ones):",
             "",
             f"| {a.counted} | {' | '.join(t.name for t in card.targets)} |",
             f"|---|{'---|' * len(card.targets)}",
