@@ -15,7 +15,7 @@ from pages import write_page
 from record import claim, measured_folder, record
 from scipy.stats import spearmanr
 
-from xas_live.analysis.analyzer import AnalysisConfig, AnalyzerPool
+from xas_live.analysis import AnalysisConfig, AnalyzerPool
 from xas_live.models.registry import load_model
 from xas_live.prediction import Prediction
 from xas_live.reduction.anchor import FoilAnchor

@@ -23,7 +23,7 @@ from trust import House
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.models.registry import load_model
 from xas_live.models.sections.completion import Completion
 from xas_live.models.sections.preview import LAST_ENERGIES

@@ -37,7 +37,7 @@ from ophyd.sim import SynAxis, SynSignal
 from pages import write_page
 from record import claim, commit, record
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.base import BasePublisher
 from xas_live.callbacks.publishers.plot import LiveStructurePlot

@@ -29,7 +29,7 @@ from larch.xafs import pre_edge
 from pages import write_page
 from record import claim, commit, record
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.archive import open_archive
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
