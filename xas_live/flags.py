@@ -13,7 +13,8 @@ class Severity(Enum):
 
     meaning: str
 
-    def __new__(cls, name: str, meaning: str) -> Severity:  # noqa: D102
+    def __new__(cls, name: str, meaning: str) -> Severity:
+        """Make a member whose value is its name."""
         member = object.__new__(cls)
         member._value_ = name
         member.meaning = meaning
@@ -27,22 +28,23 @@ class Severity(Enum):
 class Flag(StrEnum):
     """Every flag that a prediction may carry, with its severity, meaning and remedy.
 
-    A member is its name, so a flag reads the same in code, tables, JSON and archives. `BEYOND_TRAINING`
-    belongs to one target: see `of`.
+    A member is its name, so flags read the same in code, tables, JSON and archives. `BEYOND_TRAINING` is
+    raised for one target: see `of`.
     """
 
     severity: Severity
     meaning: str
     remedy: str
 
-    def __new__(cls, name: str, severity: Severity, meaning: str, remedy: str) -> Flag:  # noqa: D102
+    def __new__(cls, name: str, severity: Severity, meaning: str, remedy: str) -> Flag:
+        """Make a member that is its name."""
         member = str.__new__(cls, name)
         member._value_ = name
         member.severity, member.meaning, member.remedy = severity, meaning, remedy
         return member
 
     def of(self, target: str) -> str:
-        """Return the flag as a prediction carries it for one target: "CN1_beyond_training"."""
+        """The flag as it is raised for one target: "CN1_beyond_training"."""
         return f"{target}_{self}"
 
     @classmethod
