@@ -151,12 +151,12 @@ def main(seconds: float) -> None:
     disorder = alone["out_of_turn"] + both["out_of_turn"] + (not both["archived_in_order"])
     growth = max(alone["memory_growth_mb"], both["memory_growth_mb"])
     result = record("stream", [
-        claim("lost", f"sweeps lost of {alone['asked']} analysed and of {both['asked']} archived", lost, "0", met=lost == 0),
-        claim("refused", "sweeps refused", alone["refused"] + both["refused"], "0", met=alone["refused"] + both["refused"] == 0),
-        claim("out_of_order", "sweeps out of order", disorder, "0", met=disorder == 0),
-        claim("rate", "sweeps a second, analysed and archived", both["rate"], "at least 2000", met=both["rate"] >= 2000),
-        claim("rate_analysed", "sweeps a second, analysed alone", alone["rate"], "at least 2000", met=alone["rate"] >= 2000),
-        claim("memory_growth_mb", "growth of the memory from the first to the last quarter (MB)", growth, "at most 50", met=growth <= 50),
+        claim("lost", f"sweeps lost of {alone['asked']} analysed and of {both['asked']} archived", lost, equal=0),
+        claim("refused", "sweeps refused", alone["refused"] + both["refused"], equal=0),
+        claim("out_of_order", "sweeps out of order", disorder, equal=0),
+        claim("rate", "sweeps a second, analysed and archived", both["rate"], at_least=2000),
+        claim("rate_analysed", "sweeps a second, analysed alone", alone["rate"], at_least=2000),
+        claim("memory_growth_mb", "growth of the memory from the first to the last quarter (MB)", growth, at_most=50),
     ], {"sweeps": "simulated Pt L3, 600 points", "seconds": seconds, "asked_rate": RATE}, parts=parts)  # fmt: skip
     write_page("stream", result)
 

@@ -45,8 +45,8 @@ def answer(pool: AnalyzerPool, what: str, spectra: list[Spectrum], earlier: Earl
 def serve(connection: Connection) -> None:
     """Answer requests until the session hangs up.
 
-    A request is a name, a number of spectra and what earlier sweeps tell, followed by the spectra's fields in pieces; an answer
-    is in pieces too, followed by "done" or "failed".
+    A request is a name, a number of spectra and what earlier sweeps tell, followed by the spectra's fields in
+    pieces; an answer is in pieces too, followed by "done" or "failed".
     """
     pool = AnalyzerPool(**connection.recv())
     while True:

@@ -37,8 +37,8 @@ class AnalyzerPool:
     model : name or folder of the model to use, or several of them; None picks the shipped one of each
         spectrum's absorber. Of several, all that speak of a spectrum's absorber judge it, and the first of
         them leads.
-    anchor : a fitted foil, or one for each absorber; "reference"; None; or "auto": the sweep's own reference channel where there is
-        one, else the user's newest saved anchor of the absorber, else none.
+    anchor : a fitted foil, or one for each absorber; "reference"; None; or "auto": the sweep's own reference
+        channel where there is one, else the user's newest saved anchor of the absorber, else none.
     config, device, standards : as for `Analyzer`; standards of another absorber than a spectrum's are not
         used for it.
 

@@ -84,8 +84,9 @@ class Accuracy(Strict):
     Attributes
     ----------
     mae, bias : mean absolute and mean error, by target; of classes `mae` is the share told wrong.
-    coverage : mean over particles of the share of their simulated measurements inside the interval (set, band)
-        of `level`, by target; floor and quantile of these intervals came from the other folds' particles.
+    coverage : mean over particles of the share of their simulated measurements inside the interval (set,
+        band) of `level`, by target; floor and quantile of these intervals came from the other folds'
+        particles.
     coverage_by_size : the same for particles of so many neighbours, as "CN1 6.5 to 8 (14 particles)".
     half_width : mean half width of the shipped interval, by target; of classes the mean size of the set.
     particles, folds : how many there were; `counted` is what one of them is called.

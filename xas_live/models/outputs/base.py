@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What is said of one sweep by one output; `beyond` names targets whose interval training did not reach."""
+    """What one output says of one sweep; `beyond`: targets whose whole interval training did not reach."""
 
     values: Mapping[str, Value]
     classes: Mapping[str, Classes]

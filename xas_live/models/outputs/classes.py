@@ -1,9 +1,9 @@
 """Classes: calibrated probabilities and a conformal set.
 
-The members' mean probabilities are raised to a power, fitted on calibration spectra, that makes them say how
+The members' mean probabilities are raised to a power, fitted on calibration spectra, so that they say how
 often they are right (temperature scaling: Guo et al., Proc. ICML 2017). The set holds every class whose
-probability is at least 1 - q, with q the conformal quantile of 1 - p(true class) (Sadinle et al., J. Am. Stat.
-Assoc. 114, 223, 2019): it holds the true class of new sweeps in a share `level`.
+probability is at least 1 - q, with q the conformal quantile of 1 - p(true class) (Sadinle et al., J. Am.
+Stat. Assoc. 114, 223, 2019): it holds the true class of new sweeps in a share `level`.
 """
 
 from __future__ import annotations

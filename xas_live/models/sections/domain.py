@@ -1,12 +1,13 @@
 """Whether a spectrum lies where the model was trained, and in which way it does not.
 
-Up to four distances tell: how far the network's input lies from the training spectra within the subspace that
-structure and ordinary nuisances span (Mahalanobis); what the autoencoder cannot reconstruct; how much the
-ensemble's members disagree; and how much a small network, trained on spectra with and without some oxide,
-takes it for one with. A model without autoencoder or oxide network is judged without them. The first three are ranked among calibration spectra of like predicted size, the last
-among all: its odds have the size in them, and oxide makes particles look small. The smallest share of those
-that lie farther, ranked once more among theirs, is one conformal p-value (Vovk et al., "Algorithmic Learning
-in a Random World", 2005): in-domain spectra fall below p in a share of p.
+Up to four distances tell: how far the network's input lies from the training spectra within the subspace
+that structure and ordinary nuisances span (Mahalanobis); what the autoencoder cannot reconstruct; how much
+the ensemble's members disagree; and how much a small network, trained on spectra with and without some
+oxide, takes it for one with. A model without autoencoder or oxide network is judged without them. The first
+three are ranked among calibration spectra of like predicted size, the last among all: its odds have the size
+in them, and oxide makes particles look small. The smallest share of those that lie farther, ranked once more
+among theirs, is one conformal p-value (Vovk et al., "Algorithmic Learning in a Random World", 2005):
+in-domain spectra fall below p in a share of p.
 """
 
 from __future__ import annotations

@@ -44,9 +44,9 @@ class ParticleSize:
 
     Every particle of the model's library is weighted by how well its coordination numbers agree with the
     predicted ones, within their standard deviations; the diameter is the weighted median, its interval the
-    weighted quantiles of the predictions' own level, widened where need be to what the spherical formula makes
-    of the first shell's interval. Where that interval reaches as high as the library's largest particles, sizes
-    are no longer told apart: "bulk-like", or "over ... nm".
+    weighted quantiles of the predictions' own level, widened where need be to what the spherical formula
+    gives for the first shell's interval. Where that interval reaches as high as the library's largest
+    particles, sizes are no longer told apart: "bulk-like", or "over ... nm".
 
     Parameters
     ----------
