@@ -12,6 +12,7 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "xas_live"
 TEMPLATES = [*(ROOT / "benchmarks" / "templates").glob("*.md")]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 NAMED = re.compile(r"`((?:xas_live|callbacks|profiles|benchmarks|tests|docs)/[\w./-]*)`")
+LINKED = (("xas_live", "callbacks"), ("xas_live", "profiles"))
 NAMED_DOC = re.compile(r"\bdocs/[\w./-]+\.(?:md|png)\b")
 
 
@@ -50,9 +51,7 @@ def test_every_module_has_its_line_in_the_architecture():
     modules = page[page.index("## Modules") :]
     folders = (ROOT / "callbacks", ROOT / "xas_live")  # a glob does not follow the links in xas_live
     paths = [path.relative_to(ROOT) for folder in folders for path in folder.rglob("*.py")]
-    names = sorted(
-        str(path) for path in paths if path.name != "__init__.py" and path.parts[:2] not in LINKED
-    )
+    names = sorted(str(path) for path in paths if path.name != "__init__.py" and path.parts[:2] not in LINKED)
     assert not [name for name in names if f"`{name}`" not in modules]
 
 
@@ -61,7 +60,7 @@ def test_every_page_of_docs_that_the_code_names_exists():
     for folder in ("xas_live", "callbacks", "profiles", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):
             for name in NAMED_DOC.findall(path.read_text(encoding="utf-8")):
-                if not (ROOT / name).exists():
+                if "NAME" not in name and not (ROOT / name).exists():
                     missing.append(f"{path.relative_to(ROOT)}: {name}")
     assert not missing
 
@@ -72,6 +71,3 @@ def test_the_index_lists_every_page():
     listed = index + (docs / "decisions" / "README.md").read_text(encoding="utf-8")
     pages = [page for page in docs.rglob("*.md") if page != docs / "README.md"]
     assert not [_name(page) for page in pages if page.name not in listed]
-
-
-LINKED = (("xas_live", "callbacks"), ("xas_live", "profiles"))
