@@ -86,9 +86,9 @@ def test_an_anchor_of_another_theory_is_fitted_anew(au, au_anchor, scan_of):
     tensors = dict(au.tensors)
     tensors["theory_energy"] = tensors["theory_energy"] + 1.0
     other = Bundle(au.card, tensors, "")
-    again = au_anchor.for_bundle(other)
+    again = au_anchor.fitted_to(other)
     assert again.shift == pytest.approx(au_anchor.shift - 1.0, abs=0.2)
-    assert au_anchor.for_bundle(au) is au_anchor
+    assert au_anchor.fitted_to(au) is au_anchor
 
 
 def test_where_the_foil_comes_from_does_not_change_predictions_nor_their_identity(au_anchor):

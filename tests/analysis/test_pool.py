@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xas_live.analysis import AnalyzerPool
+from xas_live.analysis import AnalyzerPool, RunHistory
 from xas_live.models.bundle import ModelError
 from xas_live.models.ensemble import Ensemble
 from xas_live.models.registry import SHIPPED_FOLDER, load_model
@@ -34,7 +34,7 @@ def reductions(monkeypatch):
     real = Reducer.reduce
 
     def counted(self, spectra):
-        counts[self.bundle.theory_sha256, len(spectra)] += 1
+        counts[self.target.theory.sha256, len(spectra)] += 1
         return real(self, spectra)
 
     monkeypatch.setattr(Reducer, "reduce", counted)
@@ -85,7 +85,7 @@ def test_each_says_exactly_what_it_says_alone(
 
 
 def test_what_models_have_in_common_is_reduced_once(spectra, tuned, au_anchor, oxide, reductions):
-    au, msd = load_model("au-l3").theory_sha256, load_model("au-l3-msd").theory_sha256
+    au, msd = (load_model(name).inputs[0].theory.sha256 for name in ("au-l3", "au-l3-msd"))
     models = ["au-l3", "au-l3-msd", tuned]
     n = len(spectra)
     pool = AnalyzerPool(models, au_anchor)
@@ -95,16 +95,17 @@ def test_what_models_have_in_common_is_reduced_once(spectra, tuned, au_anchor, o
     pool.analyze(spectra)
     assert reductions == {(au, n): 1}
     reductions.clear()
-    # Standards are weighed against the spectra that each model was trained on.
+    # Standards are reduced with the sweeps; what each model makes of them is its own.
     AnalyzerPool(models, au_anchor, standards={"oxide": oxide}).analyze_all(spectra)
-    assert reductions == {(au, n): 2, (msd, n): 1}
+    assert reductions == {(au, n): 1, (msd, n): 1}
 
 
 def test_the_lead_alone_is_asked_for_one_prediction(spectra, tuned, scan_of):
     one, other = (AnalyzerPool([tuned, "au-l3"], "reference") for _ in range(2))
     assert [told(p) for p in one.analyze(spectra)] == [told(lead) for lead, _ in other.analyze_all(spectra)]
-    growing = replace(scan_of(SAMPLE), complete=False)
-    assert one.preview(growing).model == "au-tuned"
+    growing, history = replace(scan_of(SAMPLE), complete=False), RunHistory()
+    history.add(one.analyze(spectra)[:1])
+    assert one.preview(growing, history.before(growing)).model == "au-tuned"
 
 
 def test_only_models_of_the_absorber_speak_and_the_first_of_them_leads(scan_of):

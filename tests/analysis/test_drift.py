@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from xas_live.analysis.drift import ALARM, ExchangeabilityTest, SeriesMonitor
-from xas_live.prediction import Prediction
+from xas_live.prediction import Alignment, DomainVerdict, Prediction
 from xas_live.spectrum import Provenance
 
 
@@ -16,7 +16,13 @@ def series(scores, shifts=None, **metadata):
         shift = 0.0 if shifts is None else shifts[i]
         found.append(
             monitor.add(
-                Prediction("m", "sha", provenance=where, domain_score=score, aligned="reference", shift=shift)
+                Prediction(
+                    "m",
+                    "sha",
+                    provenance=where,
+                    domain=DomainVerdict(score=score),
+                    alignment=Alignment("reference", shift=shift),
+                )
             )
         )
     return found
@@ -74,8 +80,8 @@ def test_what_is_told_is_what_is_kept():
 
 def test_refused_and_nameless_numbers_are_passed_over():
     monitor = SeriesMonitor()
-    before = monitor.add(Prediction("m", "sha", domain_score=0.1))
-    refused = monitor.add(Prediction("m", "sha", refused="no edge", domain_score=9.0))
+    before = monitor.add(Prediction("m", "sha", domain=DomainVerdict(score=0.1)))
+    refused = monitor.add(Prediction("m", "sha", refused="no edge", domain=DomainVerdict(score=9.0)))
     assert (refused.stake, refused.sweeps, refused.alarm, refused.said) == (before.stake, 1, False, ())
     test = ExchangeabilityTest()
     assert test.add(float("nan")) == 1.0

@@ -248,11 +248,13 @@ def test_jittering_sweeps_share_axis_and_operator(au, au_anchor):
         energy = steady(jitter=0.6, seed=seed)
         (found,) = analyzer.analyze([simulated(energy, noise=0.005, seed=seed)])
         assert found.flags == ()
-    reducer = analyzer.reducer
+    [reducer] = analyzer.reducers
     assert len(reducer._operators._operators) == 1
     assert len(reducer._plans) == 1
-    together = reducer.reduce([simulated(steady(jitter=0.6, seed=seed)) for seed in range(3)])
-    assert len({id(job.checked.axis) for job in together}) == 1
+    spectra = [simulated(steady(jitter=0.6, seed=seed)) for seed in range(3)]
+    checked = check_all(spectra, reducer._axes, [edge_grid(11919.0)] * 3)
+    assert len({id(one.axis) for one in checked}) == 1
+    assert len({id(sweep.plan) for sweep in reducer.reduce(spectra)}) == 1
 
 
 def test_it_depends_on_no_sweep_before(au, au_anchor):
@@ -411,7 +413,7 @@ def test_a_dense_foil_anchors_as_a_step_scan_does(au, au_anchor, tmp_path):
     assert back.sha256 == dense.sha256
     np.testing.assert_array_equal(back.weights, dense.weights)
     assert replace(dense, weights=None).sha256 != dense.sha256
-    again = replace(back, theory="another").for_bundle(au)
+    again = replace(back, theory="another").fitted_to(au)
     assert (again.shift, again.stretch, again.noise) == (dense.shift, dense.stretch, dense.noise)
     sweep = simulated(steady(jitter=0.6, seed=1))
     (one,), (other,) = (Analyzer(au, anchor).analyze([sweep]) for anchor in (dense, au_anchor))

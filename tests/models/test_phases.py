@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from xas_live.analysis import Analyzer
-from xas_live.models.sections.phases import Metals, Mixed, makeup, mesh_of
+from xas_live.models.sections.phases import Metals, Mixed, mesh_of, phase_fractions
+from xas_live.models.sections.specs import PhasesSection
 from xas_live.reduction.standards import StandardError
 from xas_live.simulator import Sample
 
@@ -57,9 +58,9 @@ def test_two_standards_share_what_is_no_metal(metals):
     a, b = (1.0 + np.exp(-0.5 * ((np.arange(G) - c) / 2.0) ** 2) for c in (8, 30))
     x = 0.5 * draw(metals, rng) + 0.3 * a + 0.2 * b
     mixed = Mixed.fit(x, np.stack([a, b]), metals)
-    found = makeup(
-        mixed, ["CN1"], np.full((len(mixed.weight), 1), 9.0), np.full((len(mixed.weight), 1), 0.3), ["a", "b"]
-    )
+    mean, std = (np.full((len(mixed.weight), 1), value) for value in (9.0, 0.3))
+    section = PhasesSection(leading="CN1", sample="CN1_sample")
+    found = phase_fractions(mixed, ["CN1"], mean, std, ["a", "b"], section)
     assert found.fractions["a"][0] == pytest.approx(0.3, abs=0.06)
     assert found.fractions["b"][0] == pytest.approx(0.2, abs=0.06)
     assert sum(mean for mean, _ in found.fractions.values()) == pytest.approx(1.0)
@@ -95,7 +96,7 @@ def test_a_standard_makes_the_metals_own_numbers_readable(au, au_anchor, scan_of
     sample = found.values["CN1_sample"]
     assert sample.lower < 0.7 * alone.values["CN1"].value < sample.upper
     assert found.in_domain
-    assert abs(found.correlation) <= 1
+    assert abs(found.outcome.correlation) <= 1
     assert found.configuration["standards"].keys() == {"oxide"}
 
 

@@ -155,7 +155,7 @@ def test_a_device_that_fails_is_left_for_the_cpu(au, au_anchor, scan_of, caplog)
 def test_memory_stays_bounded_over_a_long_session(au, scan_of):
     analyzer = Analyzer(au, "reference")
     analyzer.analyze([scan_of(SAMPLE, noise=0.002, seed=i, shift=0.01 * i) for i in range(20)])
-    reducer = analyzer.reducer
+    [reducer] = analyzer.reducers
     assert reducer._operators._bytes == 0
     assert not reducer._plans
     assert not reducer._foils

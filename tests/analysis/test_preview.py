@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xas_live.analysis import Analyzer, AnalyzerPool
-from xas_live.models.bundle import Bundle
+from xas_live.analysis import Analyzer, AnalyzerPool, Earlier, RunHistory
+from xas_live.models.bundle import Bundle, ModelError
 from xas_live.models.sections.completion import Completion
 from xas_live.simulator import Sample, growth
 
@@ -53,7 +53,7 @@ def test_what_is_foreseen_holds_the_truth_mostly(analyzer, scan_of, end):
 def test_it_comes_near_the_whole_sweeps_prediction(analyzer, scan_of):
     scan = scan_of(SAMPLE)
     (whole,) = analyzer.analyze([scan])
-    known = (whole.edge_step, 0.01)
+    known = Earlier(step=(whole.edge_step, 0.01))
     off = [
         abs(analyzer.preview(cut(scan, end), known).values["CN1"].value - whole.values["CN1"].value)
         for end in (35, 150)
@@ -65,7 +65,7 @@ def test_it_comes_near_the_whole_sweeps_prediction(analyzer, scan_of):
 def test_a_step_that_disagrees_is_dropped(analyzer, scan_of):
     growing = cut(scan_of(SAMPLE), 60)
     first = analyzer.preview(growing)
-    misled = analyzer.preview(growing, (3.0 * first.edge_step, 0.01))
+    misled = analyzer.preview(growing, Earlier(step=(3.0 * first.edge_step, 0.01)))
     assert misled.values == first.values
 
 
@@ -92,8 +92,11 @@ def test_completed_sweeps_do_not_depend_on_previews(au, au_anchor, scan_of):
 def test_without_a_foil_or_a_calibration_there_is_none(au, au_anchor, scan_of):
     growing = cut(scan_of(SAMPLE), 60)
     assert Analyzer(au).preview(growing) is None
-    silent = Bundle(au.card, {k: v for k, v in au.tensors.items() if k != "partial_widening"}, "silent")
-    assert Analyzer(silent, au_anchor).preview(growing) is None
+    tensors = {k: v for k, v in au.tensors.items() if k != "partial_widening"}
+    with pytest.raises(ModelError, match="lack partial_widening"):
+        Bundle(au.card, tensors, "silent")
+    card = au.card.model_copy(update={"sections": au.card.sections.model_copy(update={"preview": None})})
+    assert Analyzer(Bundle(card, tensors, "silent"), au_anchor).preview(growing) is None
     assert AnalyzerPool(anchor=au_anchor).preview(replace(growing, element="Xx", edge="K")) is None
 
 
@@ -101,8 +104,11 @@ def test_with_its_own_reference_previews_begin_with_the_second_sweep(au, scan_of
     analyzer = Analyzer(au, "reference")
     scan = scan_of(SAMPLE)
     assert analyzer.preview(cut(scan, 60)) is None
-    analyzer.analyze([scan])
-    assert analyzer.preview(cut(scan, 60)) is not None
+    history = RunHistory()
+    history.add(analyzer.analyze([scan]))
+    growing = cut(scan, 60)
+    assert analyzer.preview(growing) is None  # the analyzer itself remembers nothing
+    assert analyzer.preview(growing, history.before(growing)) is not None
 
 
 @settings(deadline=None, max_examples=20)
