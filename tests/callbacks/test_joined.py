@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.assembly.channels import ChannelMapping
-from xas_live.callbacks.assembly.joined import JoinedStreams
+from xas_live.callbacks.assembly.time_join import StreamJoin
 from xas_live.spectrum import Spectrum
 
 T0 = 1.7e9
@@ -312,13 +312,13 @@ def test_times_that_are_none_or_run_back_are_left_out_and_told():
 def test_encoder_points_that_nobody_needs_are_let_go():
     streams = {"encoder": encoder(20)}
     streams["adc"] = adc(streams["encoder"])
-    joined: JoinedStreams | None = None
+    joined: StreamJoin | None = None
     assembler = SpectrumAssembler()
     most = 0
     for name, doc in run_of(streams, [(name, 30) for _ in range(400) for name in streams]):
         assembler(name, doc)
         for run in assembler._runs.values():
-            joined = run.joined or joined
+            joined = run._join or joined
         if joined is not None:
             most = max(most, *(len(part.points.rows) for part in joined._parts.values()))
     assert len(streams["encoder"]["enc_time"]) > 2900

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.progress import Progress
@@ -15,7 +15,8 @@ from rich.progress import Progress
 from xas_live.cli.anchor import fit_foil
 from xas_live.cli.output import check_output, err, out, print_predictions, refuse, write_text
 from xas_live.cli.storing import Hurry, open_past, open_store, show_trouble, wait_until_stored
-from xas_live.spectrum import Mode, Spectrum
+from xas_live.modes import mode_names
+from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:
     from xas_live.analysis.analyzer import Alignment
@@ -63,7 +64,7 @@ def replay(
         typer.Option(metavar="NAME=N,...", help="Columns from 0: energy=0,mu=1 or energy=0,i0=1,it=2,ir=3."),
     ] = None,
     mode: Annotated[
-        str | None, typer.Option(metavar="|".join(get_args(Mode)), help="How mu is made.")
+        str | None, typer.Option(metavar="|".join(mode_names()), help="How mu is made.")
     ] = None,
     standards: Annotated[
         list[str] | None,
@@ -208,9 +209,9 @@ def _columns(text: str | None) -> dict[str, int] | None:
         refuse(f"--columns: {error}")
 
 
-def _mode(text: str | None) -> Mode | None:
-    if text is not None and text not in get_args(Mode):
-        refuse(f"--mode {text!r}: use one of {', '.join(get_args(Mode))}")
+def _mode(text: str | None) -> str | None:
+    if text is not None and text not in mode_names():
+        refuse(f"--mode {text!r}: use one of {', '.join(mode_names())}")
     return text  # type: ignore[return-value]
 
 

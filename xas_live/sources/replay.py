@@ -126,8 +126,8 @@ def _assemble(entry: Scan | Unreadable | Recorded, mapping: ChannelMapping | Non
         return _Run(refusal=entry)
     whole = isinstance(entry, Scan) or entry.whole
     if isinstance(entry, Scan):
-        own: dict[str, Any] = {name: name for name in entry.channels}
-        mapping = ChannelMapping(**own, mode=entry.mode, element=entry.element, edge=entry.edge)
+        own = ChannelMapping(energy="energy", mode=entry.mode, element=entry.element, edge=entry.edge)
+        mapping = own.with_channels({name: name for name in entry.channels if name != "energy"})
     run = _Run()
     assembler = SpectrumAssembler(mapping, source=entry.source, whole_runs=whole, say=run.said.append)
     try:
