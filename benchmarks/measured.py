@@ -14,7 +14,7 @@ import numpy as np
 from record import ROOT, claim, measured_folder, record
 from scipy.stats import spearmanr
 
-from xas_live.analysis.analyzer import AnalysisConfig, AnalyzerPool
+from xas_live.analysis import AnalysisConfig, AnalyzerPool
 from xas_live.models.registry import load_model
 from xas_live.prediction import Prediction
 from xas_live.reduction.anchor import FoilAnchor
@@ -107,18 +107,15 @@ def real_data() -> dict[str, Any]:
     return {
         "models": {name: load_model(name).sha256 for name in FOILS},
         "claims": [
-            claim("au_colloids_mae", "Au colloids: mean |CN1 - EXAFS|", mae, "at most 0.6", met=mae <= 0.6),
-            claim("au_colloids_rank", "Au colloids: rank correlation", rank, "at least 0.8", met=rank >= 0.8),
-            claim("au_colloids_r1", "Au colloids: mean |R1 - EXAFS| (Å)", r1_error, "at most 0.03",
-                  met=r1_error <= 0.03),
+            claim("au_colloids_mae", "Au colloids: mean |CN1 - EXAFS|", mae, at_most=0.6),
+            claim("au_colloids_rank", "Au colloids: rank correlation", rank, at_least=0.8),
+            claim("au_colloids_r1", "Au colloids: mean |R1 - EXAFS| (Å)", r1_error, at_most=0.03),
             claim("au_colloids_r1_shift", "Au colloids: mean |(R1 - foil's) - EXAFS's own| (Å)", shift_error,
-                  "at most 0.03", met=shift_error <= 0.03),
-            claim("au_colloids_contracted", "Au colloids whose R1 is below the foil's, of 6", contracted, "6",
-                  met=contracted == 6),
+                  at_most=0.03),
+            claim("au_colloids_contracted", "Au colloids whose R1 is below the foil's, of 6", contracted, equal=6),
             claim("pt_temperature_spread", "Pt catalysts: widest range of CN1 over 20, 150, 300 K", spread,
-                  "at most 0.5", met=spread <= 0.5),
-            claim("foils_cn1_error", "Pt, Au foils by another's: largest |CN1 - 12|", foil_error, "at most 0.5",
-                  met=foil_error <= 0.5),
+                  at_most=0.5),
+            claim("foils_cn1_error", "Pt, Au foils by another's: largest |CN1 - 12|", foil_error, at_most=0.5),
         ],
     }  # fmt: skip
 
@@ -158,16 +155,16 @@ def main() -> None:
     out = salt.refused is not None or not salt.in_domain
     inside = sum(p.in_domain for p, _ in pairs)
     claims = [
-        claim("au_colloids_in_domain", "Au colloids in domain, of 6", inside, "6", met=inside == 6),
-        claim("au_colloids_mae", "Au colloids: mean |CN1 - EXAFS CN1|", mae, "at most 0.8", met=mae <= 0.8),
-        claim("au_colloids_rank", "Au colloids: rank correlation", rank, "at least 0.8", met=rank >= 0.8),
+        claim("au_colloids_in_domain", "Au colloids in domain, of 6", inside, equal=6),
+        claim("au_colloids_mae", "Au colloids: mean |CN1 - EXAFS CN1|", mae, at_most=0.8),
+        claim("au_colloids_rank", "Au colloids: rank correlation", rank, at_least=0.8),
         claim("au_colloids_overlap", "Au colloids: intervals overlapping EXAFS ± its error, of 6", overlap,
-              "at least 4", met=overlap >= 4),
-        claim("au_foil_above", "Au foil: CN1 above the highest colloid's", above, "at least 1.0", met=above >= 1),
-        claim("au_salt_out", "K2AuCl4 out of domain or refused", out, "1", met=out),
-        claim("b18_spread", "Pt3Sn in air, four scans: spread of CN1", spread, "at most 0.3", met=spread <= 0.3),
-        claim("b18_flagged", "Pt3Sn in air: scans flagged for the alloy, of 4", noted, "4", met=noted == 4),
-        claim("foils_cn1", "Pt, Au foils anchored by another's: lowest CN1", lowest, "above 11", met=lowest > 11),
+              at_least=4),
+        claim("au_foil_above", "Au foil: CN1 above the highest colloid's", above, at_least=1.0),
+        claim("au_salt_out", "K2AuCl4 out of domain or refused", out, equal=1),
+        claim("b18_spread", "Pt3Sn in air, four scans: spread of CN1", spread, at_most=0.3),
+        claim("b18_flagged", "Pt3Sn in air: scans flagged for the alloy, of 4", noted, equal=4),
+        claim("foils_cn1", "Pt, Au foils anchored by another's: lowest CN1", lowest, above=11),
     ]  # fmt: skip
     lines = [
         "# Measured spectra",

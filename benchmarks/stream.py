@@ -26,9 +26,9 @@ import speed
 import torch
 from larch import Group
 from larch.xafs import pre_edge
-from record import ROOT, claim, claims_table, commit, record
+from record import ROOT, claim, claims_table, commit, page_head, record
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.archive import open_archive
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
@@ -150,12 +150,12 @@ def main(seconds: float) -> None:
     disorder = alone["out_of_turn"] + both["out_of_turn"] + (not both["archived_in_order"])
     growth = max(alone["memory_growth_mb"], both["memory_growth_mb"])
     result = record("stream", [
-        claim("lost", f"sweeps lost of {alone['asked']} analysed and of {both['asked']} archived", lost, "0", met=lost == 0),
-        claim("refused", "sweeps refused", alone["refused"] + both["refused"], "0", met=alone["refused"] + both["refused"] == 0),
-        claim("out_of_order", "sweeps out of order", disorder, "0", met=disorder == 0),
-        claim("rate", "sweeps a second, analysed and archived", both["rate"], "at least 2000", met=both["rate"] >= 2000),
-        claim("rate_analysed", "sweeps a second, analysed alone", alone["rate"], "at least 2000", met=alone["rate"] >= 2000),
-        claim("memory_growth_mb", "growth of the memory from the first to the last quarter (MB)", growth, "at most 50", met=growth <= 50),
+        claim("lost", f"sweeps lost of {alone['asked']} analysed and of {both['asked']} archived", lost, equal=0),
+        claim("refused", "sweeps refused", alone["refused"] + both["refused"], equal=0),
+        claim("out_of_order", "sweeps out of order", disorder, equal=0),
+        claim("rate", "sweeps a second, analysed and archived", both["rate"], at_least=2000),
+        claim("rate_analysed", "sweeps a second, analysed alone", alone["rate"], at_least=2000),
+        claim("memory_growth_mb", "growth of the memory from the first to the last quarter (MB)", growth, at_most=50),
     ], {"sweeps": "simulated Pt L3, 600 points", "seconds": seconds, "asked_rate": RATE}, parts=parts)  # fmt: skip
     (ROOT / "docs" / "stream.md").write_text(page(result), encoding="utf-8")
 
@@ -169,12 +169,12 @@ def page(result: dict[str, Any]) -> str:
         )  # fmt: skip
         rows.append(f"| {name} | {p['rate']:.0f} | {more} |")
     return "\n".join([
-        "# A stream of sweeps", "",
-        f"Written by benchmarks/stream.py at commit {result['commit']}, {result['machine']['cores']} cores, which producer, analysis and archive share.", "",
+        *page_head("A stream of sweeps", result),
+        f"Producer, analysis and archive share {result['machine']['cores']} cores.", "",
         f"Another process writes sweeps of 600 points into HDF5 files (SWMR), {RATE} a second for {result['data']['seconds']:g} s, and announces them by",
         "stream_datum. Where the analysis is slower, rows wait in the file, the lag is shown, and none is lost. So long a run is read back by",
         "columns, `run[\"predictions\"].read([\"CN1\"])`: Tiled sends at most 300 MB at once.", "",
-        *claims_table(result["claims"]), "",
+        *claims_table(result["claims"]),
         "| | sweeps a second | analysed | largest lag (s) | memory (MB) |", "|---|---|---|---|---|", *rows, "",
     ])  # fmt: skip
 

@@ -15,6 +15,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from xas_live.errors import Refusal
+
 Array = NDArray[np.float64]
 Formula = Callable[[Mapping[str, Array]], Array]
 
@@ -43,7 +45,7 @@ class Channel:
 
     Raises
     ------
-    ValueError : when the name is no Python identifier, or "energy".
+    Refusal : when the name is no Python identifier, or "energy".
     """
 
     name: str
@@ -54,7 +56,7 @@ class Channel:
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name == "energy":
-            raise ValueError(f"channel {self.name!r}: give a name of letters and digits, other than energy")
+            raise Refusal(f"channel {self.name!r}: give a name of letters and digits, other than energy")
         object.__setattr__(self, "aliases", self.aliases or (self.name.lower(),))
         object.__setattr__(self, "headers", self.headers or self.aliases)
 
@@ -169,18 +171,18 @@ def register_mode(mode: DetectorMode) -> None:
 
     Raises
     ------
-    ValueError : when the name is taken by another mode or the name of a channel by another channel, when it
+    Refusal : when the name is taken by another mode or the name of a channel by another channel, when it
         has no channels, or when a new channel is not counted.
     """
     if _modes.get(mode.name, mode) != mode:
-        raise ValueError(f"mode {mode.name!r} exists: choose another name, or unregister_mode it first")
+        raise Refusal(f"mode {mode.name!r} exists: choose another name, or unregister_mode it first")
     if not mode.channels:
-        raise ValueError(f"mode {mode.name!r} needs at least one channel")
+        raise Refusal(f"mode {mode.name!r} needs at least one channel")
     for channel in mode.channels:
         if _channels.get(channel.name, channel) != channel:
-            raise ValueError(f"channel {channel.name!r} exists with other properties: choose another name")
+            raise Refusal(f"channel {channel.name!r} exists with other properties: choose another name")
         if channel.name not in _channels and not channel.counted:
-            raise ValueError(f"channel {channel.name!r}: ready-made absorption comes in 'mu' only")
+            raise Refusal(f"channel {channel.name!r}: ready-made absorption comes in 'mu' only")
     _modes[mode.name] = mode
     _channels.update({channel.name: channel for channel in mode.channels})
 
@@ -190,11 +192,11 @@ def unregister_mode(name: str) -> None:
 
     Raises
     ------
-    ValueError : when there is no such mode, or it is one of this package's own.
+    Refusal : when there is no such mode, or it is one of this package's own.
     """
     mode = find_mode(name)
     if mode in (TRANSMISSION, FLUORESCENCE, READY_MADE):
-        raise ValueError(f"mode {name!r} cannot be taken out")
+        raise Refusal(f"mode {name!r} cannot be taken out")
     del _modes[name]
     kept = {channel for other in _modes.values() for channel in other.channels} | {IR, REFERENCE}
     for channel in set(mode.channels) - kept:
@@ -206,10 +208,10 @@ def find_mode(name: str) -> DetectorMode:
 
     Raises
     ------
-    ValueError : when there is none; the message lists those there are.
+    Refusal : when there is none; the message lists those there are.
     """
     if name not in _modes:
-        raise ValueError(f"mode {name!r} does not exist: use one of {', '.join(_modes)}")
+        raise Refusal(f"mode {name!r} does not exist: use one of {', '.join(_modes)}")
     return _modes[name]
 
 

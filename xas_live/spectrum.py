@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from xas_live.errors import Refusal
 from xas_live.modes import Array, counted_channels, find_mode, intended_mode, log_ratio, mode_names
 
 __all__ = ["Array", "Provenance", "Spectrum"]
@@ -125,25 +126,25 @@ class Spectrum:
 
         Raises
         ------
-        ValueError : when the mode or a channel does not exist, channels that the mode needs are missing, or
-            lengths differ.
+        Refusal : when the mode or a channel does not exist, or channels that the mode needs are missing.
+        ValueError : when the lengths differ.
         """
         known = counted_channels()
         unknown = sorted(set(counts) - set(known))
         if unknown:
-            raise ValueError(f"unknown channels {unknown}: use {', '.join(known)}")
+            raise Refusal(f"unknown channels {unknown}: use {', '.join(known)}")
         dark = dark or {}
         if strange := sorted(set(dark) - set(known)):
-            raise ValueError(f"dark offsets of unknown channels {strange}: use {', '.join(known)}")
+            raise Refusal(f"dark offsets of unknown channels {strange}: use {', '.join(known)}")
         channels = {k: _column(k, v) - float(dark.get(k, 0.0)) for k, v in counts.items()}
         given = channels if mu is None else channels | {"mu": _column("mu", mu)}
         chosen = intended_mode(given) if mode is None else find_mode(mode)
         if missing := chosen.missing(given):
             if missing == ["mu"]:
                 others = " or ".join(name for name in mode_names() if name != chosen.name)
-                raise ValueError(f"mode {chosen.name!r} needs a ready-made mu; for counts use {others}")
+                raise Refusal(f"mode {chosen.name!r} needs a ready-made mu; for counts use {others}")
             needed = " and ".join(chosen.needed)
-            raise ValueError(f"mode {chosen.name!r} needs channels {needed}; {missing} not given")
+            raise Refusal(f"mode {chosen.name!r} needs channels {needed}; {missing} not given")
         absorption = chosen.formula(given)
         if reference is None and "it" in channels and "ir" in channels:
             reference = log_ratio(channels["it"], channels["ir"])

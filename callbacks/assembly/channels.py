@@ -18,6 +18,7 @@ from xas_live.callbacks.assembly.field_names import (
     scanned_fields,
     unit_of,
 )
+from xas_live.errors import Refusal
 from xas_live.modes import DetectorMode, all_channels, counted_channels, find_mode, intended_mode
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _KEYWORDS = ("i0", "it", "ir", "iff", "mu", "reference")
 """Channels that `ChannelMapping` has a keyword for."""
 
 
-class MappingError(ValueError):
+class MappingError(Refusal):
     """A stream has no energy or no usable channels; the message says what it does have."""
 
 
@@ -58,7 +59,7 @@ class ChannelMapping:
 
     Raises
     ------
-    ValueError : for a mode or channel that does not exist, a dark offset of something that is not counted, or
+    Refusal : for a mode or channel that does not exist, a dark offset of something that is not counted, or
         an offset of the energies that is no number.
 
     Examples
@@ -89,14 +90,14 @@ class ChannelMapping:
         counted = counted_channels()
         if wrong := sorted(set(self.dark) - set(counted)):
             known = f"{', '.join(counted[:-1])} and {counted[-1]}"
-            raise ValueError(f"dark offsets are for {known}, not for {', '.join(wrong)}")
+            raise Refusal(f"dark offsets are for {known}, not for {', '.join(wrong)}")
         further = {channel.name for channel in all_channels()} - set(_KEYWORDS)
         if wrong := sorted(set(self.others) - further):
             known = ", ".join(sorted(further)) or "none registered"
-            raise ValueError(f"others are fields of further channels ({known}), not of {', '.join(wrong)}")
+            raise Refusal(f"others are fields of further channels ({known}), not of {', '.join(wrong)}")
         for name in ("up_offset", "down_offset"):
             if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name}={getattr(self, name)!r}: give a number of eV")
+                raise Refusal(f"{name}={getattr(self, name)!r}: give a number of eV")
 
     @property
     def channels(self) -> dict[str, str]:

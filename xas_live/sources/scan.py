@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from xas_live.errors import Refusal
 from xas_live.modes import Channel, all_channels, find_mode, modes_by_preference, possible_mode
 from xas_live.spectrum import Array
 
@@ -22,11 +23,11 @@ LARCH_ERRORS = (
 )
 
 
-class ColumnsError(ValueError):
+class ColumnsError(Refusal):
     """A choice of columns that cannot be used."""
 
 
-class UnreadableError(ValueError):
+class UnreadableError(Refusal):
     """Carries the reason from where it is found to the file's `Unreadable`."""
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
 
 from xas_live.models.card import NetworkSpec
 from xas_live.models.networks import Weights, init_network, network
+from xas_live.spectrum import Array
 from xas_live.theory.sites import Indices
 from xas_live.training.population import Population
 from xas_live.training.recipe import Recipe, Schedule
@@ -21,6 +23,7 @@ Draw = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
 Progress = Callable[[int, int, float], None]
 """Called with step, number of steps, and loss."""
 
+FIRST_DRAWS = 2000  # a member, from which the scaling is taken
 LEAST_SCALE = 0.2  # of the inputs' largest spread: far points hold little structure, and much noise
 
 
@@ -39,12 +42,12 @@ class Scaling:
     target_scale: torch.Tensor
 
     @classmethod
-    def of(cls, x: torch.Tensor, y: torch.Tensor) -> Scaling:
+    def of(cls, x: torch.Tensor, y: torch.Tensor, least: float = LEAST_SCALE) -> Scaling:
         """From draws of all members: x (members, n, g) and y (members, n, targets)."""
         spread = x.std((0, 1))
         return cls(
             input_mean=x.mean((0, 1)),
-            input_scale=spread.clamp_min(LEAST_SCALE * float(spread.max())),
+            input_scale=spread.clamp_min(least * float(spread.max())),
             target_mean=y.mean((0, 1)),
             target_scale=y.std((0, 1)).clamp_min(1e-6),
         )
@@ -64,7 +67,7 @@ class Scaling:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """An ensemble as trained.
+    """An ensemble as trained, or with weights to begin with.
 
     Attributes
     ----------
@@ -72,19 +75,42 @@ class Trained:
     weights : its members' stacked weights, float32.
     member_fold : (members,) fold that each member never saw.
     scaling : of inputs and targets.
-    loss : of the last steps, mean over members.
+    loss : of the last steps, mean over members; NaN before training.
     """
 
     spec: NetworkSpec
     weights: Weights
     member_fold: Indices
     scaling: Scaling
-    loss: float
+    loss: float = math.nan
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scaled targets (members, n, targets) of inputs (members, n, g), or (n, g) seen by every member."""
+        return network(self.spec, self.weights, self.scaling.inputs(x))
+
+    def train(
+        self, draw: Draw, schedule: Schedule, progress: Progress = lambda step, steps, loss: None
+    ) -> Self:
+        """The ensemble after training; its weights are trained in place."""
+        return replace(self, loss=fit(self.weights, self.forward, draw, self.scaling, schedule, progress))
 
     def predict(self, x: torch.Tensor, members: Indices | None = None) -> torch.Tensor:
         """(members, batch, targets) of all members, or of those indexed."""
         weights = self.weights if members is None else {k: v[members] for k, v in self.weights.items()}
-        return self.scaling.targets(network(self.spec, weights, self.scaling.inputs(x)))
+        return self.scaling.targets(replace(self, weights=weights).forward(x))
+
+
+def initial_ensemble(
+    spec: NetworkSpec,
+    member_fold: Indices,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    seed: int,
+    least_scale: float = LEAST_SCALE,
+) -> Trained:
+    """Random weights, and the scaling of first draws x (members, n, g) and y (members, n, targets)."""
+    weights = init_network(spec, x.shape[-1], y.shape[-1], torch.Generator().manual_seed(seed))
+    return Trained(spec, weights, member_fold, Scaling.of(x, y, least_scale))
 
 
 def fit(
@@ -132,6 +158,28 @@ def fit(
     return running
 
 
+def draw_members(
+    structures: Callable[[int, int], Array],
+    measure: Callable[[Array], tuple[torch.Tensor, torch.Tensor]],
+    member_fold: Indices,
+) -> Draw:
+    """Draws for every member, of structures that know nothing of its fold.
+
+    Parameters
+    ----------
+    structures : of a fold and a number, so many weights (n, sites).
+    measure : of weights, inputs (n, g) and truth (n, targets).
+    member_fold : (members,) ascending.
+    """
+    share = np.bincount(member_fold)
+
+    def draw(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = measure(np.concatenate([structures(k, n * int(members)) for k, members in enumerate(share)]))
+        return x.unflatten(0, (len(member_fold), n)), y.unflatten(0, (len(member_fold), n))
+
+    return draw
+
+
 def train_ensemble(
     recipe: Recipe, population: Population, progress: Progress = lambda step, steps, loss: None
 ) -> Trained:
@@ -139,25 +187,10 @@ def train_ensemble(
     schedule, spec = recipe.schedule, recipe.network
     rng = np.random.default_rng(schedule.seed)
     member_fold = np.sort(np.arange(spec.members) % recipe.folds)
-    share = np.bincount(member_fold, minlength=recipe.folds)
-
-    def draw(n: int) -> tuple[torch.Tensor, torch.Tensor]:
-        weights = [population.draw(fold, n * int(members), rng) for fold, members in enumerate(share)]
-        x, y = population.measure(np.concatenate(weights), recipe.nuisances, rng)
-        return x.unflatten(0, (spec.members, n)), y.unflatten(0, (spec.members, n))
-
-    x, y = draw(2000)
-    generator = torch.Generator().manual_seed(schedule.seed)
-    trained = Trained(
-        spec=spec,
-        weights=init_network(spec, x.shape[-1], y.shape[-1], generator),
-        member_fold=member_fold,
-        scaling=Scaling.of(x, y),
-        loss=math.nan,
+    draw = draw_members(
+        lambda fold, n: population.draw(fold, n, rng),
+        lambda weights: population.measure(weights, recipe.nuisances, rng),
+        member_fold,
     )
-
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        return network(spec, trained.weights, trained.scaling.inputs(x))
-
-    loss = fit(trained.weights, forward, draw, trained.scaling, schedule, progress)
-    return replace(trained, loss=loss)
+    ensemble = initial_ensemble(spec, member_fold, *draw(FIRST_DRAWS), schedule.seed)
+    return ensemble.train(draw, schedule, progress)
