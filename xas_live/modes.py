@@ -2,20 +2,29 @@
 
 Everything that depends on how an absorption is measured reads this table: building spectra from counts, the
 quality checks, the mapping of fields in live streams, the columns of files, the options of the command line.
-`register_mode` adds a mode to it.
+`register_mode` adds a mode to it in this process. A package adds one in every process, the command line and
+the analysis process included, by an entry point of the group "xas_live.detector_modes" that names its
+DetectorMode.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from importlib.metadata import entry_points
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xas_live.errors import Refusal
+
+logger = logging.getLogger("xas_live")
+
+ENTRY_POINTS = "xas_live.detector_modes"
+"""Group of the entry points by which installed packages add modes."""
 
 Array = NDArray[np.float64]
 Formula = Callable[[Mapping[str, Array]], Array]
@@ -210,19 +219,20 @@ def find_mode(name: str) -> DetectorMode:
     ------
     Refusal : when there is none; the message lists those there are.
     """
-    if name not in _modes:
-        raise Refusal(f"mode {name!r} does not exist: use one of {', '.join(_modes)}")
-    return _modes[name]
+    known = _known_modes()
+    if name not in known:
+        raise Refusal(f"mode {name!r} does not exist: use one of {', '.join(known)}")
+    return known[name]
 
 
 def mode_names() -> tuple[str, ...]:
     """Names of all modes."""
-    return tuple(_modes)
+    return tuple(_known_modes())
 
 
 def modes_by_preference() -> list[DetectorMode]:
     """All modes, the one that is taken first where several are possible in front."""
-    return sorted(_modes.values(), key=lambda mode: mode.preference)
+    return sorted(_known_modes().values(), key=lambda mode: mode.preference)
 
 
 def possible_mode(given: Collection[str]) -> DetectorMode | None:
@@ -241,19 +251,20 @@ def intended_mode(given: Collection[str]) -> DetectorMode:
 
 def all_channels() -> tuple[Channel, ...]:
     """All channels: i0, it, ir, iff, mu, reference, and those registered further."""
+    _known_modes()
     return tuple(_channels.values())
 
 
 def counted_channels() -> tuple[str, ...]:
     """Names of the channels that hold raw counts."""
-    return tuple(name for name, channel in _channels.items() if channel.counted)
+    return tuple(channel.name for channel in all_channels() if channel.counted)
 
 
 def checked_channels(mode: str, given: Iterable[str]) -> tuple[Channel, ...]:
     """The channels of a sweep whose counts are checked, among those given.
 
-    A mode that was registered in another process only is not known here: all its counts are checked then, the
-    reference foil's excepted.
+    Of a mode that was registered in another process only, all counts are checked, the reference foil's
+    excepted.
 
     Parameters
     ----------
@@ -261,6 +272,24 @@ def checked_channels(mode: str, given: Iterable[str]) -> tuple[Channel, ...]:
     given : channels whose counts the sweep has.
     """
     present = set(given)
-    if mode in _modes:
-        return tuple(channel for channel in _modes[mode].checked if channel.name in present)
+    if (known := _known_modes().get(mode)) is not None:
+        return tuple(channel for channel in known.checked if channel.name in present)
     return tuple(_channels.get(name, Channel(name)) for name in sorted(present - set(FOIL_CHANNELS)))
+
+
+def _known_modes() -> dict[str, DetectorMode]:
+    """All modes by name, those of installed packages included."""
+    global _installed_are_known
+    if not _installed_are_known:
+        _installed_are_known = True  # before loading: a package may ask for modes while it is imported
+        for entry in entry_points(group=ENTRY_POINTS):
+            try:
+                register_mode(entry.load())
+            except (ImportError, AttributeError, TypeError, ValueError) as error:
+                logger.warning(
+                    "The detector mode %s of %s is not available: %s", entry.name, entry.value, error
+                )
+    return _modes
+
+
+_installed_are_known = False
