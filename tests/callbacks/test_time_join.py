@@ -347,3 +347,15 @@ def test_what_lacks_is_told(lacking):
     assert assembled(run_of(streams, whole(streams, 20) * 40), say=said.append) == []
     [line] = said
     assert "gives no spectra" in line
+
+
+@pytest.mark.parametrize("how", ["pages", "events"])
+def test_a_stream_that_adds_nothing_is_passed_over(how):
+    """A second monitor of the beam goes on after the first points were joined."""
+    streams = {"encoder": encoder()}
+    streams["adc"] = adc(streams["encoder"])
+    expected = at_once(streams)
+    beside = adc(streams["encoder"], rate=20.0, seed=5)
+    streams["second"] = {"i0": beside["i0"], "second_time": beside["adc_time"]}
+    order = [(name, 9) for _ in range(60) for name in streams]
+    assert_same(assembled(run_of(streams, order, how=how)), expected)
