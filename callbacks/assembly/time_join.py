@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xas_live.callbacks.assembly.channels import (
-    CHANNELS,
-    NEEDED,
     ChannelMapping,
     MappingError,
     PartialFields,
     energy_factor,
-    mode_of,
     partial_fields,
     time_factor,
+    wanted_mode,
 )
 from xas_live.callbacks.assembly.rows import StreamRows
+from xas_live.modes import FOIL_CHANNELS, all_channels
 from xas_live.spectrum import Array
 
-_OPTIONAL = {"ir", "reference"}
-"""Roles worth taking from a further stream, though the spectrum could do without."""
+if TYPE_CHECKING:
+    from event_model.documents import EventDescriptor, EventPage, RunStart, StreamDatum, StreamResource
 
 _UNIX_S = 1e9
 """A clock that shows less (s) does not tell the date."""
 
 
 @dataclass(frozen=True)
-class Joint:
+class JoinPlan:
     """Which stream of a run gives what.
 
     Attributes
@@ -38,7 +37,7 @@ class Joint:
     mapping : all fields; its stream is the leading one.
     lead : the stream whose points make the spectrum, at their own times.
     energy : the stream of the energy.
-    channels : streams by role.
+    channels : streams by channel.
     clocks : by stream, the field that is its clock, or None for the times of its events.
     """
 
@@ -49,11 +48,16 @@ class Joint:
     clocks: Mapping[str, str | None]
 
 
-def find_joint(parts: Iterable[PartialFields], wanted: ChannelMapping | None = None) -> Joint:
-    """How streams make spectra together that none of them makes alone.
+def plan_join(parts: Iterable[PartialFields], wanted: ChannelMapping | None = None) -> JoinPlan:
+    """Decide how streams make spectra together that none of them makes alone.
 
     Channels are taken from one stream where it has all that the mode needs (and ir or reference from others),
-    so that the least is interpolated; the best named energy is taken.
+    so that the least is interpolated; the best named energy is taken. The stream with the signal leads.
+
+    Parameters
+    ----------
+    parts : what each stream has.
+    wanted : what the user has fixed.
 
     Raises
     ------
@@ -61,28 +65,60 @@ def find_joint(parts: Iterable[PartialFields], wanted: ChannelMapping | None = N
     """
     wanted = wanted or ChannelMapping()
     parts = sorted(parts, key=lambda part: part.stream)
+    energy = _best_energy(parts)
+    channels = _choose_channels(parts, wanted)
+    mode = wanted_mode(wanted, channels)
+    if missing := [name for name in (*mode.missing(channels), *wanted.channels) if name not in channels]:
+        raise MappingError(
+            f"energy is {energy.energy!r} of stream {energy.stream!r}, but nothing found for "
+            f"{' and '.join(dict.fromkeys(missing))} in the streams {_names(parts)}"
+        )
+    lead = channels[mode.signal].stream
+    used = {part.stream: part for part in (energy, *channels.values())}
+    if len(used) < 2:
+        raise MappingError(f"one stream alone is not joined: {_names(parts)}")
+    clocks = _choose_clocks(used, wanted)
+    ordered = [channel.name for channel in all_channels() if channel.name in channels]
+    mapping = replace(
+        wanted,
+        energy=energy.energy,
+        mode=mode.name,
+        stream=lead,
+        time={name: clock for name, clock in clocks.items() if clock} or None,
+    ).with_channels({name: channels[name].channels[name] for name in ordered})
+    streams = {name: channels[name].stream for name in mapping.channels}
+    return JoinPlan(mapping, lead, energy.stream, streams, clocks)
+
+
+def _best_energy(parts: list[PartialFields]) -> PartialFields:
+    """The stream with the field that speaks best for being the energy."""
     energies = [part for part in parts if part.energy is not None]
     if not energies:
         raise MappingError(f"no energy in the streams {_names(parts)}")
-    energy = max(energies, key=lambda part: part.energy_score)
-    roles: dict[str, PartialFields] = {}
-    for part in sorted(parts, key=lambda part: bool(mode_of(wanted, part.channels)[1])):
-        alone = not wanted.channels and not mode_of(wanted, roles)[1]
-        for role in part.channels:
-            if not alone or role in _OPTIONAL:
-                roles.setdefault(role, part)
-    mode, lacking = mode_of(wanted, roles)
-    if lacking := [role for role in (*lacking, *wanted.channels) if role not in roles]:
-        raise MappingError(
-            f"energy is {energy.energy!r} of stream {energy.stream!r}, but nothing found for "
-            f"{' and '.join(dict.fromkeys(lacking))} in the streams {_names(parts)}"
-        )
-    lead = roles[NEEDED[mode][-1]]
-    used = {part.stream: part for part in (energy, *roles.values())}
-    if len(used) < 2:
-        raise MappingError(f"one stream alone is not joined: {_names(parts)}")
+    return max(energies, key=lambda part: part.energy_score)
+
+
+def _choose_channels(parts: list[PartialFields], wanted: ChannelMapping) -> dict[str, PartialFields]:
+    """The stream that gives each channel: one stream all that the mode needs, where one has it."""
+
+    def incomplete(channels: Collection[str]) -> bool:
+        return bool(wanted_mode(wanted, channels).missing(channels))
+
+    chosen: dict[str, PartialFields] = {}
+    for part in sorted(parts, key=lambda part: incomplete(part.channels)):
+        complete = not wanted.channels and not incomplete(chosen)
+        for name in part.channels:
+            if not complete or name in FOIL_CHANNELS:
+                chosen.setdefault(name, part)
+    return chosen
+
+
+def _choose_clocks(used: Mapping[str, PartialFields], wanted: ChannelMapping) -> dict[str, str | None]:
+    """The field that is each stream's clock; None for the times of its events.
+
+    A clock of a device and the times of events seldom have one zero: one kind for all, where that can be.
+    """
     all_have = all(part.clock for part in used.values())
-    # A clock of a device and the times of events seldom have one zero: one kind for all, where that can be.
     clocks = {
         name: part.clock if all_have or wanted.time or not part.dated else None for name, part in used.items()
     }
@@ -91,26 +127,16 @@ def find_joint(parts: Iterable[PartialFields], wanted: ChannelMapping | None = N
             f"stream {dateless[0]!r} does not tell the time of its points: name the field that does, "
             f"mapping=ChannelMapping(time={{{dateless[0]!r}: '...'}})"
         )
-    fields: dict[str, Any] = {role: roles[role].channels[role] for role in CHANNELS if role in roles}
-    mapping = replace(
-        wanted,
-        energy=energy.energy,
-        mode=mode,
-        stream=lead.stream,
-        time={name: clock for name, clock in clocks.items() if clock} or None,
-        **fields,
-    )
-    streams = {role: roles[role].stream for role in mapping.channels}
-    return Joint(mapping, lead.stream, energy.stream, streams, clocks)
+    return clocks
 
 
-class JoinedStreams:
+class StreamJoin:
     """The streams of one run that could make spectra together, and the points that wait for each other.
 
     The points are those of the leading stream; the energy, and channels that come from further streams, are
     interpolated linearly at their times. A point is given once the other streams have gone past its time, so
     that nothing depends on how the documents are interleaved; nothing is extrapolated. Times must not run
-    back. Points of other streams that no later one can need are let go.
+    back. Points of other streams that no later one can need are dropped.
 
     Parameters
     ----------
@@ -119,18 +145,18 @@ class JoinedStreams:
 
     Attributes
     ----------
-    joint : which stream gives what; None while the streams declared so far do not suffice. It may change with
+    plan : which stream gives what; None while the streams declared so far do not suffice. It may change with
         further streams, until the first points have been given.
-    trouble : why there is none.
+    trouble : why there is no plan.
     """
 
-    def __init__(self, start: Mapping[str, Any], wanted: ChannelMapping | None) -> None:
-        self.joint: Joint | None = None
+    def __init__(self, start: RunStart, wanted: ChannelMapping | None) -> None:
+        self.plan: JoinPlan | None = None
         self.trouble = ""
         self._start = start
         self._wanted = wanted
-        self._parts: dict[str, _Part] = {}
-        self._readers: dict[str, tuple[_Part, StreamRows]] = {}
+        self._parts: dict[str, _JoinedStream] = {}
+        self._readers: dict[str, tuple[_JoinedStream, StreamRows]] = {}
         self._given = 0
         self._outside = 0
 
@@ -142,7 +168,7 @@ class JoinedStreams:
         """Whether more than one stream has an energy or channels."""
         return len(self._parts) > 1
 
-    def declare(self, descriptor: Mapping[str, Any]) -> bool:
+    def declare(self, descriptor: EventDescriptor) -> bool:
         """Take a descriptor; True where it has an energy or channels, so that its documents are wanted."""
         name = descriptor.get("name", "primary")
         part = self._parts.get(name)
@@ -152,31 +178,36 @@ class JoinedStreams:
             found = partial_fields(descriptor, self._start, self._wanted)
             if found is None:
                 return False
-            part = self._parts[name] = _Part(found)
+            part = self._parts[name] = _JoinedStream(found)
         self._readers[descriptor["uid"]] = (part, part.read_by(descriptor))
         if not self._given:
-            self._form()
+            self._make_plan()
         return True
 
-    def take(self, descriptor: str, page: Mapping[str, Any], time: Any, seq_num: Sequence[int]) -> Array:
-        """(points, columns): energy (eV), the channels, time (s), sequence number of points now whole."""
-        part, reader = self._readers[descriptor]
+    def take(self, page: EventPage) -> Array:
+        """Take events; return the points that are complete now.
+
+        Returns
+        -------
+        (points, columns): energy (eV), the channels, time (s), sequence number.
+        """
+        part, reader = self._readers[page["descriptor"]]
         times = (page.get("timestamps") or {}).get(part.fields[0])
-        part.add(reader.take(page, time if times is None else times, seq_num))
+        part.add(reader.take(page, times))
         return self._ready()
 
-    def announce(self, descriptor: str, resource: Mapping[str, Any], datum: Mapping[str, Any]) -> Array:
-        """As `take`, of a stream_datum; raises as `ExternalColumns.announce`."""
-        part, reader = self._readers[descriptor]
+    def announce(self, resource: StreamResource, datum: StreamDatum) -> Array:
+        """Take a stream_datum; return as `take` does, raise as `ExternalColumns.announce` does."""
+        part, reader = self._readers[datum["descriptor"]]
         if reader.external is not None:
             reader.external.announce(resource, datum)
-            if self.joint is not None:  # no file is read for a run that may have no energy
+            if self.plan is not None:  # no file is read for a run that may have no energy
                 part.add(reader.ready())
         return self._ready()
 
     def finish(self) -> Array:
-        """As `take`, when nothing follows."""
-        if self.joint is None:
+        """End the run: return the points that are complete with what there is."""
+        if self.plan is None:
             return np.empty((0, 0))
         for part, reader in self._distinct:
             part.add(reader.ready(final=True))
@@ -185,69 +216,69 @@ class JoinedStreams:
         return rows
 
     def remarks(self) -> list[str]:
-        """What the user should know once the run is over: files not read, points left out."""
-        if self.joint is None:
+        """Return what the user should know once the run is over: files not read, points left out."""
+        if self.plan is None:
             return []
-        said = [
+        lines = [
             f"stream {reader.name!r}: {reader.external.trouble}"
             for _, reader in self._distinct
             if reader.external is not None and reader.external.trouble
         ]
         others = " and ".join(repr(part.name) for part in self._others)
         if self._outside:
-            said.append(
+            lines.append(
                 f"{self._outside} of {self._given + self._outside} points of stream {self._lead.name!r} lie "
                 f"outside the times of {others} and are left out"
             )
             if not self._given:
-                spans = "; ".join(part.span(self.joint.clocks[part.name]) for part in self._used)
-                said.append(f"none could be joined. Is it one clock? {spans}")
-        said += [
+                spans = "; ".join(part.span(self.plan.clocks[part.name]) for part in self._used)
+                lines.append(f"none could be joined. Is it one clock? {spans}")
+        lines += [
             f"{part.lost} points of stream {part.name!r} are left out: their time is none, or runs back"
             for part in self._used
             if part.lost
         ]
-        return said
+        return lines
 
     @property
-    def _distinct(self) -> list[tuple[_Part, StreamRows]]:
+    def _distinct(self) -> list[tuple[_JoinedStream, StreamRows]]:
         return list({part.name: (part, reader) for part, reader in self._readers.values()}.values())
 
     @property
-    def _lead(self) -> _Part:
-        assert self.joint is not None
-        return self._parts[self.joint.lead]
+    def _lead(self) -> _JoinedStream:
+        assert self.plan is not None
+        return self._parts[self.plan.lead]
 
     @property
-    def _used(self) -> list[_Part]:
-        assert self.joint is not None
-        return [self._parts[name] for name in self.joint.clocks]
+    def _used(self) -> list[_JoinedStream]:
+        assert self.plan is not None
+        return [self._parts[name] for name in self.plan.clocks]
 
     @property
-    def _others(self) -> list[_Part]:
+    def _others(self) -> list[_JoinedStream]:
         return [part for part in self._used if part is not self._lead]
 
-    def _settle(self) -> None:
-        """Points have been given: no other stream can come in."""
+    def _fix_plan(self) -> None:
+        """Keep to the plan from now on, for points have been given: further streams are not read."""
         self._parts = {part.name: part for part in self._used}
         self._readers = {uid: pair for uid, pair in self._readers.items() if pair[0].name in self._parts}
         for part in self._parts.values():
-            part.settle()
+            part.fix_clock()
 
-    def _form(self) -> None:
+    def _make_plan(self) -> None:
         try:
-            self.joint = find_joint((part.found for part in self._parts.values()), self._wanted)
+            self.plan = plan_join((part.found for part in self._parts.values()), self._wanted)
         except MappingError as error:
-            self.joint, self.trouble = None, str(error)
+            self.plan, self.trouble = None, str(error)
             return
         for part in self._parts.values():
-            part.date(self.joint.clocks.get(part.name), leads=part is self._lead)
+            part.date(self.plan.clocks.get(part.name), leads=part is self._lead)
 
     def _ready(self, *, final: bool = False) -> Array:
-        """Join what can be joined now, and let go of what is not needed any more."""
-        if self.joint is None:
+        """Interpolate what can be now, and drop the points that are not needed any more."""
+        if self.plan is None:
             return np.empty((0, 0))
-        lead, others, mapping = self._lead, self._others, self.joint.mapping
+        lead, others, mapping = self._lead, self._others, self.plan.mapping
         columns = 3 + len(mapping.channels)
         waiting = lead.points.rows
         limit = min(part.newest for part in others)
@@ -262,23 +293,23 @@ class JoinedStreams:
         self._outside += int(n - inside.sum())
         ready, at = ready[inside], at[inside]
         rows = np.empty((len(ready), columns))
-        rows[:, 0] = self._parts[self.joint.energy].at(mapping.energy or "", at, ready)
-        for k, (role, name) in enumerate(mapping.channels.items()):
-            rows[:, 1 + k] = self._parts[self.joint.channels[role]].at(name, at, ready)
+        rows[:, 0] = self._parts[self.plan.energy].at(mapping.energy or "", at, ready)
+        for k, (channel, name) in enumerate(mapping.channels.items()):
+            rows[:, 1 + k] = self._parts[self.plan.channels[channel]].at(name, at, ready)
         rows[:, -2:] = ready[:, -2:]
-        if self.joint.clocks[lead.name]:
+        if self.plan.clocks[lead.name]:
             dated = at >= _UNIX_S
             rows[dated, -2] = at[dated]
         if len(ready):
             for part in others:
-                part.forget_before(float(at[-1]))
+                part.drop_before(float(at[-1]))
             if not self._given:
-                self._settle()
+                self._fix_plan()
             self._given += len(rows)
         return rows
 
 
-class _Part:
+class _JoinedStream:
     """One stream: its fields, and its points that are still needed.
 
     Columns of the points: the time that joins (s), the fields, the event's time (s), the sequence number.
@@ -293,8 +324,8 @@ class _Part:
         self._raw: list[Array] | None = []  # all points, while it may still change who leads
         self.date(None, leads=False)
 
-    def read_by(self, descriptor: Mapping[str, Any]) -> StreamRows:
-        """What reads its documents: one reader, also where the stream is declared again."""
+    def read_by(self, descriptor: EventDescriptor) -> StreamRows:
+        """Return what reads its documents: one reader, also where the stream is declared again."""
         keys = descriptor["data_keys"]
         factors: dict[str, float] = {}
         clock, energy = self.found.clock, self.found.energy
@@ -308,7 +339,7 @@ class _Part:
         return self._reader
 
     def date(self, clock: str | None, *, leads: bool) -> None:
-        """Begin anew with this field as the clock (None: the events' times)."""
+        """Start over with this field as the clock (None: the events' times)."""
         self._clock = self.fields.index(clock) if clock is not None else -2
         self._leads = leads
         self.points = _Points(len(self.fields) + 3)
@@ -317,8 +348,8 @@ class _Part:
         for rows in self._raw or ():
             self._admit(rows)
 
-    def settle(self) -> None:
-        """Who leads, and the clock, stay as they are."""
+    def fix_clock(self) -> None:
+        """Keep clock and leading stream from now on."""
         self._raw = None
 
     def add(self, rows: Array) -> None:
@@ -328,19 +359,19 @@ class _Part:
         self._admit(rows)
 
     def at(self, field: str, times: Array, own: Array) -> Array:
-        """A field at these times: of `own` rows where the stream leads, else interpolated."""
+        """Return a field at these times: of `own` rows where the stream leads, else interpolated."""
         column = 1 + self.fields.index(field)
         if self._leads:
             return own[:, column]
         known = self.points.rows
         return np.interp(times, known[:, 0], known[:, column]) if len(times) else np.empty(0)
 
-    def forget_before(self, time: float) -> None:
-        """Let go of points that no later time is interpolated from."""
+    def drop_before(self, time: float) -> None:
+        """Drop the points that no later time is interpolated from."""
         self.points.drop(int(np.searchsorted(self.points.rows[:, 0], time, side="right")) - 1)
 
     def span(self, clock: str | None) -> str:
-        """Which times it covers, in words."""
+        """Say which times it covers."""
         by = f"field {clock!r}" if clock else "its events"
         ends = f"{self.oldest:.6g} to {self.newest:.6g} s" if self.newest >= self.oldest else "no times"
         return f"{self.name!r}: {ends} by {by}"

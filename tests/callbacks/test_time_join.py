@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.assembly.channels import ChannelMapping
-from xas_live.callbacks.assembly.joined import JoinedStreams
+from xas_live.callbacks.assembly.time_join import StreamJoin
 from xas_live.spectrum import Spectrum
 
 T0 = 1.7e9
@@ -312,13 +312,13 @@ def test_times_that_are_none_or_run_back_are_left_out_and_told():
 def test_encoder_points_that_nobody_needs_are_let_go():
     streams = {"encoder": encoder(20)}
     streams["adc"] = adc(streams["encoder"])
-    joined: JoinedStreams | None = None
+    joined: StreamJoin | None = None
     assembler = SpectrumAssembler()
     most = 0
     for name, doc in run_of(streams, [(name, 30) for _ in range(400) for name in streams]):
         assembler(name, doc)
         for run in assembler._runs.values():
-            joined = run.joined or joined
+            joined = run._join or joined
         if joined is not None:
             most = max(most, *(len(part.points.rows) for part in joined._parts.values()))
     assert len(streams["encoder"]["enc_time"]) > 2900
@@ -347,3 +347,15 @@ def test_what_lacks_is_told(lacking):
     assert assembled(run_of(streams, whole(streams, 20) * 40), say=said.append) == []
     [line] = said
     assert "gives no spectra" in line
+
+
+@pytest.mark.parametrize("how", ["pages", "events"])
+def test_a_stream_that_adds_nothing_is_passed_over(how):
+    """A second monitor of the beam goes on after the first points were joined."""
+    streams = {"encoder": encoder()}
+    streams["adc"] = adc(streams["encoder"])
+    expected = at_once(streams)
+    beside = adc(streams["encoder"], rate=20.0, seed=5)
+    streams["second"] = {"i0": beside["i0"], "second_time": beside["adc_time"]}
+    order = [(name, 9) for _ in range(60) for name in streams]
+    assert_same(assembled(run_of(streams, order, how=how)), expected)
