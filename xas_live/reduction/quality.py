@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xas_live.errors import Refusal
+from xas_live.flags import Flag
 from xas_live.modes import Channel, CountCheck, checked_channels
 from xas_live.reduction.axis import LEAST_ENERGY, MIN_POINTS, SAME_ENERGY, Axis, AxisCache
 from xas_live.reduction.rebin import EdgeGrid, Layout
@@ -164,7 +165,7 @@ def check(spectrum: Spectrum, grid: EdgeGrid | None = None) -> Checked:
         bad = int((~good).sum())
         if bad > max(3, 0.05 * n):
             raise Unusable(f"{bad} of {n} points are not numbers: check the detectors and their dark offsets")
-        flags.append("bad_points")
+        flags.append(Flag.BAD_POINTS)
     energy, mu = energy[good], mu[good]
     reference = None if spectrum.reference is None else spectrum.reference[good]
     if layout is not None:
@@ -180,7 +181,7 @@ def check(spectrum: Spectrum, grid: EdgeGrid | None = None) -> Checked:
         order = np.argsort(energy, kind="stable")
         energy, mu = energy[order], mu[order]
         reference = None if reference is None else reference[order]
-        flags.append("unsorted")
+        flags.append(Flag.UNSORTED)
     if reference is not None:
         reference, mended = _mend_reference(energy, reference)
         flags += mended
@@ -191,7 +192,7 @@ def check(spectrum: Spectrum, grid: EdgeGrid | None = None) -> Checked:
             raise Unusable(f"only {len(count)} different energies among {n} points")
         energy, mu = np.bincount(cell, energy) / count, np.bincount(cell, mu) / count
         reference = None if reference is None else np.bincount(cell, reference) / count
-        flags.append("repeated_energies")
+        flags.append(Flag.REPEATED_ENERGIES)
     if np.ptp(mu) == 0:
         raise Unusable(SAME_EVERYWHERE)
     return Checked(Axis(energy), mu, reference, tuple(flags))
@@ -227,8 +228,8 @@ def _rebinned(layout: Layout, columns: Sequence[Array | None], flags: Sequence[s
         return []
     given = [column for column in columns if column is not None]
     flags = [*flags]
-    if layout.apart and "bad_points" not in flags:
-        flags.append("bad_points")
+    if layout.apart and Flag.BAD_POINTS not in flags:
+        flags.append(Flag.BAD_POINTS)
     averaged = layout.average(np.concatenate(given)).reshape(len(given), len(mu), -1)
     suspect = layout.misread(mu, averaged[0])
     found = []
@@ -237,7 +238,7 @@ def _rebinned(layout: Layout, columns: Sequence[Array | None], flags: Sequence[s
         if suspect[i].any() and (misread := _misread(layout, mu[i], suspect[i])).any():
             others = layout.without(misread)
             own, weights = others.average(np.stack([c[i, ~misread] for c in given])), others.weights
-            own_flags += [] if "bad_points" in flags else ["bad_points"]
+            own_flags += [] if Flag.BAD_POINTS in flags else [Flag.BAD_POINTS]
         rest = iter(own[1:])
         reference, i0 = (None if column is None else next(rest) for column in columns[1:])
         found.append(Checked(layout.axis, own[0], reference, tuple(own_flags), weights, i0))
@@ -254,12 +255,12 @@ def _mend_reference(energy: Array, reference: Array) -> tuple[Array | None, list
     """The reference with a few missing points filled in, or None when it is beyond that; and the flag."""
     finite = np.isfinite(reference)
     if finite.mean() < 0.95 or np.ptp(reference[finite]) == 0:
-        return None, ["bad_reference"]
+        return None, [Flag.BAD_REFERENCE]
     if finite.all():
         return reference, []
     energies, values = energy[finite], reference[finite]
     order = np.argsort(energies, kind="stable")
-    return np.interp(energy, energies[order], values[order]), ["bad_points"]
+    return np.interp(energy, energies[order], values[order]), [Flag.BAD_POINTS]
 
 
 def _check_energy(energy: Array) -> None:
@@ -400,7 +401,7 @@ def check_step(edge_step: float, noise: float) -> list[str]:
         raise Unusable(
             f"the edge falls (step {edge_step:.3g}): are numerator and denominator of mu exchanged?"
         )
-    return ["noisy"] if noise > 0.02 * edge_step else []
+    return [Flag.NOISY] if noise > 0.02 * edge_step else []
 
 
 def glitches(axis: Axis, mu: Array, edge_step: Array) -> list[Array]:
