@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from xas_live.spectrum import Array, Provenance, Spectrum
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """What `json.dumps` takes."""
 
 Columns: TypeAlias = dict[str, float | str]
