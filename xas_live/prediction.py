@@ -25,6 +25,11 @@ class OutputResult(Protocol):
     `name` is that of the target or output; the names of all columns begin with it, or hold it.
     """
 
+    @property
+    def level(self) -> float:
+        """Nominal coverage of the interval, set or band."""
+        ...
+
     def row(self, name: str) -> Columns:
         """Columns of a table of results."""
         ...
