@@ -223,8 +223,8 @@ class LiveStructurePlot(BasePublisher):
             axes = self._layout.place(results)
         else:
             axes = {name: self._given[name] for name in results}
-            for ax in axes.values():
-                ax.clear()
+            for name in self._panels:  # what was drawn before; what else is in the user's axes stays
+                self._given[name].clear()
         lowest = [name for name, each in results.items() if panel_of(each).by_sweep][-1:]
         self._panels = {
             name: panel_of(each)(axes[name], name, each, self._x, last=name in lowest)
