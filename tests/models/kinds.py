@@ -74,9 +74,9 @@ def bundle_of(
     for kind in kinds_of(card.outputs):
         raw = torch.randn((spec.members, _DRAWS, kind.width), generator=chance)
         truth = torch.randn((_DRAWS, kind.width), generator=chance)
-        tensors |= (scaling := kind.scaling(truth))
+        tensors |= kind.scaling(truth)
         decoded = kind.decoded(tensors, raw)
-        tensors |= scaling | kind.calibrate(decoded, decoded.mean(0), truth, None)
+        tensors |= kind.calibrate(decoded.mean(0), decoded.std(0, correction=0), truth, None)
     return Bundle(card, tensors, sha256=f"{seed:064x}")
 
 
