@@ -333,7 +333,9 @@ class ClassesPanel(OutputPanel):
             artist.set_markersize(size)
         self._inside.set_markeredgewidth(0.8 if size > 4 else 0.0)
         true = [point.true_class(self.name) for point in points]
-        tops = [self._feet[self.names.index(t)] + _ROW if t in self.names else math.nan for t in true]
+        tops = np.array(
+            [self._feet[self.names.index(t)] + _ROW if t in self.names else math.nan for t in true]
+        )
         self._truth.set_data(at, tops)
         self._truth.set_marker("_" if np.isfinite(tops).sum() == 1 else "")
         self._truth.set_markersize(14)
