@@ -110,13 +110,14 @@ class Beamline:
         self.axis = scan_axis(edge)
         self.energy = SoftPositioner(name="energy", egu="eV", init_pos=float(self.axis[0]))
         self.i0, self.it = Signal(name="i0", value=1.0), Signal(name="it", value=1.0)
-        self.sweep = 0
-        self.energy.subscribe(self._count, event_type=SoftPositioner.SUB_READBACK)
         self._readings = [counts(self.axis, edge, KIND, DISTANCE, seed) for seed in range(3)]
+        self._points = 0
+        self.energy.subscribe(self._count, event_type=SoftPositioner.SUB_READBACK, run=False)
 
     def _count(self, value: float, **_: Any) -> None:
         k = int(np.searchsorted(self.axis, value))
-        i0, it = self._readings[min(self.sweep, 2)]
+        i0, it = self._readings[min(self._points // len(self.axis), 2)]
+        self._points += 1
         self.i0.put(float(i0[k]))
         self.it.put(float(it[k]))
 
