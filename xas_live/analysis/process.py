@@ -72,7 +72,7 @@ class AnalyzerProcess:
         device: str = "auto",
         standards: Mapping[str, Spectrum] | None = None,
     ) -> None:
-        # Refuses wrong settings now, and keeps a model from a folder known to this process (`model_in_use`).
+        # Refuses wrong settings now, and knows the models that are used.
         self._checked = AnalyzerPool(model, anchor, config, "cpu" if device == "auto" else device, standards)
         self._settings = {
             "model": _settled(model),
