@@ -55,7 +55,7 @@ class AnalyzerProcess:
 
     Raises
     ------
-    ModelError, ValueError : as `AnalyzerPool`.
+    ModelError, DeviceError : as `AnalyzerPool`.
     OSError : when no process can be started.
 
     Examples
@@ -103,7 +103,7 @@ class AnalyzerProcess:
         return None if child is None else child.process.pid
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
-        """One prediction a spectrum, its lead's, in order.
+        """One prediction a spectrum, its primary model's, in order.
 
         Raises
         ------
