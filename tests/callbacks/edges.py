@@ -154,9 +154,7 @@ def predict(spectrum: Spectrum) -> Prediction:
         element=spectrum.element,
         edge=spectrum.edge,
         provenance=spectrum.provenance,
-        outcome=Outcome(
-            values={"CN1": Value(n, 0.1, n - 0.2, n + 0.2)}, size=Size(2.0, 1.8, 2.2, "2.0 nm")
-        ),
+        outcome=Outcome(values={"CN1": Value(n, 0.1, n - 0.2, n + 0.2)}, size=Size(2.0, 1.8, 2.2, "2.0 nm")),
         domain=DomainVerdict(inside=True, p=0.5),
         alignment=Alignment(e0=E0),
         reduced=Reduced(GRID - E0, flat, flat, flat),

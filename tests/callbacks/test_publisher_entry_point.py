@@ -1,4 +1,4 @@
-"""Publishers that packages register as entry points: found by attach, told of a real scan, and never fatal."""
+"""Publishers that packages register as entry points: found by attach, told of a scan, never fatal."""
 
 from __future__ import annotations
 
@@ -89,4 +89,3 @@ def test_a_registered_publisher_is_told_of_a_scan_and_broken_ones_are_named(inst
         ("run_stopped", "success"),
         ("close",),
     ]
-

@@ -27,6 +27,7 @@ from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.base import BasePublisher
 from xas_live.models.bundle import ModelError
 from xas_live.simulator import Sample, SimulatedBeamline, growing_particles, simulated_scan
+from xas_live.sources.replay import replay
 from xas_live.spectrum import Provenance
 
 SAMPLE = Sample({"cuboctahedron_7_3": 1.0}, "au_l3")
@@ -316,6 +317,19 @@ def test_analyzers_are_exchanged_while_the_analysis_runs(process, pool):
         found = live.predictions
     assert order.calls == [(what, uid) for uid in uids for what in ("started", "predicted", "stopped")]
     assert [p.refused for p in found] == [None] * 6
+
+
+def test_replay_works_through_it_in_order(process, pool, tmp_path, scan_of):
+    """It analyses the next batch while the last is published."""
+    files = []
+    for seed in range(6):
+        scan = scan_of(SAMPLE, noise=0.002, seed=seed)
+        files.append(tmp_path / f"{seed}.dat")
+        np.savetxt(files[-1], np.column_stack([scan.energy, scan.mu]), header="energy mu")
+    found, order = list(replay(files, process, publishers=[told := Order()], batch=2)), Order()
+    assert [said(p) for p in found] == [said(p) for p in replay(files, pool, publishers=[order], batch=2)]
+    assert told.calls == order.calls
+    assert len(told.calls) == 18
 
 
 @pytest.mark.slow
