@@ -217,9 +217,7 @@ def test_averages_are_a_stream_of_their_own():
 
 def test_an_average_never_opens_or_closes_a_derived_run():
     documents, writer = write([good(0), good(1)], stop=None)
-    with pytest.raises(
-        NotWrittenError, match="average of 2 sweeps of scan 17 was not analysed as its"
-    ):
+    with pytest.raises(NotWrittenError, match="average of 2 sweeps of scan 17 was not analysed as its"):
         writer.averaged(*averaged(1, 2, configuration={"level": 0.95}))
     with pytest.raises(NotWrittenError, match="not written"):
         writer.averaged(*averaged(1, 2, element="Pd", edge="K"))

@@ -198,9 +198,8 @@ class AnalyzerPool:
         if self.anchor == "reference" or self.anchor is None:
             return self.anchor, ()
         given = (self.anchor,) if isinstance(self.anchor, FoilAnchor) else tuple(self.anchor)
-        if len(bundle.inputs) == 1:  # a foil of another absorber is refused with the reason
-            return given, ()
-        return [foil for foil in given if bundle.input_for(foil.element, foil.edge) is not None], ()
+        own = [foil for foil in given if bundle.input_for(foil.element, foil.edge) is not None]
+        return own or given, ()  # foils of other absorbers alone are refused with the reason
 
 
 def _names(model: str | Path | Sequence[str | Path] | None) -> Sequence[str | Path]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -23,7 +23,8 @@ from xas_live.cli.storing import (
     show_trouble,
     wait_until_stored,
 )
-from xas_live.spectrum import Mode, Spectrum
+from xas_live.modes import all_channels, mode_names
+from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:
     from xas_live.analysis import Alignment, AnalyzerPool
@@ -72,11 +73,13 @@ def replay(
     ] = "auto",
     columns: Annotated[
         str | None,
-        typer.Option(metavar="NAME=N,...", help="Columns from 0: energy=0,mu=1 or energy=0,i0=1,it=2,ir=3."),
+        typer.Option(
+            metavar="NAME=N,...",
+            help="Columns from 0: energy=0,mu=1 or energy=0,i0=1,it=2,ir=3. Names: energy, "
+            f"{', '.join(channel.name for channel in all_channels())}.",
+        ),
     ] = None,
-    mode: Annotated[
-        str | None, typer.Option(metavar="|".join(get_args(Mode)), help="How mu is made.")
-    ] = None,
+    mode: Annotated[str | None, typer.Option(metavar="|".join(mode_names()), help="How mu is made.")] = None,
     standards: Annotated[
         list[str] | None,
         typer.Option(
@@ -216,7 +219,7 @@ def _outputs(
 
 
 def _of_files(
-    paths: Sequence[str], columns: dict[str, int] | None, mode: Mode | None
+    paths: Sequence[str], columns: dict[str, int] | None, mode: str | None
 ) -> Iterator[Sequence[Source]]:
     """Give the contents of each file."""
     from xas_live.sources.files import read_file
@@ -304,10 +307,10 @@ def _columns(text: str | None) -> dict[str, int] | None:
         refuse(f"--columns: {error}")
 
 
-def _mode(text: str | None) -> Mode | None:
-    if text is not None and text not in get_args(Mode):
-        refuse(f"--mode {text!r}: use one of {', '.join(get_args(Mode))}")
-    return text  # type: ignore[return-value]
+def _mode(text: str | None) -> str | None:
+    if text is not None and text not in mode_names():
+        refuse(f"--mode {text!r}: use one of {', '.join(mode_names())}")
+    return text
 
 
 def _standards(given: list[str], model: str | None) -> dict[str, Spectrum]:

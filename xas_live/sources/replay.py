@@ -234,19 +234,8 @@ def _assembler(
     """Return what puts the sweeps of an entry together."""
     whole = isinstance(entry, Scan) or entry.whole
     if isinstance(entry, Scan):
-        given = {name: name for name in entry.channels}
-        mapping = ChannelMapping(
-            energy=given.get("energy"),
-            i0=given.get("i0"),
-            it=given.get("it"),
-            ir=given.get("ir"),
-            iff=given.get("iff"),
-            mu=given.get("mu"),
-            reference=given.get("reference"),
-            mode=entry.mode,
-            element=entry.element,
-            edge=entry.edge,
-        )
+        own = ChannelMapping(energy="energy", mode=entry.mode, element=entry.element, edge=entry.edge)
+        mapping = own.with_channels({name: name for name in entry.channels if name != "energy"})
     return SpectrumAssembler(mapping, source=entry.source, whole_runs=whole, say=say)
 
 

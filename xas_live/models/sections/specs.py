@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.networks import weight_shapes
@@ -15,6 +15,9 @@ DECODER = NetworkSpec(hidden=(32, 64, 128), members=1)
 LATENT = 8
 """Coordinates of the autoencoder."""
 OXIDE_NETWORK = NetworkSpec(hidden=(256, 128), members=1)
+
+Distance = Literal["subspace", "residual", "disagreement", "oxide"]
+"""By which the domain may be judged: see `models.sections.domain`."""
 
 Shapes = dict[str, tuple[int, ...] | None]
 """Tensors by name, with their shapes; None where the shape is free."""
@@ -154,6 +157,23 @@ class Sections(Strict):
     preview: PreviewSection | None = None
     size: SizeSection | None = None
     edge_rise: EdgeRiseSection | None = None
+
+    @model_validator(mode="after")
+    def _have_what_they_need(self) -> Sections:
+        for name, needs in (("preview", ("theory", "domain")), ("size", ("theory",))):
+            lacking = [f"sections.{need}" for need in needs if getattr(self, need) is None]
+            if getattr(self, name) is not None and lacking:
+                raise ValueError(f"sections.{name} needs {' and '.join(lacking)}")
+        return self
+
+    @property
+    def distances(self) -> tuple[Distance, ...]:
+        """By which the domain is judged."""
+        names: list[Distance] = ["subspace"]
+        names += ["residual"] if self.latent is not None else []
+        names += ["disagreement"]
+        names += ["oxide"] if self.oxide is not None else []
+        return tuple(names)
 
     def tensors(self, points: int, inputs: int) -> Shapes:
         """Of all sections that are there."""

@@ -1,0 +1,205 @@
+"""Training: what mixtures hold, that folds keep environments apart, and that a recipe becomes a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import xas_live.training
+from xas_live.models.registry import load_model
+from xas_live.theory.sites import SiteLibrary, extend_below
+from xas_live.training.build import build_bundle
+from xas_live.training.population import held_out_particles, site_folds, used_sites
+from xas_live.training.recipe import Nuisances, RecipeError, read_recipe
+from xas_live.training.simulate import Mixtures, Simulator, fcc_particles
+
+RECIPES = Path(xas_live.training.__file__).parent / "recipes"
+
+
+def altered(path: Path, old: str, new: str) -> Path:
+    """The recipe of au-l3 with one entry changed."""
+    text = (RECIPES / "au-l3.toml").read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def library() -> SiteLibrary:
+    return SiteLibrary.load("au_l3")
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return read_recipe(RECIPES / "au-l3.toml")
+
+
+def test_folds_keep_environments_apart(library, recipe):
+    particles = fcc_particles(library, recipe.structures.left_out)
+    fold = site_folds(particles, len(library.cn), library.bulk_site, recipe.folds)
+    used = np.isin(np.arange(len(fold)), used_sites(particles))
+    tested = 0
+    for k in range(recipe.folds):
+        training = Mixtures.of(library, particles, used & (fold != k), recipe.structures)
+        drawn = training.draw(3000, np.random.default_rng(k)).any(axis=0)
+        for particle in held_out_particles(particles, fold, k):
+            assert not drawn[np.setdiff1d(particle.sites, library.bulk_site)].any()
+            tested += 1
+        assert drawn[used & (fold != k)].mean() > 0.95
+    assert fold[library.bulk_site] == -1
+    assert tested > 300
+
+
+def test_mixtures_use_allowed_sites_only(library, recipe):
+    allowed = np.zeros(len(library.cn), dtype=bool)
+    allowed[::2] = True
+    allowed[library.bulk_site] = True
+    source = Mixtures.of(library, fcc_particles(library), allowed, recipe.structures)
+    weights = source.draw(500, np.random.default_rng(0))
+    np.testing.assert_allclose(weights.sum(1), 1.0)
+    assert (weights >= 0).all()
+    assert not weights[:, ~allowed].any()
+    beyond = replace(source, structures=recipe.structures.model_copy(update={"reach": 0.5}))
+    far = beyond.draw(500, np.random.default_rng(0))
+    np.testing.assert_allclose(far.sum(1), 1.0)
+    assert (far < 0).any()
+    assert not far[:, ~allowed].any()
+    cn1 = weights @ library.cn[:, 0]
+    assert cn1.max() == pytest.approx(12.0)
+    assert cn1.min() < 6
+
+
+def test_particles_left_out_by_a_wrong_name_are_refused(library):
+    with pytest.raises(ValueError, match=r"no particles .*nonsense"):
+        fcc_particles(library, ("nonsense",))
+
+
+def test_without_nuisances_a_measurement_is_the_theory(library, recipe):
+    simulator = Simulator(library, load_model("au-l3").grid)
+    weights = np.zeros((1, len(library.cn)))
+    weights[0, library.bulk_site] = 1.0
+    x, truth = simulator.measure(weights, Nuisances(), np.random.default_rng(0))
+    energy, mu = extend_below(library.energy, library.mu[1.0][library.bulk_site], -20.0)
+    np.testing.assert_allclose(x[0], np.interp(load_model("au-l3").grid, energy, mu), atol=5e-3)
+    np.testing.assert_allclose(truth[0], [12, 6, 24, 12, library.r1[1.0]], rtol=1e-5)
+
+
+def test_r1_is_the_distance_that_was_simulated(library):
+    simulator = Simulator(library, load_model("au-l3").grid)
+    weights = np.zeros((2, len(library.cn)))
+    weights[0, library.bulk_site] = weights[1, library.particles["cuboctahedron_5_2"].sites[0]] = 1.0
+    at = Nuisances(lattice=(-0.03, -0.03), contraction=(0.1, 0.1))
+    x, truth = simulator.measure(weights, at, np.random.default_rng(0))
+    assert truth[0, 4] == pytest.approx(library.r1[0.97], rel=1e-5)
+    energy, mu = extend_below(library.energy, library.mu[0.97][library.bulk_site], -20.0)
+    np.testing.assert_allclose(x[0], np.interp(load_model("au-l3").grid, energy, mu), atol=5e-3)
+    assert truth[1, 4] < truth[0, 4]  # what lacks neighbours contracts more
+
+
+@pytest.mark.parametrize("name", sorted(set(Nuisances.model_fields) - {"mismatch_length", "edge_end"}))
+def test_every_nuisance_changes_the_spectrum(library, name):
+    simulator = Simulator(library, load_model("au-l3").grid)
+    particle = library.particles["cuboctahedron_7_3"]
+    weights = np.zeros((50, len(library.cn)))
+    weights[:, particle.sites] = particle.share
+    sizes = {
+        "shift": 0.3,
+        "contraction": (0.0, 0.05),
+        "broadening": 1.0,
+        "lattice": (0.0, 0.01),
+        "noise": (0, 0.01),
+    }
+    plain, changed = (
+        simulator.measure(weights, Nuisances(**extra), np.random.default_rng(0))[0]
+        for extra in ({}, {name: sizes.get(name, 0.01)})
+    )
+    assert (plain - changed).abs().max() > 1e-4
+    assert torch.isfinite(changed).all()
+
+
+def test_the_tail_below_the_edge_is_smooth_and_falls(library):
+    energy, mu = extend_below(library.energy, library.mu[1.0], -40.0)
+    below = mu[:, energy <= library.energy[0] + 0.5]
+    assert (np.diff(below, axis=1) > 0).all()
+    assert (below[:, 0] < 0.05).all()
+
+
+def test_a_recipe_becomes_a_bundle_that_learned(tmp_path):
+    text = (RECIPES / "au-l3.toml").read_text()
+    text = text.replace("hidden = [256, 256, 128]", "hidden = [64, 32]")
+    text = text.replace("members = 10", "members = 5").replace("steps = 8000", "steps = 250")
+    text = text.replace("steps = 3000", "steps = 150")
+    path = tmp_path / "small.toml"
+    path.write_text(text.replace('name = "au-l3"', 'name = "small"'))
+    stages = []
+    bundle = build_bundle(path, tmp_path / "small", lambda *said: stages.append(said[0]))
+    assert load_model(tmp_path / "small").sha256 == bundle.sha256
+    assert bundle.card.accuracy.mae["CN1"] < 1.0  # guessing the mean gives about 1.6
+    assert bundle.card.accuracy.particles > 50
+    assert set(stages) == {"train", "calibrate"}
+    assert build_bundle(path, tmp_path / "again").sha256 == bundle.sha256
+
+
+def test_a_radial_recipe_becomes_a_bundle_that_learned(tmp_path):
+    text = (RECIPES / "au-l3-msd.toml").read_text(encoding="utf-8")
+    text = text.replace("hidden = [128, 128, 64]", "hidden = [64, 32]")
+    text = text.replace("members = 4", "members = 2").replace("steps = 8000", "steps = 250")
+    text = text.replace("steps = 3000", "steps = 150")
+    path = tmp_path / "small.toml"
+    path.write_text(text, encoding="utf-8")
+    bundle = build_bundle(path, tmp_path / "small")
+    assert bundle.target_names == ["MSD", "radial_variance"]
+    assert "particle_cn" not in bundle.tensors
+    assert bundle.card.accuracy.mae["MSD"] < 0.003  # guessing the mean gives about 0.006
+    assert bundle.card.accuracy.coverage["MSD"] == pytest.approx(0.9, abs=0.06)
+    assert [t.unit for t in bundle.card.targets] == ["Å²", "Å²"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("steps = 8000", "steps = -1", "line 70, schedule.steps = -1"),
+        ("noise = [0.001, 0.01]", 'noise = "loud"', "line 43, nuisances.noise = 'loud'"),
+        ("noise = [0.001, 0.01]", "noise = [0.01, 0.001]", "line 43, .*not from 0.01 to 0.001"),
+        ("folds = 5", "floods = 5", "line 4, floods = 5"),
+        ("folds = 5", "folds = ", "not valid TOML"),
+        ("members = 10", "members = 3", "line 62, network = .*members = 3 are fewer than folds = 5"),
+        ("random_sites = 0.35", "random_sites = 0.9", "line 29, structures.particles = 0.62: .*over 1"),
+        ('sites = "au_l3"\n', "", "line 23, structures.sites: Field required"),
+        ('kind = "mixtures"', 'kind = "fixtures"', "line 23, structures = "),
+        ("mismatch_length = 0.5", "mismatch_length = 0.0", "line 48, nuisances.mismatch_length"),
+        ("start = 30.0", "start = 20.0", "line 8, inputs.0.grid = .*begins at 20 eV"),
+        ("step = 0.5", "step = 0.0", "line 8, inputs.0.grid.0.step = 0.0"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_its_line(tmp_path, old, new, said):
+    path = altered(tmp_path / "bad.toml", old, new)
+    with pytest.raises(RecipeError, match=said):
+        read_recipe(path)
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_recipe(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('unit = "Å"', 'unit = "nm"', "line 20, outputs.0.targets.4.unit = 'nm': the unit of R1 is 'Å'"),
+        (
+            'name = "R1", unit = "Å"',
+            'name = "R1"',
+            "line 20, outputs.0.targets.4.unit: the unit of R1 is ",
+        ),
+        ('name = "CN3"', 'name = "CN5"', "line 18, outputs.0.targets.2.name = 'CN5': no such target"),
+        ('name = "CN3"', 'name = "CN1"', "line 18, outputs.0.targets.2.name = 'CN1': a target is named once"),
+        ("stop = 85.5", "stop = 850.5", "line 8, inputs.0.grid = .*theory reaches from -30 to 90 eV"),
+        ("cuboctahedron_3_1", "cuboctahedron_3_9", "line 26, structures.left_out = .*cuboctahedron_3_9"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_its_spectra_is_refused_with_its_line(tmp_path, old, new, said):
+    path = altered(tmp_path / "bad.toml", old, new)
+    with pytest.raises(RecipeError, match=said):
+        build_bundle(path, tmp_path / "bad")
