@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.host.clock import local_time
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
@@ -37,6 +37,25 @@ class Result:
             "lag": self.lag,
         }
         return facts | p.outcome.row()
+
+
+class PrimaryPredictions(BasePublisher):
+    """A publisher that keeps the primary model's prediction of every sweep.
+
+    Attributes
+    ----------
+    predictions : in the order of the sweeps.
+    of_all_models : number of predictions of all models together.
+    """
+
+    def __init__(self) -> None:
+        self.predictions: list[Prediction] = []
+        self.of_all_models = 0
+
+    def predicted(self, result: SweepResult) -> None:
+        """See `Publisher`."""
+        self.predictions.append(result.primary)
+        self.of_all_models += len(result.predictions)
 
 
 class LastAverages(BasePublisher):

@@ -8,17 +8,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 from event_model import ComposeRunBundle, compose_run
 
 from xas_live import __version__
-from xas_live.analysis.drift import Drift, SeriesMonitor
-from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
+from xas_live.errors import Refusal
 from xas_live.prediction import Prediction, Reduced, finite
 from xas_live.spectrum import Array, Spectrum
+
+if TYPE_CHECKING:
+    from event_model.documents import Document, RunStart, RunStop
+
+    from xas_live.analysis.drift import Drift
 
 SCHEMA = 1
 """Version of the derived runs' layout: part of their uid, raised when streams or columns change meaning."""
@@ -27,8 +32,12 @@ _NAMESPACE = uuid5(NAMESPACE_URL, "xas_live/derived-run")
 _OBJECT = "xas_live"
 _PRECISION = 3
 
-Emit = Callable[[str, Mapping[str, Any]], None]
+Emit = Callable[[str, "Document"], None]
 ExitStatus = Literal["success", "abort", "fail"]
+
+
+class NotWrittenError(Refusal):
+    """A result that no derived run can hold, with the reason."""
 
 
 class PredictionWriter(BasePublisher):
@@ -41,8 +50,8 @@ class PredictionWriter(BasePublisher):
     and where the run has repeats `averages`, the same as the first two of the average over its sweeps so
     far, with their number (`averaged`) and the noise of its points (`noise`, in edge steps).
 
-    Sweeps are gathered until `published`, the end of a batch, and written as one event page a stream: a page
-    costs hardly more than an event.
+    Sweeps are gathered until `batch_finished`, and written as one event page a stream: a page costs hardly
+    more than an event.
 
     Its uid follows from raw run, model and configuration (`derived_uid`), so that the same analysis of the
     same run is the same derived run. Several models have one derived run each, open side by side, and so has
@@ -59,59 +68,56 @@ class PredictionWriter(BasePublisher):
     def __init__(self, write: Emit, attempt: Callable[[str], int] | None = None) -> None:
         self._write = write
         self._attempt = attempt
-        self._starts: dict[str, Mapping[str, Any]] = {}
+        self._starts: dict[str, RunStart] = {}
         self._open: dict[str, dict[tuple[str | None, ...], _DerivedRun]] = {}
         self._first_attempt: dict[str, int] = {}
         self._opened: Counter[tuple[str, str]] = Counter()
-        self._monitor = SeriesMonitor()
 
-    def run_started(self, start: Mapping[str, Any]) -> None:
+    def run_started(self, start: RunStart) -> None:
         """Remember the raw run."""
         self._starts[str(start["uid"])] = start
 
-    def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
-        """Take one sweep; it is written with those of its batch.
+    def predicted(self, result: SweepResult) -> None:
+        """Take one sweep, each prediction into the derived run of its model; written with those of its batch.
 
         Raises
         ------
-        ValueError : when the spectrum comes from no Bluesky run, to which the result could be linked.
+        NotWrittenError : when the spectrum comes from no Bluesky run, to which the result could be linked,
+            or a curve is of another length than in the sweeps before. What other models say is written.
         """
-        raw_uid = _raw_uid(spectrum, prediction)
-        runs = self._open.setdefault(raw_uid, {})
-        voice = _voice(prediction)
-        run = runs.get(voice)
-        if run is not None and not run.holds(prediction):
-            run.stop("success", "the configuration of the model changed")
-            del runs[voice]
-            run = None
-        if run is None:
-            run = runs[voice] = self._begin(raw_uid, spectrum, prediction)
-        run.add(spectrum, prediction, self._monitor.add(prediction))
+        problems = []
+        for prediction, drift in zip(result.predictions, result.drift, strict=True):
+            try:
+                self._add(result.spectrum, prediction, drift)
+            except NotWrittenError as problem:
+                problems.append(problem)
+        if problems:
+            raise NotWrittenError("; ".join(dict.fromkeys(map(str, problems))))
 
     def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
         """Take an average, into the derived run of its sweeps.
 
         Raises
         ------
-        ValueError : when no derived run of the same analysis is open, as where the analysis of the average
-            alone has failed.
+        NotWrittenError : when no derived run of the same analysis is open, as where the analysis of the
+            average alone has failed.
         """
-        run = self._open.get(_raw_uid(spectrum, prediction), {}).get(_voice(prediction))
+        run = self._open.get(_raw_uid(spectrum, prediction), {}).get(_series(prediction))
         if run is None or not run.holds(prediction):
             where = prediction.provenance
-            raise ValueError(
+            raise NotWrittenError(
                 f"the average of {where.averaged} sweeps of scan {where.scan} was not analysed as its sweeps "
                 f"were ({prediction}); it was not written"
             )
         run.add_average(spectrum, prediction)
 
-    def published(self) -> None:
+    def batch_finished(self) -> None:
         """Write the sweeps and averages of a batch."""
         for runs in self._open.values():
             for run in runs.values():
                 run.flush()
 
-    def run_stopped(self, stop: Mapping[str, Any]) -> None:
+    def run_stopped(self, stop: RunStop) -> None:
         """Close the derived runs of a raw run with its exit status."""
         raw_uid = str(stop["run_start"])
         status = stop.get("exit_status", "fail")
@@ -121,6 +127,18 @@ class PredictionWriter(BasePublisher):
         """Close the derived runs whose raw run has not ended."""
         for raw_uid in list(self._open):
             self._finish(raw_uid, "abort", "the analysis ended before its raw run")
+
+    def _add(self, spectrum: Spectrum, prediction: Prediction, drift: Drift) -> None:
+        raw_uid = _raw_uid(spectrum, prediction)
+        runs, series = self._open.setdefault(raw_uid, {}), _series(prediction)
+        run = runs.get(series)
+        if run is not None and not run.holds(prediction):
+            run.stop("success", "the configuration of the model changed")
+            del runs[series]
+            run = None
+        if run is None:
+            run = runs[series] = self._begin(raw_uid, spectrum, prediction)
+        run.add(spectrum, prediction, drift)
 
     def _begin(self, raw_uid: str, spectrum: Spectrum, prediction: Prediction) -> _DerivedRun:
         identity = _identity(prediction)
@@ -172,15 +190,15 @@ def derived_uid(raw_uid: str, prediction: Prediction, attempt: int = 1) -> str:
 def _raw_uid(spectrum: Spectrum, prediction: Prediction) -> str:
     raw_uid = prediction.provenance.run_uid or spectrum.provenance.run_uid
     if raw_uid is None:
-        raise ValueError(
+        raise NotWrittenError(
             f"the spectrum {spectrum.provenance.scan!r} has no run uid in its provenance: its prediction "
             "cannot be linked to a raw run, and was not written"
         )
     return raw_uid
 
 
-def _voice(prediction: Prediction) -> tuple[str | None, ...]:
-    """Whose derived run it is in a raw run: one absorber's by one model."""
+def _series(prediction: Prediction) -> tuple[str | None, ...]:
+    """Return which of a raw run's derived runs it belongs to: one absorber's by one model."""
     return prediction.element, prediction.edge, prediction.model_sha256
 
 
@@ -345,7 +363,7 @@ class _Stream:
     def _gather(self, when: float, facts: Row, quantities: Values) -> None:
         for name, shape in self._shapes.items():
             if name in quantities and _shape(quantities[name]) != shape:
-                raise ValueError(
+                raise NotWrittenError(
                     f"{name} has {list(_shape(quantities[name]))} points and {list(shape)} in earlier sweeps "
                     "of the run, though model and configuration are the same; it was not written"
                 )
