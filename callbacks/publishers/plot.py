@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import Event
 from matplotlib.figure import Figure, SubFigure
 
 from xas_live.callbacks.assembly.absorber import edge_energy
@@ -207,7 +208,7 @@ class LiveStructurePlot(BasePublisher):
             self.refresh()
             self.figure.canvas.draw_idle()
 
-    def _window_closed(self, _: Any) -> None:
+    def _window_closed(self, _: Event) -> None:
         self._open = False
         self._timer.stop()
 
@@ -333,8 +334,8 @@ def _run(point: Point) -> tuple[str | None, str]:
 
 def _laid_over(points: Sequence[Point], averages: Iterable[Point]) -> list[Average]:
     """The averages of those points that are still shown."""
-    first: dict[Any, int] = {}
-    last: dict[Any, int] = {}
+    first: dict[tuple[str | None, str], int] = {}
+    last: dict[tuple[str | None, str], int] = {}
     for k, point in enumerate(points):
         first.setdefault(_run(point), k)
         last[_run(point)] = k

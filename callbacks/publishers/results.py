@@ -77,10 +77,11 @@ class LastAverages(BasePublisher):
 
 def table(results: Sequence[Result]) -> pd.DataFrame:
     """One row per result; the columns of what models give are those of all results together."""
-    given = dict.fromkeys(column for result in results for column in result.prediction.outcome.row())
+    given = {column: cell for each in results for column, cell in each.prediction.outcome.row().items()}
+    texts = dict.fromkeys((column for column, cell in given.items() if isinstance(cell, str)), "")
     columns = ["scan", "sweep", "time", "model", *given]
     columns += ["size", "in_domain", "anchor", "flags", "refused", "lag"]
-    return pd.DataFrame([result.row() for result in results], columns=columns)
+    return pd.DataFrame([texts | result.row() for result in results], columns=columns)
 
 
 def anchor_of(prediction: Prediction) -> str:

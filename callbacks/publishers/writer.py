@@ -18,7 +18,7 @@ from xas_live import __version__
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.errors import Refusal
 from xas_live.prediction import Prediction, Reduced, finite
-from xas_live.spectrum import Spectrum
+from xas_live.spectrum import Array, Spectrum
 
 if TYPE_CHECKING:
     from event_model.documents import Document, RunStart, RunStop
@@ -277,8 +277,12 @@ class _DerivedRun:
         )
 
 
-Values = dict[str, Any]
-"""Values of one event by column: a number, a truth, a text, or an array of numbers."""
+Cell = float | int | bool | str | Array
+"""A number, a truth, a text, or an array of numbers."""
+
+Values = dict[str, Cell]
+Row = Mapping[str, Cell]
+"""Values of one event by column."""
 
 Units = Callable[[], Mapping[str, str]]
 """Gives the units of the columns that have one."""
@@ -297,14 +301,14 @@ class _Stream:
         self._bundle = bundle
         self._name = name
         self._overflow = overflow
-        self._waiting: list[tuple[float, Values]] = []
+        self._waiting: list[tuple[float, Row]] = []
         self._gathered: list[tuple[float, Values]] = []
         self._names: list[str] = []
         self._missing: Values = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._compose: Any = None
 
-    def add(self, when: float, facts: Values, quantities: Values | None, units: Units) -> None:
+    def add(self, when: float, facts: Row, quantities: Values | None, units: Units) -> None:
         """Take an event: facts that every sweep has, and quantities that a good one has (None: none)."""
         if self._compose is None:
             if quantities is None:
@@ -325,15 +329,18 @@ class _Stream:
             return
         times = [when for when, _ in rows]
         nothing = self._missing
-        data = {name: _column([row.get(name, nothing.get(name)) for _, row in rows]) for name in self._names}
+        data = {
+            name: _column([row[name] if name in row else nothing[name] for _, row in rows])
+            for name in self._names
+        }
         stamps = dict.fromkeys(data, np.array(times))
         # Its columns are those of the descriptor; the check of a page would look at every value anew.
         self._write("event_page", self._compose(data=data, timestamps=stamps, time=times, validate=False))
 
-    def _begin(self, when: float, facts: Values, quantities: Values, units: Mapping[str, str]) -> None:
+    def _begin(self, when: float, facts: Row, quantities: Values, units: Mapping[str, str]) -> None:
         self._missing = {name: _nothing(value) for name, value in quantities.items()}
         self._shapes = {name: _shape(value) for name, value in quantities.items() if _shape(value)}
-        values = facts | quantities
+        values = {**facts, **quantities}
         if self._overflow is not None:
             values[self._overflow] = ""
         self._names = list(values)
@@ -353,48 +360,48 @@ class _Stream:
         for earlier, its_facts in waiting:
             self._gather(earlier, its_facts, {})
 
-    def _gather(self, when: float, facts: Values, quantities: Values) -> None:
+    def _gather(self, when: float, facts: Row, quantities: Values) -> None:
         for name, shape in self._shapes.items():
             if name in quantities and _shape(quantities[name]) != shape:
                 raise NotWrittenError(
                     f"{name} has {list(_shape(quantities[name]))} points and {list(shape)} in earlier sweeps "
                     "of the run, though model and configuration are the same; it was not written"
                 )
-        values = facts | quantities
+        values = {**facts, **quantities}
         if self._overflow is not None:
             late = quantities.keys() - self._missing.keys()
             others = {
                 k: v if isinstance(v, str) else finite(v)
                 for k, v in quantities.items()
-                if k in late and not _shape(v)
+                if k in late and not isinstance(v, np.ndarray)
             }
             values[self._overflow] = json.dumps(others) if others else ""
         self._gathered.append((when, values))
 
 
-def _column(values: list[Any]) -> Any:
+def _column(values: list[Cell]) -> list[Cell] | Array:
     """Values of one column for a page: texts as a list, all else as an array (rows, ...)."""
     return values if isinstance(values[0], str) else np.array(values)
 
 
-def _shape(value: Any) -> tuple[int, ...]:
+def _shape(value: Cell) -> tuple[int, ...]:
     return value.shape if isinstance(value, np.ndarray) else ()
 
 
-def _nothing(value: Any) -> Any:
+def _nothing(value: Cell) -> Cell:
     """What stands for a missing value: NaN, in its shape; of texts the empty one."""
     if isinstance(value, str):
         return ""
     return np.full(value.shape, math.nan) if isinstance(value, np.ndarray) else math.nan
 
 
-def _data_key(value: Any, unit: str) -> dict[str, Any]:
+def _data_key(value: Cell, unit: str) -> dict[str, object]:
     """The data key that declares a value."""
-    key: dict[str, Any] = {"source": _OBJECT, "shape": list(_shape(value)), **_DTYPES[type(value)]}
+    key: dict[str, object] = {"source": _OBJECT, "shape": list(_shape(value)), **_DTYPES[type(value)]}
     return key | ({"units": unit} if unit else {})
 
 
-_DTYPES: dict[type, dict[str, Any]] = {
+_DTYPES: dict[type, dict[str, object]] = {
     str: {"dtype": "string"},
     bool: {"dtype": "boolean", "dtype_numpy": "|b1"},
     int: {"dtype": "integer", "dtype_numpy": "<i8"},

@@ -77,11 +77,11 @@ def test_an_average_is_a_line_across_its_sweeps_and_only_where_there_are_repeats
             plot.averaged(mean, replace(predict(mean), outcome=Outcome(values={"CN1": value})))
     plot.refresh()
     assert "mean of sweeps" in texts(plot.figure)
-    [line] = plot._series[0]._averages.get_segments()
+    [line] = plot._panels["CN1"]._averages.get_segments()
     np.testing.assert_array_equal(line, [[2.0, 52.0], [4.0, 52.0]])
     feed(plot, 1, element="Pd", edge="K")
     plot.refresh()
-    assert plot._series[0]._averages.get_segments() == []
+    assert plot._panels["CN1"]._averages.get_segments() == []
 
 
 def test_the_key_stays_in_the_figure_with_all_there_is_to_tell():
@@ -94,7 +94,7 @@ def test_the_key_stays_in_the_figure_with_all_there_is_to_tell():
     plot.averaged(mean, predict(mean))
     plot.refresh()
     FigureCanvasAgg(plot.figure).draw()
-    key = plot._key_box.get_legend()
+    key = plot._panels["CN1"].ax.get_legend()
     assert len(key.get_texts()) == 6
     box = key.get_window_extent()
     assert box.x1 < plot.figure.bbox.x1
@@ -190,7 +190,6 @@ def test_it_says_what_matters():
         "no flags",
         "90 % interval",
         "scan 1",
-        "unanchored",
     ):
         assert words in shown
     plot.predicted(refused_of(swept(7), "no edge: mu falls"))
@@ -271,7 +270,7 @@ def test_embedded_in_a_subfigure(tmp_path):
     plot = LiveStructurePlot(fig=left)
     feed(plot, 2)
     plot.save(tmp_path / "figure.png", dpi=40)
-    assert len(left.axes) >= 7
+    assert len(left.axes) == 5  # spectrum, lights, map, CN1 and size
     assert right.axes == []
 
 
@@ -280,7 +279,7 @@ def test_wrong_settings_say_what_is_right():
     with pytest.raises(ValueError, match="'scan' or 'time'"):
         LiveStructurePlot(x="energy")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no panels CN9: choose from spectrum, lights, CN1"):
-        LiveStructurePlot(ax={"CN9": axes})
+        LiveStructurePlot(ax={"CN9": axes}, targets=("CN1",))
     with pytest.raises(ValueError, match="not both"):
         LiveStructurePlot(ax={"CN1": axes}, fig=Figure())
     with pytest.raises(ValueError, match="names no panel"):
