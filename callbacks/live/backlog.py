@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -169,7 +169,7 @@ class Backlog:
                 continue
             name, doc = decode(os.pread(self._file.fileno(), about.length, self._read_at))
             self._read_at += about.length
-            batch.append(Received(name, doc, about.received))
+            batch.append(Received(name, cast("Document", doc), about.received))
             size += about.nbytes
         if not self._spilled:
             self._file.close()

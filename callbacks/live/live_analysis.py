@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do without
-    from event_model.documents import Document, Event, EventPage
+    from event_model.documents import Document
 
     from xas_live.analysis import Analyzes
     from xas_live.archive import WriterStatus
@@ -426,10 +426,7 @@ class LiveAnalysis:
 _CLOSE = Mark()
 
 
-_AnyEvent = TypeVar("_AnyEvent", "Event", "EventPage")
-
-
-def _with_own_arrays(event: _AnyEvent) -> tuple[_AnyEvent, int]:
+def _with_own_arrays(event: Document) -> tuple[Document, int]:
     """Return the event with copies of its arrays, and their bytes.
 
     A detector may fill them again before the worker reads them.
@@ -445,7 +442,9 @@ def _with_own_arrays(event: _AnyEvent) -> tuple[_AnyEvent, int]:
         elif isinstance(value, list):
             own[name] = _own(value)
             size += bytes_of(value)
-    return ({**event, "data": {**data, **own}}, size) if own else (event, 0)
+    if not own:
+        return event, 0
+    return cast("Document", {**event, "data": {**data, **own}}), size
 
 
 def _own(value: object) -> object:

@@ -146,7 +146,7 @@ class PredictionWriter(BasePublisher):
             self._first_attempt[raw_uid] = self._attempt(raw_uid) if self._attempt else 1
         attempt = self._first_attempt[raw_uid] + self._opened[raw_uid, identity]
         self._opened[raw_uid, identity] += 1
-        raw_start = self._starts.get(raw_uid, {})
+        raw_start = self._starts.get(raw_uid) or {}
         metadata: dict[str, Any] = {
             "raw_uid": raw_uid,
             "attempt": attempt,
