@@ -14,7 +14,7 @@ import numpy as np
 from record import ROOT, claim, measured_folder, record
 from scipy.stats import spearmanr
 
-from xas_live.analysis.analyzer import AnalysisConfig, AnalyzerPool
+from xas_live.analysis import AnalysisConfig, AnalyzerPool
 from xas_live.models.registry import load_model
 from xas_live.prediction import Prediction
 from xas_live.reduction.anchor import FoilAnchor

@@ -22,7 +22,7 @@ from sweeps import anchor, spectra_of, sweeps
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.models.registry import load_model
 from xas_live.models.sections.completion import Completion
 from xas_live.models.sections.preview import LAST_ENERGIES

@@ -35,7 +35,7 @@ from record import ROOT, claim, claims_table, commit, page_head, record
 from scans import DWELL, STEPS, SWEEPS, point_scan, rows_scan
 from sweeps import LIBRARY, MODEL, POINTS, anchor, dense_sweeps, spectra_of, sweeps, timed
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.base import BasePublisher
 from xas_live.callbacks.publishers.plot import LiveStructurePlot

@@ -28,7 +28,7 @@ from larch.xafs import pre_edge
 from record import ROOT, claim, claims_table, commit, page_head, record
 from sweeps import anchor, sweeps, timed
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.archive import open_archive
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.live.live_analysis import LiveAnalysis

@@ -25,7 +25,7 @@ from shipped import SEED, ShippedModel
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 
-from xas_live.analysis.analyzer import AnalysisConfig, AnalyzerPool
+from xas_live.analysis import AnalysisConfig, AnalyzerPool
 from xas_live.models import registry
 from xas_live.models.bundle import CARD, read_card
 from xas_live.models.card import Trust

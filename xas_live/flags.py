@@ -22,8 +22,8 @@ class Severity(Enum):
 class Flag(StrEnum):
     """Every flag that a prediction may carry, with its severity, meaning and remedy.
 
-    A member is its name, so flags read the same in code, tables, JSON and archives. `BEYOND_TRAINING` is said of
-    one target: see `of`.
+    A member is its name, so flags read the same in code, tables, JSON and archives. `BEYOND_TRAINING` is
+    raised for one target: see `of`.
     """
 
     severity: Severity
@@ -31,13 +31,14 @@ class Flag(StrEnum):
     remedy: str
 
     def __new__(cls, name: str, severity: Severity, meaning: str, remedy: str) -> Flag:
+        """Make a member that is its name."""
         member = str.__new__(cls, name)
         member._value_ = name
         member.severity, member.meaning, member.remedy = severity, meaning, remedy
         return member
 
     def of(self, target: str) -> str:
-        """The flag as it is said of one target: "CN1_beyond_training"."""
+        """The flag as it is raised for one target: "CN1_beyond_training"."""
         return f"{target}_{self}"
 
     @classmethod

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from xas_live.analysis.analyzer import Alignment, AnalysisConfig, AnalyzerPool, Analyzes, checked_alignment
+from xas_live.analysis import Alignment, AnalysisConfig, AnalyzerPool, Analyzes, checked_alignment
 from xas_live.analysis.process import AnalyzerProcess
 from xas_live.archive import Archive, RunWriter, open_archive
 from xas_live.callbacks.assembly.channels import ChannelMapping

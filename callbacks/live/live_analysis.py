@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from xas_live.analysis.averages import Averages
-from xas_live.analysis.history import RecentSteps
+from xas_live.analysis.history import RunHistory
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.live.backlog import Backlog, Item, Mark, Received, bytes_of
@@ -30,7 +29,7 @@ from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do without
-    from xas_live.analysis.analyzer import Analyzes
+    from xas_live.analysis import Analyzes
     from xas_live.archive import WriterStatus
 
 SWEEPS_AT_ONCE = 256  # from which on a batch is analysed: larger ones gain nothing and fill the memory
@@ -117,10 +116,9 @@ class LiveAnalysis:
         self._lock = threading.Lock()
         self._results: deque[Result] = deque(maxlen=history)
         self._latest: Result | None = None
-        self._averages = Averages()
+        self._history = RunHistory()
         self._average: Prediction | None = None
         self._documents = self._sweeps = self._refused = 0
-        self._steps = RecentSteps()
         self._preview: Prediction | None = None
         self._measuring_due = False
         self._measured_at = 0.0
@@ -387,7 +385,9 @@ class LiveAnalysis:
         """The newest average of each run that grew, by the last sweep in it."""
         if batch.averages is None:
             try:
-                batch.averages = self._averages.add(batch.sweeps, [lead for lead, *_ in self._ask(batch)])
+                batch.averages = self._history.averages.add(
+                    batch.sweeps, [lead for lead, *_ in self._ask(batch)]
+                )
             except BaseException as error:  # noqa: BLE001 an average that fails must not cost the sweeps
                 self._notices.error("Averages", error)
                 batch.averages = {}
@@ -396,7 +396,9 @@ class LiveAnalysis:
     def _ask_average(self, batch: _Batch, k: int) -> Prediction:
         if k not in batch.of_averages:
             average = self._averages_of(batch)[k]
-            [[batch.of_averages[k]]] = self._analyze(batch.analyzer, [average], ask_lead)
+            [[prediction]] = self._analyze(batch.analyzer, [average], ask_lead)
+            self._history.align(prediction)
+            batch.of_averages[k] = prediction
         return batch.of_averages[k]
 
     def _analyze_and_publish(self, batch: _Batch) -> None:
@@ -417,7 +419,7 @@ class LiveAnalysis:
                         self._average = average
                     self._publish("averaged", averages[k], average)
             if document.name == "stop":
-                self._averages.forget(document.doc.get("run_start", ""))
+                self._history.forget(document.doc.get("run_start", ""))
                 self._publish("run_stopped", document.doc)
         if batch.sweeps:
             self._publish("published")
@@ -439,7 +441,7 @@ class LiveAnalysis:
     def _keep(self, results: list[Result]) -> None:
         """Keep what all models say of a sweep, the lead's first."""
         lead = results[0]
-        self._steps.add(lead.prediction)
+        self._history.add([result.prediction for result in results])
         with self._lock:
             self._preview = None
             self._latest = lead
@@ -468,7 +470,7 @@ class LiveAnalysis:
             return None
         try:
             with self._watch.over(f"{type(self.analyzer).__name__}.preview"):
-                found: Prediction | None = foresee(spectrum, self._steps.of(spectrum))
+                found: Prediction | None = foresee(spectrum, self._history.before(spectrum))
                 return found
         except BaseException as error:  # noqa: BLE001 a preview that fails must not cost the sweep
             self._notices.error(f"{type(self.analyzer).__name__}.preview", error)

@@ -9,7 +9,7 @@ from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do without
-    from xas_live.analysis.analyzer import Analyzes
+    from xas_live.analysis import Analyzes
 
 
 def ask_lead(analyzer: Analyzes, spectra: Sequence[Spectrum]) -> list[list[Prediction]]:

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
+from xas_live.flags import Flag
 from xas_live.prediction import Prediction, Reduced, Value
 from xas_live.spectrum import Array
 
@@ -357,10 +358,12 @@ class LatentPanel:
             self._cloud = cloud
             self._frame(cloud)
         judged = [
-            p for p in points if p.prediction.latent and p.prediction.model_sha256 == cloud.model_sha256
+            p
+            for p in points
+            if p.prediction.domain.latent and p.prediction.model_sha256 == cloud.model_sha256
         ]
         low, high = np.transpose([self.ax.get_xlim(), self.ax.get_ylim()])
-        at = np.array([p.prediction.latent[:2] for p in judged]).reshape(-1, 2).clip(low, high)
+        at = np.array([p.prediction.domain.latent[:2] for p in judged]).reshape(-1, 2).clip(low, high)
         inside = np.array([p.prediction.in_domain for p in judged], dtype=bool)
         size = 4.5 if len(at) <= 50 else 3.0
         self._way.set_data(at.T)
@@ -468,14 +471,14 @@ def verdicts(prediction: Prediction | None) -> tuple[Verdict, Verdict]:
             (PALE, "", "Domain", "not judged"),
             (VERMILION, "×", "Refused", prediction.refused),
         )
-    p = "" if math.isnan(prediction.domain_p) else f" (p\xa0=\xa0{prediction.domain_p:.2g})"
+    p = "" if math.isnan(prediction.domain.p) else f" (p\xa0=\xa0{prediction.domain.p:.2g})"
     if prediction.in_domain:
         domain = (GREEN, "✓", "In domain", f"like the spectra the model was trained on{p}")
     else:
-        why = prediction.domain_reason or "unlike the spectra the model was trained on"
+        why = prediction.domain.reason or "unlike the spectra the model was trained on"
         words = f"{why}{p}: do not use the numbers"
         domain = (VERMILION, "!", "Out of domain", words)
-    flags = [flag.replace("_", " ") for flag in prediction.flags if flag != "out_of_domain"]
+    flags = [flag.replace("_", " ") for flag in prediction.flags if flag != Flag.OUT_OF_DOMAIN]
     if flags:
         return domain, (ORANGE, "!", "Flagged", ", ".join(flags))
     return domain, (GREEN, "✓", "Good data", "no flags")

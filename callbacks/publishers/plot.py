@@ -190,7 +190,7 @@ class LiveStructurePlot(BasePublisher):
 
     def _cloud_of(self, points: Sequence[Point]) -> Cloud | None:
         """The training spectra of the model that judged last; None where none did, or they are not there."""
-        judged = next((p.prediction for p in reversed(points) if p.prediction.latent), None)
+        judged = next((p.prediction for p in reversed(points) if p.prediction.domain.latent), None)
         if judged is None:
             return None
         if judged.model_sha256 not in self._clouds:

@@ -69,12 +69,4 @@ def table(results: Sequence[Result]) -> pd.DataFrame:
 
 def anchor_of(prediction: Prediction) -> str:
     """Which foil anchored it: "reference" (its own channel), "foil 1a2b3c4d" (its hash), or "none"."""
-    if not prediction.anchored:
-        return "none"
-    configuration = prediction.configuration
-    anchor = configuration.get("anchor")
-    if anchor == "reference":
-        if not {"no_reference", "bad_reference"} & set(prediction.flags):
-            return "reference"
-        anchor = configuration.get("fallback_anchor")
-    return f"foil {str(anchor)[:8]}"
+    return "none" if prediction.anchor is None else str(prediction.anchor)

@@ -410,9 +410,9 @@ def _facts(prediction: Prediction) -> Values:
         "refused": prediction.refused or "",
         "flags": ",".join(prediction.flags),
         "in_domain": bool(prediction.in_domain),
-        "domain_p": _number(prediction.domain_p),
-        "domain_score": _number(prediction.domain_score),
-        "domain_reason": prediction.domain_reason,
+        "domain_p": _number(prediction.domain.p),
+        "domain_score": _number(prediction.domain.score),
+        "domain_reason": prediction.domain.reason,
         "anchored": bool(prediction.anchored),
         "aligned": prediction.aligned,
         "partial": bool(prediction.partial),
@@ -450,8 +450,9 @@ def _quantities(prediction: Prediction) -> Values:
         quantities |= _interval(name, value)
     for name, value in prediction.fractions.items():
         quantities |= _interval(f"fraction_{name}", value)
-    for name, probability in prediction.classes.items():
-        quantities[f"class_{name}"] = _number(probability)
+    for output, classes in prediction.classes.items():
+        for name, probability in classes.probabilities.items():
+            quantities[f"class_{output}_{name}"] = _number(probability)
     return quantities
 
 
@@ -472,9 +473,11 @@ def _curves(prediction: Prediction) -> Values:
     curves["network_input"] = reduced.network_input
     if reduced.denoised is not None:
         curves["denoised"] = reduced.denoised
-    if prediction.latent:
-        curves["latent"] = np.array(prediction.latent)
-    curves |= {f"curve_{name}": curve for name, curve in prediction.curves.items()}
+    if prediction.domain.latent:
+        curves["latent"] = np.array(prediction.domain.latent)
+    for name, curve in prediction.curves.items():
+        columns = {"x": curve.x, "": curve.y, "lower": curve.lower, "upper": curve.upper}
+        curves |= {"_".join(filter(None, ("curve", name, end))): column for end, column in columns.items()}
     return {name: np.asarray(curve, dtype=np.float64) for name, curve in curves.items()}
 
 

@@ -22,7 +22,7 @@ from bluesky import preprocessors as bpp
 from bluesky.utils import RunEngineInterrupted
 from edges import GRID, Counter, Edges, Energy, counts_of, documents
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.base import BasePublisher

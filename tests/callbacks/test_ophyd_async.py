@@ -13,7 +13,7 @@ from bluesky import plans as bp
 from ophyd_async.core import AsyncStatus, StaticFilenameProvider, StaticPathProvider, init_devices
 from ophyd_async.sim import PatternGenerator, SimBlobDetector, SimMotor
 
-from xas_live.analysis.analyzer import AnalyzerPool
+from xas_live.analysis import AnalyzerPool
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.base import Publisher
 from xas_live.spectrum import Spectrum

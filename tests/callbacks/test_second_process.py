@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 import xas_live
 from xas_live import analysis_process
-from xas_live.analysis.analyzer import AnalysisConfig, AnalyzerPool
+from xas_live.analysis import AnalysisConfig, AnalyzerPool
 from xas_live.analysis.process import AnalysisProcessError, AnalyzerProcess
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.base import BasePublisher

@@ -13,7 +13,7 @@ from bluesky import preprocessors as bpp
 from edges import GRID, documents, predict
 from event_model import DocumentNames, schema_validators
 
-from xas_live.analysis.analyzer import AnalyzerPool
+from xas_live.analysis import AnalyzerPool
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.live.several import Leads
 from xas_live.callbacks.publishers.base import BasePublisher

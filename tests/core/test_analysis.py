@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from xas_live.analysis.analyzer import AnalysisConfig, Analyzer, AnalyzerPool
+from xas_live.analysis import AnalysisConfig, Analyzer, AnalyzerPool
 from xas_live.models.registry import load_model
 from xas_live.reduction.anchor import FoilAnchor
 from xas_live.simulator import DEMO_PARTICLES, Sample, growth

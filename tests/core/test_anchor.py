@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xas_live.analysis.analyzer import AnalysisConfig, Analyzer
+from xas_live.analysis import AnalysisConfig, Analyzer
 from xas_live.models.bundle import Bundle
 from xas_live.models.registry import load_model
 from xas_live.reduction.align import reference_shift

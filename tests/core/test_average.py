@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.analysis.averages import Averages
 from xas_live.prediction import Prediction
 from xas_live.simulator import growth

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.models.sections.phases import Metals, Mixed, makeup, mesh_of
 from xas_live.reduction.standards import StandardError
 from xas_live.simulator import Sample

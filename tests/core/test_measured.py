@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from xas_live.analysis.analyzer import AnalyzerPool
+from xas_live.analysis import AnalyzerPool
 from xas_live.models.registry import load_model
 from xas_live.reduction.anchor import FoilAnchor
 from xas_live.sources.files import read_file

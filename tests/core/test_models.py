@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.models import registry
 from xas_live.models.bundle import Bundle, ModelError
 from xas_live.models.card import NetworkSpec

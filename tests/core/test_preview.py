@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xas_live.analysis.analyzer import Analyzer, AnalyzerPool
+from xas_live.analysis import Analyzer, AnalyzerPool
 from xas_live.models.bundle import Bundle
 from xas_live.models.sections.completion import Completion
 from xas_live.simulator import Sample, growth

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xas_live.analysis.analyzer import Analyzer, AnalyzerPool
+from xas_live.analysis import Analyzer, AnalyzerPool
 from xas_live.prediction import Prediction
 from xas_live.reduction.axis import AxisCache
 from xas_live.reduction.quality import Unusable, check, check_all

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.reduction.anchor import FoilAnchor
 from xas_live.reduction.axis import AxisCache
 from xas_live.reduction.normalize import NormalizationOperator, Windows, flat_once

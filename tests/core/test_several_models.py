@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xas_live.analysis.analyzer import AnalyzerPool
+from xas_live.analysis import AnalyzerPool
 from xas_live.models.bundle import ModelError
 from xas_live.models.ensemble import Ensemble
 from xas_live.models.registry import SHIPPED_FOLDER, load_model

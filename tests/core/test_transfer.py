@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.models.bundle import Bundle
 from xas_live.models.networks import network
 from xas_live.models.registry import load_model

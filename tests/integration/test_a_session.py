@@ -13,7 +13,7 @@ from bluesky.plans import list_scan
 from databroker import Broker
 
 import xas_live
-from xas_live.analysis.analyzer import AnalyzerPool
+from xas_live.analysis import AnalyzerPool
 from xas_live.archive import Archive, open_archive
 from xas_live.callbacks.publishers.results import LastAverages
 from xas_live.prediction import Prediction

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.archive import open_archive
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.writer import PredictionWriter

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xas_live.analysis.analyzer import AnalyzerPool
+from xas_live.analysis import AnalyzerPool
 from xas_live.callbacks.publishers.base import BasePublisher
 from xas_live.models.registry import SHIPPED_FOLDER
 from xas_live.prediction import Prediction

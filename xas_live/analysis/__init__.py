@@ -4,6 +4,7 @@ from xas_live.analysis.analyzer import Analyzer, Analyzes
 from xas_live.analysis.averages import Averages
 from xas_live.analysis.config import Alignment, AnalysisConfig, checked_alignment
 from xas_live.analysis.drift import Drift, SeriesMonitor
+from xas_live.analysis.history import Earlier, RunHistory
 from xas_live.analysis.pool import AnalyzerPool
 from xas_live.analysis.process import AnalysisProcessError, AnalyzerProcess
 
@@ -17,6 +18,8 @@ __all__ = [
     "Analyzes",
     "Averages",
     "Drift",
+    "Earlier",
+    "RunHistory",
     "SeriesMonitor",
     "checked_alignment",
 ]

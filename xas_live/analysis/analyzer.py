@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -13,17 +14,33 @@ import numpy as np
 import torch
 
 from xas_live.analysis.config import AnalysisConfig
+from xas_live.analysis.history import Earlier
 from xas_live.analysis.preview import Preview
-from xas_live.models.bundle import Bundle, ModelError
-from xas_live.models.ensemble import Ensemble, Found
+from xas_live.errors import Refusal
+from xas_live.flags import Flag
+from xas_live.models.bundle import Bundle
+from xas_live.models.ensemble import Ensemble, Judged
+from xas_live.models.outputs import interval
 from xas_live.models.outputs.intervals import gaussian_quantile
 from xas_live.models.sections.domain_reason import domain_reason
-from xas_live.models.sections.phases import DEGENERATE, Makeup, makeup
+from xas_live.models.sections.phases import DEGENERATE, Metals, Mixed, PhaseFractions, phase_fractions
 from xas_live.models.sections.size import ParticleSize
-from xas_live.prediction import Prediction, Reduced, Value
-from xas_live.reduction.anchor import FoilAnchor
+from xas_live.prediction import (
+    AnchorUsed,
+    Classes,
+    Curve,
+    DomainVerdict,
+    Outcome,
+    Prediction,
+    Reduced,
+    Value,
+)
+from xas_live.reduction.anchor import AnchorError, FoilAnchor
 from xas_live.reduction.quality import half_rise
-from xas_live.reduction.reducer import Job, Reducer
+from xas_live.reduction.reducer import Reducer
+from xas_live.reduction.stages import ReducedSweep, RefusedSweep
+from xas_live.reduction.standards import StandardError
+from xas_live.reduction.target import InputTarget, listed
 from xas_live.spectrum import Array, Spectrum
 
 REDUCTION_VERSION = 4  # raised when the same sweep would be reduced to something else
@@ -31,30 +48,41 @@ REDUCTION_VERSION = 4  # raised when the same sweep would be reduced to somethin
 logger = logging.getLogger("xas_live")
 
 _Given = TypeVar("_Given")
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 
 class Analyzes(Protocol):
-    """Whatever turns spectra into predictions: an `Analyzer`, or a pool of them.
+    """Whatever turns spectra into predictions: an `Analyzer`, a pool of them, or a process that has one.
 
-    It may also have `preview`, as both do, `analyze_all`, as the pool does, and `submit`, as an
-    `AnalyzerProcess` does: they are used where they are.
+    It may also have `submit`, as an `AnalyzerProcess` does: it is used where it is.
     """
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
-        """One prediction a spectrum, in order."""
+        """One prediction a spectrum, in order, of the primary model."""
+        ...
+
+    def analyze_all(self, spectra: Sequence[Spectrum]) -> list[list[Prediction]]:
+        """Of each spectrum what all models say, the primary model's prediction first."""
+        ...
+
+    def preview(self, spectrum: Spectrum, earlier: Earlier | None = None) -> Prediction | None:
+        """What the primary model can say of a growing sweep; None as long as nothing can be said."""
+        ...
+
+    def models_for(self, spectrum: Spectrum) -> list[Bundle]:
+        """The models that judge this spectrum, the primary one first."""
         ...
 
 
 class Batch(NamedTuple):
-    """Spectra that were reduced together: a job each, in their order, and the time each took (s)."""
+    """Spectra that were reduced together, in their order, and the time each took (s)."""
 
-    jobs: list[Job]
+    sweeps: list[ReducedSweep | RefusedSweep]
     seconds: float
 
 
 class Analyzer:
-    """Reduces, infers and judges with one model and one anchor. Safe to share between threads.
+    """Reduces, infers and judges with one model and its anchors. Safe to share between threads.
 
     A device that fails is left with a warning in the log "xas_live", and the CPU takes over.
 
@@ -64,69 +92,89 @@ class Analyzer:
     Parameters
     ----------
     bundle : the model.
-    anchor : a fitted foil; "reference" takes each sweep's own reference channel as its foil; None leaves the
-        prediction `unanchored`.
+    anchor : a fitted foil, or one for each of the model's absorbers; "reference" takes each sweep's own
+        reference channel as its foil; None leaves the prediction `unanchored`. A model that needs no anchor
+        takes none.
     config : the user's choices.
     device : "auto" (a GPU where torch finds one), or torch's name of a device.
-    fallback : with "reference", the foil for sweeps whose reference channel is missing or bad.
+    fallback : with "reference", the foils for sweeps whose reference channel is missing or bad.
     standards : measured spectra of other phases by name, as {"oxide": spectrum}: their fractions are fitted
         jointly with the structure of the metal.
-    reducers : those of other analyzers by their recipe. One that does the same is shared, else the analyzer's
-        own is put there.
+    reducers : those of other analyzers by what they do (`Reducer.sharing_key`). One that does the same is
+        shared, else the analyzer's own is put there.
 
     Attributes
     ----------
-    reducer : brings sweeps to the network's input. What one analyzer reduces, others with the same reducer
-        can judge.
+    reducers : of each of the model's absorbers, what brings sweeps to the network's input. What one analyzer
+        reduces, others with the same reducers can judge.
 
     Raises
     ------
     StandardError : when a standard cannot be used.
     AnchorError : when an anchor is of another absorber than the model, or does not fit its theory.
-    ModelError : when the model takes or gives what this Analyzer does not know.
-    ValueError : when the level is beyond what the model's calibration set allows, or the machine lacks the
-        device.
+    LevelError : when the level is beyond what the model's calibration set allows.
+    DeviceError : when the machine lacks the device.
     """
 
     def __init__(
         self,
         bundle: Bundle,
-        anchor: FoilAnchor | Literal["reference"] | None = None,
+        anchor: FoilAnchor | Sequence[FoilAnchor] | Literal["reference"] | None = None,
         config: AnalysisConfig | None = None,
         device: str | torch.device = "auto",
         *,
-        fallback: FoilAnchor | None = None,
+        fallback: FoilAnchor | Sequence[FoilAnchor] | None = None,
         standards: Mapping[str, Spectrum] | None = None,
         reducers: MutableMapping[tuple[Any, ...], Reducer] | None = None,
     ) -> None:
-        card = bundle.card
-        if card.input.kind != "flat" or card.output != "scalars":
-            raise ModelError(
-                f"model {bundle.name} takes {card.input.kind} and gives {card.output}: xas_live analyses "
-                "flat spectra to scalars"
-            )
         self.bundle = bundle
-        self.anchor = anchor.for_bundle(bundle) if isinstance(anchor, FoilAnchor) else anchor
-        self.fallback = None if fallback is None else fallback.for_bundle(bundle)
         self.config = config or AnalysisConfig()
         self.device = device if isinstance(device, torch.device) else pick_device(device)
+        sections = bundle.card.sections
+        if standards and sections.phases is None:
+            raise StandardError(
+                f"the model {bundle.name} does not fit shares of other phases: leave them out"
+            )
         self._ensemble = Ensemble(bundle, self.device, self.config.level)
-        own = Reducer(bundle, self.anchor, self.fallback, self.config.align, self.device, standards or {})
-        self.reducer = own if reducers is None else reducers.setdefault(own.recipe, own)
-        self._size = ParticleSize(bundle) if "CN1" in bundle.target_names else None
-        self._edge_rise_limit = float(bundle.array("edge_rise_limit")[0])
+        anchors = "reference" if anchor == "reference" else _fitted(anchor, bundle)
+        fallbacks = _fitted(fallback, bundle)
+        own = [
+            Reducer(
+                target,
+                "reference" if anchors == "reference" else anchors.get(target.absorbers[0]),
+                fallbacks.get(target.absorbers[0]),
+                self.config.align,
+                self.device,
+                standards or {},
+            )
+            for target in bundle.inputs
+        ]
+        shared = {} if reducers is None else reducers
+        self.reducers = tuple(shared.setdefault(reducer.sharing_key, reducer) for reducer in own)
+        self._size = None if sections.size is None else _size_of(bundle)
+        self._metals = None if sections.phases is None else _metals_of(bundle)
+        self._edge_rise_limit = None if sections.edge_rise is None else bundle.array("edge_rise_limit")[0]
         self._quantile = gaussian_quantile(self.config.level)
-        speaks = "partial_widening" in bundle.tensors
-        self._preview = Preview(self.reducer, self._ensemble) if speaks else None
+        self._previews = self._make_previews()
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
         """All that predictions depend on besides sweep and model, ready for JSON."""
-        anchor = self.anchor.sha256 if isinstance(self.anchor, FoilAnchor) else self.anchor
-        fallback: dict[str, Any] = {} if self.fallback is None else {"fallback_anchor": self.fallback.sha256}
-        standards = {s.name: s.sha256 for s in self.reducer.standards}
-        fallback |= {"standards": standards} if standards else {}
-        return {"anchor": anchor, **fallback, **self.config.model_dump(), "reduction": REDUCTION_VERSION}
+        used = {
+            " ".join(r.target.absorbers[0]): (_hash_of(r.anchor), _hash_of(r.fallback)) for r in self.reducers
+        }
+        [(anchor, fallback), *others] = used.values()
+        named: dict[str, Any] = {"anchor": anchor}
+        named |= {} if fallback is None else {"fallback_anchor": fallback}
+        if others:
+            named = {"anchors": {absorber: list(pair) for absorber, pair in used.items()}}
+        standards = {s.name: s.sha256 for s in self.reducers[0].standards}
+        named |= {"standards": standards} if standards else {}
+        return {**named, **self.config.model_dump(), "reduction": REDUCTION_VERSION}
+
+    def models_for(self, spectrum: Spectrum) -> list[Bundle]:
+        """Its only model."""
+        return [self.bundle]
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
         """Predictions of a batch of spectra, in their order.
@@ -135,21 +183,56 @@ class Analyzer:
         """
         return self.judge(self.reduce(spectra))
 
+    def analyze_all(self, spectra: Sequence[Spectrum]) -> list[list[Prediction]]:
+        """Of each spectrum the only model's prediction."""
+        return [[prediction] for prediction in self.analyze(spectra)]
+
     def reduce(self, spectra: Sequence[Spectrum]) -> Batch:
         """The spectra as networks take them, or with the reason why they cannot be."""
         start = time.perf_counter()
-        jobs = self._on_a_sound_device(self.reducer.reduce, spectra)
-        return Batch(jobs, (time.perf_counter() - start) / max(len(jobs), 1))
+        sweeps = self._on_a_sound_device(self._reduced, spectra)
+        return Batch(sweeps, (time.perf_counter() - start) / max(len(sweeps), 1))
 
     def judge(self, batch: Batch) -> list[Prediction]:
-        """What the model makes of spectra that this `reducer` reduced; they are left as they are."""
+        """What the model makes of spectra that its `reducers` reduced; they are left as they are."""
         return self._on_a_sound_device(self._judged, batch)
 
     def refusal(self, spectrum: Spectrum, reason: str) -> Prediction:
         """What is said of a spectrum on which the analysis itself failed."""
-        return self._refused(Job(0, spectrum), {}, reason)
+        return self._refused(RefusedSweep(0, spectrum, reason), {})
 
-    def _on_a_sound_device(self, step: Callable[[_Given], _Found], given: _Given) -> _Found:
+    def preview(self, spectrum: Spectrum, earlier: Earlier | None = None) -> Prediction | None:
+        """What can be said of a growing sweep, from 30 eV past the edge: wide intervals that narrow.
+
+        Unlike a completed sweep's, it depends on the sweeps before: anchor and energy shift are theirs. Its
+        intervals are calibrated by the energy reached, over particles of new environments.
+
+        Parameters
+        ----------
+        spectrum : the sweep as far as it is measured.
+        earlier : what the sweeps before tell, see `RunHistory.before`; None: it is the first.
+
+        Returns
+        -------
+        None as long as nothing can be said: before the edge is passed, without an anchor, without enough of
+        the pre-edge, or where the model has no previews.
+        """
+        start = time.perf_counter()
+        target = self.bundle.input_for(spectrum.element, spectrum.edge)
+        preview = None if target is None else self._previews.get(target.absorbers[0])
+        found = None if preview is None else preview.find(spectrum, earlier or Earlier())
+        if found is None:
+            return None
+        sweep, judged = found
+        took = time.perf_counter() - start
+        return self._prediction(sweep, judged, 0, None, {"total": took})
+
+    def _make_previews(self) -> dict[tuple[str, str], Preview]:
+        if self.bundle.card.sections.preview is None:
+            return {}
+        return {r.target.absorbers[0]: Preview(r, self._ensemble) for r in self.reducers}
+
+    def _on_a_sound_device(self, step: Callable[[_Given], _Result], given: _Given) -> _Result:
         try:
             return step(given)
         except RuntimeError as error:  # what torch raises when a device fails
@@ -162,195 +245,292 @@ class Analyzer:
         """Go on on the CPU: a scan must not wait for a device that failed."""
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         logger.warning("%s failed (%s): %s goes on on the CPU", self.device, reason, self.bundle.name)
-        self.device = self.reducer.device = torch.device("cpu")
+        self.device = torch.device("cpu")
+        for reducer in self.reducers:
+            reducer.device = self.device
         self._ensemble = Ensemble(self.bundle, self.device, self.config.level)
-        if self._preview is not None:
-            self._preview = Preview(self.reducer, self._ensemble)
+        self._previews = self._make_previews()
+
+    def _reduced(self, spectra: Sequence[Spectrum]) -> list[ReducedSweep | RefusedSweep]:
+        done: dict[int, ReducedSweep | RefusedSweep] = {}
+        groups: list[list[tuple[int, Spectrum]]] = [[] for _ in self.reducers]
+        for i, spectrum in enumerate(spectra):
+            admitted, place = self._admitted(spectrum)
+            if place is None:
+                asked = f"{spectrum.element or ''} {spectrum.edge or ''}".strip()
+                takes = listed(self.bundle.absorbers)
+                done[i] = RefusedSweep(i, spectrum, f"the sample is {asked}, the model speaks of {takes}")
+            else:
+                groups[place].append((i, admitted))
+        for reducer, group in zip(self.reducers, groups, strict=True):
+            for (i, _), sweep in zip(group, reducer.reduce([s for _, s in group]), strict=True):
+                done[i] = sweep
+        return [done[i] for i in range(len(spectra))]
+
+    def _admitted(self, spectrum: Spectrum) -> tuple[Spectrum, int | None]:
+        """The spectrum, and which of the model's inputs it is of; None where it is of no one."""
+        target = self.bundle.input_for(spectrum.element, spectrum.edge)
+        if target is None and spectrum.absorber_guessed:  # a guess does not overrule the user's choice
+            spectrum = replace(spectrum, element=None, edge=None, absorber_guessed=False)
+            target = self.bundle.inputs[0]
+        return spectrum, None if target is None else self.bundle.inputs.index(target)
 
     def _judged(self, batch: Batch) -> list[Prediction]:
-        start, jobs = time.perf_counter(), batch.jobs
-        good = [job for job in jobs if job.refused is None]
-        found, made_up = (self._find(good), self._makeups(good)) if good else (None, {})
-        share = {"reduce": batch.seconds, "infer": (time.perf_counter() - start) / max(len(jobs), 1)}
+        start, sweeps = time.perf_counter(), batch.sweeps
+        good = [sweep for sweep in sweeps if isinstance(sweep, ReducedSweep)]
+        mixed = {id(sweep): self._mixed(sweep) for sweep in good if sweep.phases is not None}
+        judged = self._ensemble_of(good, mixed) if good else None
+        fractions = {key: self._fractions(of) for key, of in mixed.items()}
+        share = {"reduce": batch.seconds, "infer": (time.perf_counter() - start) / max(len(sweeps), 1)}
         share["total"] = share["reduce"] + share["infer"]
-        rows = {job.index: row for row, job in enumerate(good)}
-        return [
-            self._refused(job, share, job.refused or "no reason known")
-            if found is None or job.index not in rows
-            else self._prediction(job, found, rows[job.index], made_up.get(job.index), share)
-            for job in jobs
-        ]
+        rows = {id(sweep): row for row, sweep in enumerate(good)}
+        predictions = []
+        for sweep in sweeps:
+            if isinstance(sweep, RefusedSweep):
+                predictions.append(self._refused(sweep, share))
+            else:
+                assert judged is not None
+                phases = None
+                if id(sweep) in mixed:
+                    phases = (mixed[id(sweep)], fractions[id(sweep)])
+                predictions.append(self._prediction(sweep, judged, rows[id(sweep)], phases, share))
+        return predictions
 
-    def preview(self, spectrum: Spectrum, step: tuple[float, float] | None = None) -> Prediction | None:
-        """What can be said of a growing sweep, from 30 eV past the edge: wide intervals that narrow.
-
-        Unlike a completed sweep's, it depends on the sweeps before: anchor and energy shift are theirs. Its
-        intervals are calibrated by the energy reached, over particles of new environments.
-
-        Parameters
-        ----------
-        spectrum : the sweep as far as it is measured.
-        step : edge step of earlier sweeps of the sample (units of mu), and its relative standard deviation.
-
-        Returns
-        -------
-        None as long as nothing can be said: before the edge is passed, without an anchor, without enough of
-        the pre-edge, or where the model does not speak of growing sweeps.
-        """
-        start = time.perf_counter()
-        found = None if self._preview is None else self._preview.find(spectrum, step)
-        if found is None:
-            return None
-        took = time.perf_counter() - start
-        return self._prediction(found[0], found[1], 0, None, {"total": took})
-
-    def _find(self, jobs: list[Job]) -> Found:
-        inputs = np.stack([_input_of(job) for job in jobs])
-        if all(job.plan is None or job.plan.theory_error is None for job in jobs):
+    def _ensemble_of(self, sweeps: Sequence[ReducedSweep], mixed: Mapping[int, Mixed]) -> Judged:
+        """What the networks give for the sweeps; of those with standards, for the likeliest metal."""
+        inputs = np.stack([_metal(sweep, mixed.get(id(sweep))) for sweep in sweeps])
+        if all(sweep.plan.theory_error is None for sweep in sweeps):
             return self._ensemble.judge(inputs)
-        nothing = np.zeros_like(self.bundle.grid)
-        errors = [None if job.plan is None else job.plan.theory_error for job in jobs]
+        nothing = np.zeros(inputs.shape[1])
+        errors = [sweep.plan.theory_error for sweep in sweeps]
         return self._ensemble.judge(inputs, np.stack([nothing if e is None else e for e in errors]))
 
-    def _makeups(self, jobs: list[Job]) -> dict[int, Makeup]:
-        """Of samples with standards, what the network says of every remainder, put together."""
-        names, standards = self.bundle.target_names, [s.name for s in self.reducer.standards]
-        return {
-            job.index: makeup(job.mixed, names, *self._ensemble.values(job.mixed.remainder), standards)
-            for job in jobs
-            if job.mixed is not None
-        }
+    def _mixed(self, sweep: ReducedSweep) -> Mixed:
+        """How much of each standard there may be, and the metal that it leaves."""
+        assert self._metals is not None
+        assert sweep.phases is not None
+        return Mixed.fit(sweep.network_input, sweep.phases, self._metals)
+
+    def _fractions(self, mixed: Mixed) -> PhaseFractions:
+        """What the network says of every remainder, put together."""
+        section = self.bundle.card.sections.phases
+        assert section is not None
+        names = self.bundle.target_names
+        columns = [self._ensemble.column(name) for name in names]
+        mean, std = self._ensemble.values(mixed.remainder)
+        standards = [s.name for s in self.reducers[0].standards]
+        return phase_fractions(mixed, names, mean[:, columns], std[:, columns], standards, section)
 
     def _prediction(
-        self, job: Job, found: Found, row: int, made_up: Makeup | None, seconds: Mapping[str, float]
+        self,
+        sweep: ReducedSweep,
+        judged: Judged,
+        row: int,
+        phases: tuple[Mixed, PhaseFractions] | None,
+        seconds: Mapping[str, float],
     ) -> Prediction:
-        card, grid = self.bundle.card, self.bundle.grid
-        mean, half, p = found.mean[row].tolist(), found.half[row].tolist(), float(found.p[row])
-        if not all(map(math.isfinite, (*mean, *half, p))):
+        mean, half, p = judged.mean[row], judged.half[row], float(judged.p[row])
+        judges_domain = self.bundle.card.sections.domain is not None
+        if not (
+            np.isfinite(mean).all() and np.isfinite(half).all() and (math.isfinite(p) or not judges_domain)
+        ):
             reason = f"the model {self.bundle.name} gave no number: is its bundle sound?"
-            return self._refused(job, seconds, reason)
-        assert job.plan is not None
-        assert job.flat is not None
-        network_input = _input_of(job)
-        flags = list(job.flags)
-        if job.plan.foil is not None and job.aligned != "e0":
-            metal = job.flat if job.mixed is None else self.reducer.measured_as(job, network_input)
-            if half_rise(grid, metal) - job.plan.foil_rise > self._edge_rise_limit:
-                flags.append("edge_above_foil")
-        values = {}
-        for target, value, width in zip(card.targets, mean, half, strict=True):
-            if made_up is not None:
-                value, std = made_up.values[target.name]
-                width = std * self._quantile
-            if value - width > target.maximum or value + width < target.minimum:
-                flags.append(f"{target.name}_beyond_training")
-            values[target.name] = self._value(value, width, target.unit, non_negative=target.non_negative)
-        fractions: dict[str, Value] = {}
-        if made_up is not None:
-            values, fractions = self._with_fractions(values, made_up, flags)
-        in_domain, reason = p >= card.domain_threshold, ""
-        if not in_domain:
-            flags.append("out_of_domain")
-            reason = domain_reason(found.scores[row], found.off[row], grid, self.reducer.theory)
-        return self._base(
-            job,
-            flags,
-            seconds,
-            values=values,
-            in_domain=in_domain,
-            domain_p=p,
-            domain_score=float(found.scores[row].max()),
-            domain_reason=reason,
-            latent=tuple(found.latent[row].tolist()),
-            fractions=fractions,
-            correlation=math.nan if made_up is None else made_up.correlation,
-            size=self._size(values) if self._size is not None and "CN1" in values else None,
-            reduced=Reduced(
-                grid=grid,
-                flat=job.flat,
-                foil=job.plan.foil,
-                network_input=network_input,
-                denoised=self.reducer.measured_as(job, found.given_back[row]),
-            ),
-        )
+            return self._refused(sweep.refused(reason), seconds)
+        network_input = _metal(sweep, None if phases is None else phases[0])
+        flags = list(sweep.flags)
+        if self._edge_above_foil(sweep, network_input, with_phases=phases is not None):
+            flags.append(Flag.EDGE_ABOVE_FOIL)
+        outcome = self._outcome(mean, half, None if phases is None else phases[1], flags)
+        domain = self._verdict(sweep, judged, row)
+        if domain.inside is False:
+            flags.append(Flag.OUT_OF_DOMAIN)
+        reduced = self._shown(sweep, judged, row, network_input)
+        return self._base(sweep, flags, seconds, outcome=outcome, domain=domain, reduced=reduced)
+
+    def _edge_above_foil(self, sweep: ReducedSweep, network_input: Array, *, with_phases: bool) -> bool:
+        if self._edge_rise_limit is None or sweep.plan.foil is None or sweep.alignment.by == "e0":
+            return False
+        target = self._target_of(sweep)
+        metal = sweep.normalised
+        if with_phases:
+            metal = sweep.plan.measured_as(network_input, self._theory_of(sweep))
+        rise: float = half_rise(target.grid, metal) - sweep.plan.foil_rise
+        return rise > self._edge_rise_limit
+
+    def _outcome(
+        self, mean: Array, half: Array, fractions: PhaseFractions | None, flags: list[str]
+    ) -> Outcome:
+        """Values, classes and curves of one sweep; with standards, of the metal in it."""
+        if fractions is not None:
+            mean, half = mean.copy(), half.copy()
+            for name, (value, std) in fractions.values.items():
+                at = self._ensemble.column(name)
+                mean[at], half[at] = value, std * self._quantile
+        values: dict[str, Value] = {}
+        classes: dict[str, Classes] = {}
+        curves: dict[str, Curve] = {}
+        for said in self._ensemble.say(mean, half):
+            values |= said.values
+            classes |= said.classes
+            curves |= said.curves
+            flags += [Flag.BEYOND_TRAINING.of(target) for target in said.beyond]
+        shares: dict[str, Value] = {}
+        if fractions is not None:
+            values, shares = self._with_fractions(values, fractions, flags)
+        size = None if self._size is None else self._size(values)
+        correlation = math.nan if fractions is None else fractions.correlation
+        return Outcome(values, classes, curves, shares, correlation, size)
 
     def _with_fractions(
-        self, values: dict[str, Value], made_up: Makeup, flags: list[str]
+        self, values: dict[str, Value], fractions: PhaseFractions, flags: list[str]
     ) -> tuple[dict[str, Value], dict[str, Value]]:
-        """Values and fractions of a sample with standards; where degenerate, the sample's CN1 only."""
-        whole = {} if made_up.sample is None else {"CN1_sample": made_up.sample}
-        of_sample = {
-            name: self._value(value, self._quantile * std, "", non_negative=True)
-            for name, (value, std) in whole.items()
-        }
-        if abs(made_up.correlation) > DEGENERATE:
-            flags.append("fractions_degenerate")
+        """Values and fractions of a sample with standards; where degenerate, the sample's own value only."""
+        section = self.bundle.card.sections.phases
+        of_sample: dict[str, Value] = {}
+        if fractions.sample is not None and section is not None and section.sample is not None:
+            value, std = fractions.sample
+            of_sample[section.sample] = self._value(value, std)
+        if abs(fractions.correlation) > DEGENERATE:
+            flags.append(Flag.FRACTIONS_DEGENERATE)
             return of_sample, {}
-        fractions = {
-            name: self._value(value, self._quantile * std, "", non_negative=True, top=1.0)
-            for name, (value, std) in made_up.fractions.items()
-        }
-        return values | of_sample, fractions
+        shares = {name: self._value(*of, top=1.0) for name, of in fractions.fractions.items()}
+        return values | of_sample, shares
 
-    def _value(
-        self, value: float, half: float, unit: str, *, non_negative: bool, top: float = math.inf
-    ) -> Value:
-        """A value with its interval, cut where the quantity ends."""
-        low = 0.0 if non_negative else -math.inf
-        return Value(
-            value=min(max(value, low), top),
-            std=half / self._quantile,
-            lower=min(max(value - half, low), top),
-            upper=max(min(value + half, top), low),
-            level=self.config.level,
-            unit=unit,
+    def _value(self, value: float, std: float, *, top: float = math.inf) -> Value:
+        """A quantity that is not below zero, with its interval."""
+        half = self._quantile * std
+        return interval(value, half, self.config.level, self._quantile, non_negative=True, top=top)
+
+    def _verdict(self, sweep: ReducedSweep, judged: Judged, row: int) -> DomainVerdict:
+        section = self.bundle.card.sections.domain
+        latent = tuple(judged.latent[row].tolist())
+        if section is None or judged.residual is None:
+            return DomainVerdict(latent=latent)
+        p, scores = float(judged.p[row]), judged.scores[row]
+        inside, reason = p >= section.threshold, ""
+        if not inside:
+            grid, theory = self._target_of(sweep).grid, self._theory_of(sweep)
+            reason = domain_reason(scores, judged.residual[row], grid, theory, self._ensemble.distances)
+        return DomainVerdict(inside, p, float(scores.max()), reason, latent)
+
+    def _shown(self, sweep: ReducedSweep, judged: Judged, row: int, network_input: Array) -> Reduced:
+        denoised = None
+        if judged.reconstruction is not None:
+            denoised = sweep.plan.measured_as(judged.reconstruction[row], self._theory_of(sweep))
+        return Reduced(
+            grid=self._target_of(sweep).grid,
+            flat=sweep.normalised,
+            foil=sweep.plan.foil,
+            network_input=network_input,
+            denoised=denoised,
         )
 
-    def _refused(self, job: Job, seconds: Mapping[str, float], reason: str) -> Prediction:
-        return self._base(job, job.flags, seconds, refused=reason)
+    def _reducer_of(self, sweep: ReducedSweep | RefusedSweep) -> Reducer:
+        target = self.bundle.input_for(sweep.spectrum.element, sweep.spectrum.edge)
+        return self.reducers[0 if target is None else self.bundle.inputs.index(target)]
+
+    def _target_of(self, sweep: ReducedSweep | RefusedSweep) -> InputTarget:
+        return self._reducer_of(sweep).target
+
+    def _theory_of(self, sweep: ReducedSweep) -> Array | None:
+        return self._reducer_of(sweep).theory
+
+    def _refused(self, sweep: RefusedSweep, seconds: Mapping[str, float]) -> Prediction:
+        return self._base(sweep, sweep.flags, seconds, refused=sweep.reason)
 
     def _base(
         self,
-        job: Job,
-        flags: list[str],
+        sweep: ReducedSweep | RefusedSweep,
+        flags: Sequence[str],
         seconds: Mapping[str, float],
+        *,
         refused: str | None = None,
-        **rest: Any,
+        outcome: Outcome | None = None,
+        domain: DomainVerdict | None = None,
+        reduced: Reduced | None = None,
     ) -> Prediction:
-        spectrum, card = job.spectrum, self.bundle.card
+        spectrum, reducer = sweep.spectrum, self._reducer_of(sweep)
+        anchor = None
+        if sweep.anchor is not None:
+            anchor = AnchorUsed("foil" if reducer.is_lasting(sweep.anchor) else "reference", sweep.anchor)
         return Prediction(
             model=self.bundle.name,
             model_sha256=self.bundle.sha256,
-            element=spectrum.element or (None if refused else card.element),
-            edge=spectrum.edge or (None if refused else card.edge),
+            element=spectrum.element or (None if refused else reducer.target.element),
+            edge=spectrum.edge or (None if refused else reducer.target.edge),
             provenance=spectrum.provenance,
-            anchored=job.anchor is not None,
-            aligned=job.aligned,
-            flags=tuple(dict.fromkeys(flags)),
-            e0=job.e0,
-            edge_step=job.edge_step,
-            shift=job.shift,
-            partial=not spectrum.complete,
-            configuration=self.configuration,
-            calibrated_on=str(card.calibration.get("calibrated_on", "simulation")),
-            seconds=seconds,
+            outcome=outcome or Outcome(),
+            domain=domain or DomainVerdict(),
+            alignment=sweep.alignment,
+            anchor=anchor,
+            flags=tuple(dict.fromkeys(str(flag) for flag in flags)),
             refused=refused,
-            **rest,
+            edge_step=sweep.edge_step,
+            partial=not spectrum.complete,
+            seconds=seconds,
+            reduced=reduced,
+            calibrated_on=str(self.bundle.card.calibration.get("calibrated_on", "simulation")),
+            configuration=self.configuration,
         )
 
 
-def _input_of(job: Job) -> Array:
-    """What the network is asked about: the spectrum, or the metal that the standards leave of it."""
-    assert job.network_input is not None
-    return job.network_input if job.mixed is None else job.mixed.remainder[job.mixed.best]
+def _metal(sweep: ReducedSweep, mixed: Mixed | None) -> Array:
+    """(g,) what the networks judge: the input, or the likeliest metal in it where standards are fitted."""
+    return sweep.network_input if mixed is None else mixed.remainder[mixed.best]
+
+
+def _fitted(
+    anchor: FoilAnchor | Sequence[FoilAnchor] | Literal["reference"] | None, bundle: Bundle
+) -> dict[tuple[str, str], FoilAnchor]:
+    """The foils fitted to the model's theory, by absorber.
+
+    Raises
+    ------
+    AnchorError : for a foil that is of none of the model's absorbers, or does not fit.
+    """
+    given = () if anchor is None or isinstance(anchor, str) else anchor
+    foils = (given,) if isinstance(given, FoilAnchor) else tuple(given)
+    if all(target.anchor == "none" for target in bundle.inputs):
+        return {}
+    found: dict[tuple[str, str], FoilAnchor] = {}
+    for foil in foils:
+        absorber = (foil.element, foil.edge)
+        if absorber in found:
+            raise AnchorError(f"two foils of {foil.element} {foil.edge} are given: give one")
+        found[absorber] = foil.fitted_to(bundle)
+    return found
+
+
+def _hash_of(anchor: FoilAnchor | str | None) -> str | None:
+    return anchor.sha256 if isinstance(anchor, FoilAnchor) else anchor
+
+
+def _size_of(bundle: Bundle) -> ParticleSize:
+    section = bundle.card.sections.size
+    assert section is not None
+    table, atoms = bundle.array("particle_cn"), bundle.array("particle_atoms")
+    return ParticleSize(section, table, atoms, float(bundle.array("bulk_r1")[0]))
+
+
+def _metals_of(bundle: Bundle) -> Metals:
+    return Metals(*(bundle.array(name) for name in ("metal_mean", "metal_factor", "metal_rest")))
+
+
+class DeviceError(Refusal):
+    """A device that this machine does not have."""
 
 
 def pick_device(device: str) -> torch.device:
-    """The device of this name. Raises ValueError when this machine does not have it."""
+    """Return the device of this name.
+
+    Raises
+    ------
+    DeviceError : when this machine does not have it.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.zeros(1, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"device {device!r} cannot be used here: {reason}; give 'auto' or 'cpu'") from error
+        raise DeviceError(f"device {device!r} cannot be used here: {reason}; give 'auto' or 'cpu'") from error

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from xas_live.flags import Flag
 from xas_live.prediction import Prediction
 from xas_live.reduction.axis import AxisCache
 from xas_live.reduction.quality import Checked, check_all
@@ -133,7 +134,7 @@ class Averages:
         key = (where.stream, prediction.element, prediction.edge)
         average = series.get(key) or RunningAverage(spectrum, checked)
         series[key] = average
-        usable = "bad_reference" not in prediction.flags
+        usable = Flag.BAD_REFERENCE not in prediction.flags
         return average if average.add(spectrum, checked, reference_usable=usable) else None
 
 

@@ -113,7 +113,7 @@ class SeriesMonitor:
             f"{prediction.model}{f', sample {sample}' if sample else ''}, scan {prediction.provenance.scan}"
         )
         said = []
-        stake = series.test.add(prediction.domain_score)
+        stake = series.test.add(prediction.domain.score)
         if stake > ALARM:
             said.append(
                 f"the spectra drift ({where}): over {series.sweeps} sweeps their distance from the training "
@@ -135,9 +135,9 @@ class SeriesMonitor:
 
 def _energy_drift(series: _Series, prediction: Prediction) -> float:
     """How far the reference has moved (eV); NaN where it cannot be told."""
-    if prediction.aligned != "reference" or not math.isfinite(prediction.shift):
+    if prediction.alignment.by != "reference" or not math.isfinite(prediction.alignment.shift):
         return math.nan
     if len(series.shifts) < FIRST:
-        series.shifts.append(prediction.shift)
+        series.shifts.append(prediction.alignment.shift)
         return math.nan
-    return prediction.shift - float(np.median(series.shifts))
+    return prediction.alignment.shift - float(np.median(series.shifts))

@@ -15,10 +15,12 @@ import numpy as np
 
 from xas_live.analysis.analyzer import Analyzer, Batch, pick_device
 from xas_live.analysis.config import AnalysisConfig
+from xas_live.analysis.history import Earlier
+from xas_live.errors import Refusal
 from xas_live.models.bundle import Bundle, ModelError
 from xas_live.models.registry import available_models, find_model, load_model, load_models
 from xas_live.prediction import Prediction
-from xas_live.reduction.anchor import AnchorError, FoilAnchor, newest_anchor
+from xas_live.reduction.anchor import FoilAnchor, newest_anchor
 from xas_live.reduction.reducer import Reducer
 from xas_live.spectrum import Spectrum
 
@@ -35,8 +37,8 @@ class AnalyzerPool:
     model : name or folder of the model to use, or several of them; None picks the shipped one of each
         spectrum's absorber. Of several, all that speak of a spectrum's absorber judge it, and the first of
         them leads.
-    anchor : a fitted foil; "reference"; None; or "auto": the sweep's own reference channel where there is
-        one, else the user's newest saved anchor of the absorber, else none.
+    anchor : a fitted foil, or one for each absorber; "reference"; None; or "auto": the sweep's own reference
+        channel where there is one, else the user's newest saved anchor of the absorber, else none.
     config, device, standards : as for `Analyzer`; standards of another absorber than a spectrum's are not
         used for it.
 
@@ -53,7 +55,7 @@ class AnalyzerPool:
     def __init__(
         self,
         model: str | Path | Sequence[str | Path] | None = None,
-        anchor: FoilAnchor | Literal["reference", "auto"] | None = "auto",
+        anchor: FoilAnchor | Sequence[FoilAnchor] | Literal["reference", "auto"] | None = "auto",
         config: AnalysisConfig | None = None,
         device: str = "auto",
         standards: Mapping[str, Spectrum] | None = None,
@@ -64,7 +66,7 @@ class AnalyzerPool:
         self.device = pick_device(device)
         self.models = tuple(load_models(_names(model)))
         self._kept = ANALYZERS_KEPT * max(1, len(self.models))
-        self._analyzers: OrderedDict[tuple[str | None, ...], Analyzer] = OrderedDict()
+        self._analyzers: OrderedDict[tuple[Any, ...], Analyzer] = OrderedDict()
         self._reducers: WeakValueDictionary[tuple[Any, ...], Reducer] = WeakValueDictionary()
         self._told: set[tuple[str, type[Exception]]] = set()
         self._lock = Lock()
@@ -85,7 +87,7 @@ class AnalyzerPool:
             if name is None:
                 raise ModelError(_no_model(spectrum))
             return [load_model(name)]
-        speaking = [bundle for bundle in self.models if bundle.card.absorber_of(element, edge) is not None]
+        speaking = [bundle for bundle in self.models if bundle.input_for(element, edge) is not None]
         return speaking or list(self.models if spectrum.absorber_guessed else self.models[:1])
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
@@ -101,12 +103,12 @@ class AnalyzerPool:
         """
         return self._ask(spectra, None)
 
-    def preview(self, spectrum: Spectrum, step: tuple[float, float] | None = None) -> Prediction | None:
-        """What the lead can say of a growing sweep: see `Analyzer.preview`."""
+    def preview(self, spectrum: Spectrum, earlier: Earlier | None = None) -> Prediction | None:
+        """What the primary model can say of a growing sweep: see `Analyzer.preview`."""
         try:
             lead = self.models_for(spectrum)[0]
-            return self._analyzer_for(lead, spectrum, newest_anchor).preview(spectrum, step)
-        except (ModelError, AnchorError, ValueError):
+            return self._analyzer_for(lead, spectrum, newest_anchor).preview(spectrum, earlier)
+        except Refusal:
             return None  # the completed sweep will say why
 
     def _ask(self, spectra: Sequence[Spectrum], most: int | None) -> list[list[Prediction]]:
@@ -124,7 +126,7 @@ class AnalyzerPool:
             for rank, bundle in enumerate(models):
                 try:
                     analyzer = self._analyzer_for(bundle, spectrum, newest)
-                except (ModelError, AnchorError, ValueError) as error:
+                except Refusal as error:
                     found[i, rank] = Prediction.refusal(
                         spectrum, str(error), model=bundle.name, model_sha256=bundle.sha256
                     )
@@ -135,18 +137,18 @@ class AnalyzerPool:
         for analyzer, places in asked.values():
             members, leads = [i for i, _ in places], any(rank == 0 for _, rank in places)
             try:
-                key = (id(analyzer.reducer), *members)
+                key = (*map(id, analyzer.reducers), *members)
                 if key not in batches:
                     batches[key] = analyzer.reduce([spectra[i] for i in members])
                 said = analyzer.judge(batches[key])
             except Exception:
                 if leads:
                     raise
-                said = [self._spared(analyzer, spectra[i]) for i in members]
+                said = [self._alone(analyzer, spectra[i]) for i in members]
             found.update(zip(places, said, strict=True))
         return [[found[i, rank] for rank in range(count)] for i, count in enumerate(counts)]
 
-    def _spared(self, analyzer: Analyzer, spectrum: Spectrum) -> Prediction:
+    def _alone(self, analyzer: Analyzer, spectrum: Spectrum) -> Prediction:
         """Of a further model that failed on a batch, what it says of one spectrum alone, or its refusal."""
         try:
             return analyzer.analyze([spectrum])[0]
@@ -161,18 +163,14 @@ class AnalyzerPool:
     def _analyzer_for(
         self, bundle: Bundle, spectrum: Spectrum, newest: Callable[[str, str], FoilAnchor | None]
     ) -> Analyzer:
-        anchor, fallback = self.anchor, None
-        if anchor == "auto":
-            anchor = saved = newest(bundle.card.element, bundle.card.edge)
-            if spectrum.reference is not None:
-                anchor, fallback = "reference", saved
-        key = (bundle.sha256, *(a.sha256 if isinstance(a, FoilAnchor) else a for a in (anchor, fallback)))
+        anchor, fallback = self._anchors_for(bundle, spectrum, newest)
+        key = (bundle.sha256, *(_hashes(each) for each in (anchor, fallback)))
         with self._lock:
             if key not in self._analyzers:
                 own = {
                     name: standard
                     for name, standard in self.standards.items()
-                    if bundle.card.absorber_of(standard.element, standard.edge) is not None
+                    if bundle.input_for(standard.element, standard.edge) is not None
                 }
                 self._analyzers[key] = Analyzer(
                     bundle,
@@ -187,6 +185,22 @@ class AnalyzerPool:
                     self._analyzers.popitem(last=False)
             self._analyzers.move_to_end(key)
             return self._analyzers[key]
+
+    def _anchors_for(
+        self, bundle: Bundle, spectrum: Spectrum, newest: Callable[[str, str], FoilAnchor | None]
+    ) -> tuple[Sequence[FoilAnchor] | Literal["reference"] | None, Sequence[FoilAnchor]]:
+        """The foils that a spectrum's analyzer has, and those it falls back on."""
+        if self.anchor == "auto":
+            used = [each for each in bundle.inputs if each.anchor != "none"]
+            found = [newest(each.element, each.edge) for each in used]
+            saved = [foil for foil in found if foil is not None]
+            return ("reference", saved) if spectrum.reference is not None else (saved, ())
+        if self.anchor == "reference" or self.anchor is None:
+            return self.anchor, ()
+        given = (self.anchor,) if isinstance(self.anchor, FoilAnchor) else tuple(self.anchor)
+        if len(bundle.inputs) == 1:  # a foil of another absorber is refused with the reason
+            return given, ()
+        return [foil for foil in given if bundle.input_for(foil.element, foil.edge) is not None], ()
 
 
 def _names(model: str | Path | Sequence[str | Path] | None) -> Sequence[str | Path]:
@@ -211,3 +225,10 @@ def _no_model(spectrum: Spectrum) -> str:
         f"element and edge are not known: the metadata do not name them, and in {seen} mu does not rise at "
         f"one edge with 50 eV behind it. Name them in the metadata, or choose a model ({shipped})"
     )
+
+
+def _hashes(anchor: Sequence[FoilAnchor] | str | None) -> tuple[str, ...] | str | None:
+    """What tells anchors apart."""
+    if anchor is None or isinstance(anchor, str):
+        return anchor
+    return tuple(foil.sha256 for foil in anchor)

@@ -2,7 +2,7 @@
 
 The line under the edge comes from the pre-edge, anchor and energy shift from the sweeps before. Sample and
 foil are compared before flattening: the polynomial behind the edge is not known yet, and the foil's is taken
-for the sample's. See `models.completion` for the rest.
+for the sample's. See `models.sections.completion` for the rest.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xas_live.models.ensemble import Ensemble, Found
+from xas_live.analysis.history import Earlier
+from xas_live.flags import Flag
+from xas_live.models.bundle import ModelError
+from xas_live.models.ensemble import Ensemble, Judged
 from xas_live.models.outputs.intervals import gaussian_quantile
 from xas_live.models.sections.completion import Completion
 from xas_live.models.sections.preview import LAST_ENERGIES, partial_values, widening
+from xas_live.prediction import Alignment
 from xas_live.reduction.anchor import FoilAnchor, common_windows
 from xas_live.reduction.grid import resample
 from xas_live.reduction.normalize import Windows
 from xas_live.reduction.quality import half_rise
-from xas_live.reduction.reducer import LONG_PRE_EDGE, Job, Plan, Reducer
+from xas_live.reduction.reducer import LONG_PRE_EDGE, Reducer
+from xas_live.reduction.stages import Plan, ReducedSweep
 from xas_live.spectrum import Array, Spectrum
 
 LEAST_POINTS = 4  # in the window of that line
@@ -35,32 +40,35 @@ class _Foil:
 
 
 class Preview:
-    """What one model and anchor make of growing sweeps.
+    """Predictions of growing sweeps of one absorber by one model.
 
     Parameters
     ----------
-    reducer, ensemble : those of an Analyzer, whose model speaks of growing sweeps (`partial_widening`).
+    reducer, ensemble : those of an Analyzer, whose model has the section `preview`.
     """
 
     def __init__(self, reducer: Reducer, ensemble: Ensemble) -> None:
         bundle = ensemble.bundle
         self._reducer, self._ensemble = reducer, ensemble
-        self._grid = bundle.grid
+        self._grid = reducer.target.grid
+        if reducer.theory is None:
+            raise ModelError(f"model {bundle.name} has previews, and no theory that they need")
+        self._theory = reducer.theory
         self._widening = bundle.array("partial_widening")
         self._completion = Completion(bundle.array("train_mean"), bundle.array("train_covariance"))
         self._foils: dict[tuple[str, Windows, float], _Foil] = {}
 
-    def find(self, spectrum: Spectrum, step: tuple[float, float] | None) -> tuple[Job, Found] | None:
-        """The job and what the networks say of it; None as long as nothing can be said.
+    def find(self, spectrum: Spectrum, earlier: Earlier) -> tuple[ReducedSweep, Judged] | None:
+        """The completed sweep and what the networks give for it; None as long as nothing can be said.
 
         Parameters
         ----------
         spectrum : the growing sweep, its points in any order.
-        step : edge step of the sweeps before (units of mu) and its relative standard deviation, or None.
+        earlier : what the sweeps before tell.
         """
-        anchor, shift = self._reducer.latest_alignment
-        absorber = self._reducer.bundle.card.absorber_of(spectrum.element, spectrum.edge)
-        if anchor is None or absorber is None:
+        step = earlier.step
+        anchor, shift = self._expected(earlier)
+        if anchor is None:
             return None
         good = np.isfinite(spectrum.energy) & np.isfinite(spectrum.mu)
         energy, first = np.unique(spectrum.energy[good], return_index=True)
@@ -83,7 +91,7 @@ class Preview:
         rise = resample(energy, (mu - line(energy))[None], points[:measured])[0]
 
         plan, later = foil.plan, step is not None
-        fixed = (self._reducer.theory - plan.gain * foil.norm)[:measured]
+        fixed = (self._theory - plan.gain * foil.norm)[:measured]
         own = self._completion.first_guess(plan.gain * rise[None], fixed)[0]
         if not np.isfinite(own) or own <= 0:
             return None
@@ -94,22 +102,38 @@ class Preview:
         draws, factors = self._completion.draws(plan.gain * rise[None] / centre, fixed, width)
         completed = draws.mean(1)
         assert plan.theory_error is not None
-        found = self._ensemble.judge(completed, plan.theory_error[None])
+        judged = self._ensemble.judge(completed, plan.theory_error[None])
         mean, spread = partial_values(draws, self._ensemble.means)
         quantile = gaussian_quantile(self._ensemble.level)
-        half = widening(self._widening, last, later=later) * np.hypot(found.half, quantile * spread)
-        job = Job(0, spectrum, flags=["partial"], anchor=anchor, shift=shift, plan=plan)
-        job.aligned, job.e0 = "earlier sweeps", center
-        job.edge_step = float(centre * factors.mean())
-        job.network_input = completed[0]
-        job.flat = self._reducer.measured_as(job, completed[0])
-        return job, found._replace(mean=mean, half=half)
+        half = widening(self._widening, last, later=later) * np.hypot(judged.half, quantile * spread)
+        sweep = ReducedSweep(
+            index=0,
+            spectrum=spectrum,
+            flags=(Flag.PARTIAL,),
+            normalised=plan.measured_as(completed[0], self._theory),
+            edge_step=float(centre * factors.mean()),
+            plan=plan,
+            anchor=anchor,
+            alignment=Alignment("earlier sweeps", center, shift),
+            network_input=completed[0],
+        )
+        return sweep, judged._replace(mean=mean, half=half)
+
+    def _expected(self, earlier: Earlier) -> tuple[FoilAnchor | None, float]:
+        """Anchor and energy shift that the sweep is expected to have: those of the sweep before."""
+        anchor, shift = self._reducer.first_alignment()
+        before, theory = earlier.anchor, self._reducer.target.theory
+        if before is None or theory is None or before.theory != theory.sha256:
+            return anchor, shift
+        if isinstance(self._reducer.anchor, FoilAnchor) and before.sha256 != self._reducer.anchor.sha256:
+            return anchor, shift  # the anchor was changed since
+        return before, earlier.shift
 
     def _foil(self, anchor: FoilAnchor, shift: float, start: float) -> _Foil:
         """The foil, its line under the edge fitted where the sample's is."""
-        theory, axis = self._reducer.theory, anchor.energy
+        theory, axis = self._theory, anchor.energy
         reach = np.append(start - shift, axis[axis > start - shift])
-        windows = common_windows(self._reducer.bundle.card.input.fit_windows, [axis, reach], anchor.e0)
+        windows = common_windows(self._reducer.target.windows, [axis, reach], anchor.e0)
         key = (anchor.sha256, windows, shift)
         if key not in self._foils:
             at = anchor.energies(self._grid)

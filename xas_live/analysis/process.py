@@ -18,8 +18,10 @@ from threading import Lock, Thread
 from typing import Any, Literal, NamedTuple
 
 from xas_live.analysis.config import AnalysisConfig
+from xas_live.analysis.history import Earlier
 from xas_live.analysis.messages import pieces
 from xas_live.analysis.pool import AnalyzerPool
+from xas_live.errors import XasLiveError
 from xas_live.host.process import end_process, start_module, tail
 from xas_live.models.bundle import Bundle
 from xas_live.models.registry import available_models
@@ -35,7 +37,7 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 logger = logging.getLogger("xas_live")
 
 
-class AnalysisProcessError(RuntimeError):
+class AnalysisProcessError(XasLiveError, RuntimeError):
     """The analysis process met an error, or cannot be kept alive."""
 
 
@@ -90,6 +92,10 @@ class AnalyzerProcess:
         """The models chosen, in their order; empty where they are picked by absorber."""
         return self._checked.models
 
+    def models_for(self, spectrum: Spectrum) -> list[Bundle]:
+        """The models that judge this spectrum: see `AnalyzerPool.models_for`."""
+        return self._checked.models_for(spectrum)
+
     @property
     def pid(self) -> int | None:
         """Process id of the other process; None while there is none."""
@@ -127,9 +133,9 @@ class AnalyzerProcess:
         Thread(target=work, name="xas_live process", daemon=True).start()
         return found
 
-    def preview(self, spectrum: Spectrum, step: tuple[float, float] | None = None) -> Prediction | None:
+    def preview(self, spectrum: Spectrum, earlier: Earlier | None = None) -> Prediction | None:
         """What can be said of a growing sweep: see `Analyzer.preview`. Raises as `analyze` does."""
-        found: Prediction | None = self._ask("preview", [spectrum], step)[0]
+        found: Prediction | None = self._ask("preview", [spectrum], earlier)[0]
         return None if found is None else replace(found, provenance=spectrum.provenance)
 
     def close(self) -> None:
@@ -153,8 +159,8 @@ class AnalyzerProcess:
     def __repr__(self) -> str:
         return f"<AnalyzerProcess {'not running' if self.pid is None else f'process {self.pid}'}>"
 
-    def _ask(self, what: str, spectra: Sequence[Spectrum], step: Any = None) -> list[Any]:
-        request = _Request(what, [_fields(spectrum) for spectrum in spectra], step)
+    def _ask(self, what: str, spectra: Sequence[Spectrum], earlier: Earlier | None = None) -> list[Any]:
+        request = _Request(what, [_fields(spectrum) for spectrum in spectra], earlier)
         with self._lock:
             try:
                 return self._answer(request)
@@ -219,11 +225,11 @@ class AnalyzerProcess:
 
 
 class _Request(NamedTuple):
-    """What is asked for, the fields of each spectrum, and the step for a preview."""
+    """What is asked for, the fields of each spectrum, and what earlier sweeps tell, for a preview."""
 
     what: str
     spectra: list[dict[str, Any]]
-    step: tuple[float, float] | None
+    earlier: Earlier | None
 
 
 class _Child:
@@ -249,7 +255,7 @@ class _Child:
         if self._settings is not None:
             self.connection.send(self._settings)
             self._settings = None
-        self.connection.send((request.what, len(request.spectra), request.step))
+        self.connection.send((request.what, len(request.spectra), request.earlier))
         for piece in pieces(request.spectra):
             self.connection.send(piece)
         found: list[Any] = []

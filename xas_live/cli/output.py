@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from xas_live.flags import Flag
 from xas_live.prediction import Prediction, Value
 
 _NAMED = 8  # scans at most that a line names
@@ -112,7 +113,7 @@ def print_remarks(predictions: Sequence[Prediction], averages: Sequence[Predicti
     flagged: dict[str, list[Prediction]] = {}
     for p in predictions:
         for flag in p.flags:
-            if flag != "out_of_domain":  # the verdict says so
+            if flag != Flag.OUT_OF_DOMAIN:  # the verdict says so
                 flagged.setdefault(flag, []).append(p)
     analysed = sum(p.refused is None for p in predictions)
     for flag, of in flagged.items():
@@ -124,8 +125,8 @@ def print_remarks(predictions: Sequence[Prediction], averages: Sequence[Predicti
         out.print(f"  [yellow]{flag}[/]: {escape(named)}", soft_wrap=True)
     for p in (*predictions, *averages):
         which = escape(f"{_label(p)}, {p.model}" if several and p.model else _label(p))
-        if p.domain_reason:
-            out.print(f"  [red]out of domain[/] {which}: {escape(p.domain_reason)}", soft_wrap=True)
+        if p.domain.reason:
+            out.print(f"  [red]out of domain[/] {which}: {escape(p.domain.reason)}", soft_wrap=True)
         if p.refused is not None:
             out.print(f"  [red]refused[/] {which}: {escape(p.refused)}", soft_wrap=True)
 

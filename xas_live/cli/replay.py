@@ -18,7 +18,7 @@ from xas_live.cli.storing import Hurry, open_past, open_store, show_trouble, wai
 from xas_live.spectrum import Mode, Spectrum
 
 if TYPE_CHECKING:
-    from xas_live.analysis.analyzer import Alignment
+    from xas_live.analysis import Alignment
     from xas_live.callbacks.publishers.base import Publisher
     from xas_live.callbacks.publishers.plot import LiveStructurePlot
     from xas_live.prediction import Prediction
@@ -115,7 +115,7 @@ def replay(
 
     with ExitStack() as stack:
         with err.status("Loading ..."):
-            from xas_live.analysis.analyzer import AnalysisConfig, AnalyzerPool
+            from xas_live.analysis import AnalysisConfig, AnalyzerPool
             from xas_live.callbacks.publishers.drift import SeriesWatch
             from xas_live.callbacks.publishers.results import LastAverages
             from xas_live.models.bundle import ModelError
@@ -189,7 +189,7 @@ def _say(text: str) -> None:
 
 
 def _alignment(text: str) -> Alignment | float:
-    from xas_live.analysis.analyzer import checked_alignment
+    from xas_live.analysis import checked_alignment
 
     try:
         return checked_alignment(text)
@@ -237,11 +237,9 @@ def _standards(given: list[str], model: str | None) -> dict[str, Spectrum]:
         known = model or find_model(spectrum.element, spectrum.edge)
         if known is None:
             refuse(f"--standards {name}: no model speaks of its absorber; choose one with --model")
-        card = load_model(known).card
         if spectrum.absorber_guessed:
-            found[name] = spectrum = replace(
-                spectrum, element=card.element, edge=card.edge, absorber_guessed=False
-            )
+            [(element, edge), *_] = load_model(known).absorbers
+            found[name] = spectrum = replace(spectrum, element=element, edge=edge, absorber_guessed=False)
         try:
             standards_of({name: spectrum}, load_model(known))
         except StandardError as error:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from xas_live.models.card import Card
+from xas_live.errors import Refusal
+from xas_live.models.card import Card, InputSpec
 from xas_live.models.networks import weight_shapes
-from xas_live.models.sections.domain import OXIDE_SEEN
-from xas_live.models.sections.latent import DECODER, ENCODER, LATENT
+from xas_live.models.outputs import OutputKind, kinds_of
+from xas_live.models.schema1 import upgraded
+from xas_live.models.sections.specs import theory_suffix
+from xas_live.reduction.target import BulkTheory, InputTarget
 from xas_live.spectrum import Array
 
 CARD, WEIGHTS = "card.json", "weights.safetensors"
@@ -31,7 +34,7 @@ HALF = (
 )  # as stored: half precision
 
 
-class ModelError(ValueError):
+class ModelError(Refusal):
     """A model that cannot be had or used, with the reason."""
 
 
@@ -42,14 +45,8 @@ class Bundle:
     Attributes
     ----------
     card : what the model is.
-    tensors : network weights (`conv*`, `layer*`), input and target scaling, and what stands beside them:
-        `theory_energy`, `theory_bulk` (eV, and the bulk's theoretical spectrum), `train_mean`,
-        `train_covariance` of network inputs, `calibration_scores`, `calibration_edges` and `scale_floor` (by
-        predicted size), `edge_rise_limit` (eV), the `domain_*` tensors, the autoencoder (`encoder.*`,
-        `decoder.*`) with the training spectra in its coordinates (`latent_cloud`, `latent_target`), the
-        network that sees oxide (`oxide.*`), the training spectra as Gaussians (`metal_*`), `bulk_r1` (Å),
-        `partial_widening` (2, energies, targets) for growing sweeps, where the model speaks of them,
-        and, of a model that gives CN1, the particle table `particle_cn`, `particle_atoms`.
+    tensors : network weights (`conv*`, `layer*`), `input_mean` and `input_scale`, those of the outputs
+        (`OutputKind.tensors`) and those of the card's sections (models/sections/specs.py).
     sha256 : over card and weights.
     folder : where it was read from, or None.
     """
@@ -58,10 +55,8 @@ class Bundle:
     tensors: dict[str, torch.Tensor]
     sha256: str
     folder: Path | None = None
-    grid: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "grid", self.card.input.points)
         self._check_shapes()
 
     @property
@@ -69,10 +64,35 @@ class Bundle:
         """The card's name."""
         return self.card.name
 
+    @cached_property
+    def kinds(self) -> tuple[OutputKind, ...]:
+        """Its outputs, in the order of the network's columns."""
+        return kinds_of(self.card.outputs)
+
     @property
     def target_names(self) -> list[str]:
-        """Names of the targets, in the network's order."""
+        """Names of the numbers that it gives, in the network's order."""
         return [t.name for t in self.card.targets]
+
+    @cached_property
+    def grid(self) -> Array:
+        """(g,) of the first input, in its unit."""
+        return self.card.inputs[0].points
+
+    @cached_property
+    def inputs(self) -> tuple[InputTarget, ...]:
+        """What sweeps of each absorber are reduced to."""
+        return tuple(self._input(i, spec) for i, spec in enumerate(self.card.inputs))
+
+    @property
+    def absorbers(self) -> tuple[tuple[str, str], ...]:
+        """Elements and edges of which it takes sweeps."""
+        return tuple((a.element, a.edge) for a in self.card.absorbers)
+
+    def input_for(self, element: str | None, edge: str | None) -> InputTarget | None:
+        """What sweeps of this absorber are reduced to; where one is None, the first that fits; else None."""
+        found = (each for each in self.inputs if each.input_for(element, edge) is not None)
+        return next(found, None)
 
     @property
     def network(self) -> dict[str, torch.Tensor]:
@@ -84,56 +104,36 @@ class Bundle:
         """The tensors in the precision in which they are kept on disk."""
         return {k: v.half() if k.startswith(HALF) else v for k, v in self.tensors.items()}
 
-    @cached_property
-    def theory_sha256(self) -> str:
-        """Hash of the theoretical foil: an anchor belongs to it."""
-        digest = hashlib.sha256()
-        for name in ("theory_energy", "theory_bulk"):
-            digest.update(self.array(name).tobytes())
-        return digest.hexdigest()
-
     def array(self, name: str) -> Array:
         """A stored tensor as float64 numpy."""
         return np.asarray(self.tensors[name].double().numpy())
 
-    def _check_shapes(self) -> None:
-        card, g, t = self.card, len(self.grid), len(self.card.targets)
-        expected: dict[str, tuple[int, ...]] = {
-            "input_mean": (g,),
-            "input_scale": (g,),
-            "target_mean": (t,),
-            "target_scale": (t,),
-            "train_mean": (g,),
-            "train_covariance": (g, g),
-            "edge_rise_limit": (1,),
-            "bulk_r1": (1,),
-        }
-        free = (
-            "theory_energy", "theory_bulk", "calibration_scores", "calibration_edges", "scale_floor",
-            "domain_mean", "domain_components", "domain_variances", "domain_reference",
-            "domain_joint", "domain_edges", "latent_cloud", "latent_target",
-            "metal_mean", "metal_factor", "metal_rest",
+    def _input(self, index: int, spec: InputSpec) -> InputTarget:
+        theory = None
+        if self.card.sections.theory is not None and spec.anchor != "none":
+            suffix = theory_suffix(index)
+            theory = BulkTheory(self.array(f"theory_energy{suffix}"), self.array(f"theory_bulk{suffix}"))
+        a = spec.absorber
+        return InputTarget(
+            self.name, a.element, a.edge, a.energy, spec.kind, spec.points, spec.fit_windows, spec.anchor,
+            theory, spec.k_weight,
         )  # fmt: skip
-        table = ("particle_cn", "particle_atoms") if "CN1" in self.target_names else ()
-        missing = [name for name in (*free, *table) if name not in self.tensors]
-        if missing:
-            raise ModelError(f"model {card.name}: its weights lack {', '.join(missing)}")
+
+    def _check_shapes(self) -> None:
+        card, g = self.card, self.card.points
+        expected: dict[str, tuple[int, ...] | None] = {"input_mean": (g,), "input_scale": (g,)}
+        for kind in self.kinds:
+            expected |= kind.tensors()
+        expected |= card.sections.tensors(g, len(card.inputs))
         try:
-            expected |= weight_shapes(card.network, g, t)
-            for prefix, spec, inputs, outputs in (
-                ("encoder.", ENCODER, g, LATENT),
-                ("decoder.", DECODER, LATENT, g),
-                ("oxide.", OXIDE_SEEN, g, 1),
-            ):
-                shapes = weight_shapes(spec, inputs, outputs)
-                expected |= {prefix + name: shape for name, shape in shapes.items()}
+            expected |= weight_shapes(card.network, g, card.width)
         except ValueError as error:
             raise ModelError(f"model {card.name}: {error}") from error
+        if missing := [name for name in expected if name not in self.tensors]:
+            raise ModelError(f"model {card.name}: its weights lack {', '.join(missing)}")
         for name, shape in expected.items():
-            if name not in self.tensors:
-                raise ModelError(f"model {card.name}: its weights lack {name!r}")
-            if tuple(self.tensors[name].shape) != shape:
-                found = tuple(self.tensors[name].shape)
+            found = tuple(self.tensors[name].shape)
+            if shape is not None and found != shape:
                 raise ModelError(f"model {card.name}: {name!r} has shape {found}, its card asks for {shape}")
 
     def save(self, folder: Path) -> Bundle:
@@ -164,15 +164,18 @@ class Bundle:
 
 
 def read_card(folder: Path) -> Card:
-    """The card of the bundle in `folder`.
+    """The card of the bundle in `folder`; one of schema 1 is upgraded.
 
     Raises
     ------
     ModelError : when there is none, or it is not valid.
     """
     try:
-        return Card.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
+        entries = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        if isinstance(entries, dict) and entries.get("schema_version") == 1:
+            entries = upgraded(entries)
+        return Card.model_validate_json(json.dumps(entries))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / CARD} is not a valid card: {error}") from error
 
 

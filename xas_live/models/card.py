@@ -1,57 +1,75 @@
-"""The card of a model: what it was trained on, what it takes and gives, how good it was measured to be."""
+"""The card of a model: what it takes and gives, what it was trained on, how good it was measured to be."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from xas_live.models.network_spec import NetworkSpec
+from xas_live.models.outputs.specs import OutputSpec, ScalarsSpec, Target
+from xas_live.models.sections.specs import Sections
+from xas_live.models.strict import Strict
 from xas_live.reduction.normalize import Windows
+from xas_live.reduction.target import AnchorNeed, InputKind
 from xas_live.spectrum import Array
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class Absorber(_Strict):
-    """An element and edge that the model speaks of; `energy` is the tabulated edge energy (eV)."""
+class Absorber(Strict):
+    """An element and edge that the model takes; `energy` is the tabulated edge energy (eV)."""
 
     element: str
     edge: str
     energy: float
 
 
-class GridSegment(_Strict):
-    """Points from `start` to just under `stop`, `step` apart (eV)."""
+class GridSegment(Strict):
+    """Points from `start` to just under `stop`, `step` apart."""
 
     start: float
     stop: float
     step: Annotated[float, Field(gt=0)]
 
 
-class InputSpec(_Strict):
-    """What the network takes.
+class InputSpec(Strict):
+    """What the network takes of one absorber. All inputs of a model have equally many points.
 
     Attributes
     ----------
+    absorber : whose sweeps are taken.
     kind : flat or norm of mu(E), or chi(k).
-    grid : segments of the energy axis (eV from `origin`), ascending.
+    grid : segments of the axis, ascending, in `unit`: eV from `origin`, or 1/Å.
     origin : what zero of the grid means.
     windows : normalisation windows, in eV relative to e0 (pre1, pre2, norm1, norm2).
-    needs_anchor : whether a measured foil is needed to tie theory to the beamline.
+    k_weight : chi is multiplied by k to this power.
+    anchor : whether a measured foil, which ties theory to the beamline, is required, used where there is one
+        ("optional"), or not used ("none").
     """
 
-    kind: Literal["flat", "norm", "chi"] = "flat"
-    grid: tuple[GridSegment, ...]
+    absorber: Absorber
+    kind: InputKind = "flat"
+    unit: Literal["eV", "1/Å"] = "eV"
+    grid: Annotated[tuple[GridSegment, ...], Field(min_length=1)]
     origin: str
     windows: tuple[float, float, float, float]
-    needs_anchor: bool = True
+    k_weight: Annotated[int, Field(ge=0, le=3)] = 0
+    anchor: AnchorNeed = "required"
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> InputSpec:
+        points = self.points
+        if len(points) < 2 or np.any(np.diff(points) <= 0):
+            raise ValueError("grid must ascend over at least two points")
+        if (self.kind == "chi") != (self.unit == "1/Å"):
+            raise ValueError(f"the grid of {self.kind} is not in {self.unit}")
+        if self.kind != "flat" and self.anchor != "none":
+            raise ValueError(f"a foil is laid on flat spectra; for {self.kind} set anchor = 'none'")
+        return self
 
     @property
     def points(self) -> Array:
-        """(g,) eV, ascending."""
+        """(g,) the grid, ascending."""
         return np.concatenate([np.arange(s.start, s.stop - 1e-9, s.step) for s in self.grid])
 
     @property
@@ -60,59 +78,17 @@ class InputSpec(_Strict):
         return Windows(*self.windows)
 
 
-class Target(_Strict):
-    """A quantity that the network gives.
-
-    Attributes
-    ----------
-    minimum, maximum : range of its training labels.
-    non_negative : whether it cannot be below zero, so that intervals end there.
-    """
-
-    name: str
-    unit: str = ""
-    minimum: float
-    maximum: float
-    non_negative: bool = False
-    description: str
-
-
-class NetworkSpec(_Strict):
-    """Shape of one ensemble member, and how many there are.
-
-    Attributes
-    ----------
-    kind : a multilayer perceptron, or a one-dimensional convolutional network.
-    kernels, kernel_width : of the convolutional layers, one number of kernels a layer; none for "mlp".
-    hidden : sizes of the dense layers before the last.
-    activation : after every layer but the last.
-    """
-
-    kind: Literal["mlp", "cnn"] = "mlp"
-    kernels: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    kernel_width: Annotated[int, Field(ge=1)] = 1
-    hidden: tuple[int, ...]
-    activation: Literal["tanh", "relu"] = "tanh"
-    members: Annotated[int, Field(ge=1)]
-    source: str = ""
-
-    @model_validator(mode="after")
-    def _kernels_fit_the_kind(self) -> NetworkSpec:
-        if bool(self.kernels) != (self.kind == "cnn"):
-            raise ValueError(f"kernels = {list(self.kernels)} do not fit kind = {self.kind!r}")
-        return self
-
-
-class Accuracy(_Strict):
+class Accuracy(Strict):
     """Figures measured on whole particles none of whose site environments the network had seen.
 
     Attributes
     ----------
-    mae, bias : mean absolute and mean error, by target.
-    coverage : mean over particles of the share of their simulated measurements inside the interval of
-        `level`, by target; floor and quantile of these intervals came from the other folds' particles.
+    mae, bias : mean absolute and mean error, by target; of classes `mae` is the share told wrong.
+    coverage : mean over particles of the share of their simulated measurements inside the interval (set,
+        band) of `level`, by target; floor and quantile of these intervals came from the other folds'
+        particles.
     coverage_by_size : the same for particles of so many neighbours, as "CN1 6.5 to 8 (14 particles)".
-    half_width : mean half width of the shipped interval, by target.
+    half_width : mean half width of the shipped interval, by target; of classes the mean size of the set.
     particles, folds : how many there were; `counted` is what one of them is called.
     conditions : the nuisances of the simulated measurement, in words.
     """
@@ -129,7 +105,7 @@ class Accuracy(_Strict):
     conditions: str
 
 
-class Trust(_Strict):
+class Trust(Strict):
     """How far the model knows when it is wrong, as benchmarks/trust.py measured it.
 
     Attributes
@@ -150,24 +126,30 @@ class Trust(_Strict):
     half_perturbed_flagged: float
 
 
-class Card(_Strict):
+class Card(Strict):
     """Everything a user, or the software on the user's behalf, must know before trusting the model.
 
     Raises pydantic's ValidationError, naming the field, when a card does not hold together.
+
+    Attributes
+    ----------
+    inputs : one for each absorber that the model takes; a sweep is of one of them.
+    outputs : what the network gives, in the order of its columns.
+    sections : what the model carries besides: theory of the foil, domain, phases, preview, size.
     """
 
-    schema_version: Literal[1] = 1
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    schema_version: Literal[2] = 2
     name: str
     version: str
     summary: str
-    absorbers: Annotated[tuple[Absorber, ...], Field(min_length=1)]
-    input: InputSpec
-    output: Literal["scalars", "classes", "curve"] = "scalars"
-    targets: Annotated[tuple[Target, ...], Field(min_length=1)]
+    inputs: Annotated[tuple[InputSpec, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[OutputSpec, ...], Field(min_length=1)]
+    sections: Sections = Field(default_factory=Sections)
     network: NetworkSpec
     training: dict[str, Any]
     calibration: dict[str, Any]
-    domain_threshold: Annotated[float, Field(gt=0, lt=1)]
     accuracy: Accuracy | None = None
     trust: Trust | None = None
     limits: tuple[str, ...] = ()
@@ -176,25 +158,56 @@ class Card(_Strict):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Card:
-        points = self.input.points
-        if len(points) < 2 or np.any(np.diff(points) <= 0):
-            raise ValueError("input.grid must ascend over at least two points")
-        names = [t.name for t in self.targets]
+        lengths = {len(each.points) for each in self.inputs}
+        if len(lengths) > 1:
+            raise ValueError(f"inputs must have equally many points, not {sorted(lengths)}")
+        absorbers = [(each.absorber.element, each.absorber.edge) for each in self.inputs]
+        for what, names in (("inputs", absorbers), ("outputs", [each.name for each in self.outputs])):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{what} must differ, not {names}")
+        prefixes = [each.prefix for each in self.outputs]
+        if len(set(prefixes)) != len(prefixes):
+            raise ValueError(f"outputs must have different prefixes, not {prefixes}")
+        names = [target.name for target in self.targets]
         if len(set(names)) != len(names):
             raise ValueError(f"targets must have different names, not {names}")
+        for where, name in self._named_targets():
+            if name not in names:
+                raise ValueError(f"{where} = {name!r}, but the targets are {', '.join(names) or 'none'}")
+        if any(each.anchor != "none" for each in self.inputs) and self.sections.theory is None:
+            raise ValueError("a foil is laid on theory: add sections.theory, or set anchor = 'none'")
         return self
 
-    @property
-    def element(self) -> str:
-        """Of the first absorber."""
-        return self.absorbers[0].element
+    def _named_targets(self) -> list[tuple[str, str]]:
+        """Targets that outputs and sections refer to, with the place where they do."""
+        found = [(f"outputs.{o.name}.stratify_by", o.stratify_by) for o in self.outputs]
+        found += [(f"sections.{where}", name) for where, name in self.sections.named_targets()]
+        return [(where, name) for where, name in found if name is not None]
 
     @property
-    def edge(self) -> str:
-        """Of the first absorber."""
-        return self.absorbers[0].edge
+    def targets(self) -> tuple[Target, ...]:
+        """All numbers that the model gives, in the network's order."""
+        scalars = [each for each in self.outputs if isinstance(each, ScalarsSpec)]
+        return tuple(target for each in scalars for target in each.targets)
 
-    def absorber_of(self, element: str | None, edge: str | None) -> Absorber | None:
-        """The model's absorber of this element and edge; where one is None, the first that fits the other."""
-        fitting = (a for a in self.absorbers if element in (None, a.element) and edge in (None, a.edge))
-        return next(fitting, None)
+    @property
+    def points(self) -> int:
+        """Of the network's input."""
+        return len(self.inputs[0].points)
+
+    @property
+    def width(self) -> int:
+        """Columns of the network's output."""
+        return sum(each.width for each in self.outputs)
+
+    @property
+    def absorbers(self) -> tuple[Absorber, ...]:
+        """Of all inputs."""
+        return tuple(each.absorber for each in self.inputs)
+
+    def input_of(self, element: str | None, edge: str | None) -> InputSpec | None:
+        """The input for this element and edge; where one is None, the first that fits the other."""
+        for each in self.inputs:
+            if element in (None, each.absorber.element) and edge in (None, each.absorber.edge):
+                return each
+        return None

@@ -1,7 +1,8 @@
-"""What the networks of one model say of a batch of their inputs: values, intervals, domain."""
+"""What the networks of one model give for a batch of their inputs: outputs with uncertainty, and domain."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,21 +10,27 @@ import torch
 
 from xas_live.models.bundle import Bundle
 from xas_live.models.networks import network
-from xas_live.models.outputs.intervals import conformal_rank, gaussian_quantile, half_width
-from xas_live.models.sections.domain import domain_distances, domain_p_value, nearest
-from xas_live.models.sections.latent import give_back
-from xas_live.reduction.arrays import Numbers, library_of, standard_deviation
+from xas_live.models.outputs import Estimate, Said
+from xas_live.models.outputs.intervals import gaussian_quantile
+from xas_live.models.sections.domain import Distance, domain_distances, domain_p_value, nearest
+from xas_live.models.sections.latent import reconstruct
+from xas_live.reduction.arrays import Numbers, library_of
 from xas_live.spectrum import Array
 
 MISMATCH_STEP = 0.25  # of the foil's theory error, by which its effect on predictions is measured
 
 
-class Found(NamedTuple):
-    """Of a batch, one row a spectrum, in float64: targets, intervals' half widths, domain, autoencoder.
+class Judged(NamedTuple):
+    """Of a batch, one row a spectrum, in float64.
 
-    `mean`, `half` (batch, targets); `p` (batch,); `scores` (batch, distances); `latent` (batch, 8); `off` and
-    `given_back` (batch, g), the input less the nearest that training knows, and what the autoencoder makes
-    of it.
+    Attributes
+    ----------
+    mean, half : (batch, width) of all outputs side by side, see `Estimate`.
+    p : (batch,) of belonging to the domain; NaN where the model does not judge it.
+    scores : (batch, distances) how far out by each distance.
+    latent : (batch, 8) coordinates in the autoencoder; (batch, 0) without one.
+    residual : (batch, g) the input less the nearest that training knows; None without a domain.
+    reconstruction : (batch, g) what the autoencoder makes of the input; None without one.
     """
 
     mean: Array
@@ -31,8 +38,8 @@ class Found(NamedTuple):
     p: Array
     scores: Array
     latent: Array
-    off: Array
-    given_back: Array
+    residual: Array | None
+    reconstruction: Array | None
 
 
 class Ensemble:
@@ -44,6 +51,10 @@ class Ensemble:
     device : where its tensors lie.
     level : nominal coverage of the intervals.
 
+    Attributes
+    ----------
+    distances : by which the domain is judged, in the order of `Judged.scores`.
+
     Raises
     ------
     ValueError : when the level is beyond what the model's calibration set allows.
@@ -53,66 +64,126 @@ class Ensemble:
         self.bundle = bundle
         self.device = device
         self.level = level
-        conformal_rank(bundle.tensors["calibration_scores"].shape[1], level)
+        for kind in bundle.kinds:
+            kind.check_level(bundle.tensors, level)
         self._tensors = {name: self._here(tensor) for name, tensor in bundle.tensors.items()}
         self._network = {name: self._here(tensor) for name, tensor in bundle.network.items()}
         self._quantile = gaussian_quantile(level)
+        self.distances = distances_of(bundle)
+        ends = np.cumsum([kind.width for kind in bundle.kinds]).tolist()
+        starts = [0, *ends[:-1]]
+        self._columns = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
+        sections = bundle.card.sections
+        self._missing_from = None if sections.theory is None else sections.theory.missing_from
+        self._full = 1.0 if sections.theory is None else sections.theory.full
+        self._domain_strata = None if sections.domain is None else sections.domain.stratify_by
+        self._domain, self._latent = sections.domain is not None, sections.latent is not None
+        self._place = {
+            name: (o, c) for o, kind in enumerate(bundle.kinds) for c, name in enumerate(kind.columns)
+        }
 
-    def judge(self, inputs: Numbers, wrong: Numbers | None = None) -> Found:
-        """Targets with intervals, and domain, of network inputs.
+    def judge(self, inputs: Numbers, theory_error: Numbers | None = None) -> Judged:
+        """Outputs with uncertainty, and domain, of network inputs.
 
         Parameters
         ----------
         inputs : (batch, g) in edge steps; an array, or a tensor on the device.
-        wrong : (batch, g) what theory gets wrong for the foils of these spectra, of unknown share and sign
-            where neighbours are missing; None where there is no foil.
+        theory_error : (batch, g) what theory gets wrong for the foils of these spectra, of unknown share and
+            sign where neighbours are missing; None where there is no foil.
         """
         t, x = self._tensors, self._taken(inputs)
         xp = library_of(x)
         with torch.inference_mode():
-            if wrong is None:
-                out = self._targets(x)
+            if theory_error is None:
+                decoded, moved = self._decoded(x), None
             else:
                 # In one pass: reading the weights takes as long as another spectrum does.
-                both = self._targets(xp.concatenate([x, x + MISMATCH_STEP * self._taken(wrong)]))
-                out, moved = both[:, : len(x)], both[:, len(x) :]
-            mean, spread = out.mean(0), standard_deviation(out)
-            predicted = out[:, :, 0].mean(0)
-            half = half_width(t, spread, predicted, self.level)
-            if wrong is not None:
+                both = self._decoded(xp.concatenate([x, x + MISMATCH_STEP * self._taken(theory_error)]))
+                decoded, moved = [out[:, : len(x)] for out in both], [out[:, len(x) :] for out in both]
+            estimates = self._estimates(decoded)
+            if moved is not None:
                 # For the bulk it cancels; it returns with the share of missing neighbours.
-                per_u = xp.abs((moved - out).mean(0)) / MISMATCH_STEP
-                half = xp.hypot(half, self._quantile * self._missing(mean) * per_u)
-            latent, given_back = give_back(t, x)
-            disagreement = (spread / t["target_scale"]).mean(1)
-            p, scores = domain_p_value(t, domain_distances(t, x, given_back, disagreement), predicted)
-            off = x - nearest(t, x, given_back)
-        return Found(*(_float64(v) for v in (mean, half, p, scores, latent, off, given_back)))
+                factor = self._quantile * self._missing(estimates)
+                estimates = [
+                    kind.widened(estimate, xp.abs((after - before).mean(0)) / MISMATCH_STEP, factor)
+                    for kind, estimate, before, after in zip(
+                        self.bundle.kinds, estimates, decoded, moved, strict=True
+                    )
+                ]
+            mean, half = (_side_by_side([getattr(e, part) for e in estimates]) for part in ("mean", "half"))
+            latent, reconstruction = reconstruct(t, x) if self._latent else (x[:, :0], None)
+            p, scores, residual = xp.full_like(x[:, 0], xp.nan), x[:, :0], None
+            if self._domain:
+                disagreement = _side_by_side([e.disagreement for e in estimates]).mean(1)
+                far = domain_distances(t, x, reconstruction, disagreement, self.distances)
+                p, scores = domain_p_value(t, far, self._stratum(estimates), self.distances)
+                residual = x - nearest(t, x if reconstruction is None else reconstruction)
+        return Judged(
+            *(_float64(v) for v in (mean, half, p, scores, latent)),
+            None if residual is None else _float64(residual),
+            None if reconstruction is None else _float64(reconstruction),
+        )
 
     def means(self, inputs: Numbers) -> Array:
-        """Targets (batch, targets) alone."""
+        """(batch, width) means of all outputs alone."""
         with torch.inference_mode():
-            return _float64(self._targets(self._taken(inputs)).mean(0))
+            decoded = self._decoded(self._taken(inputs))
+            return _float64(_side_by_side([out.mean(0) for out in decoded]))
 
     def values(self, inputs: Numbers) -> tuple[Array, Array]:
-        """Targets and their standard deviations, each (batch, targets), without anything else."""
-        x = self._taken(inputs)
+        """Means and standard deviations, each (batch, width), without domain."""
         with torch.inference_mode():
-            out = self._targets(x)
-            half = half_width(self._tensors, standard_deviation(out), out[:, :, 0].mean(0), self.level)
-        return _float64(out.mean(0)), _float64(half) / self._quantile
+            estimates = self._estimates(self._decoded(self._taken(inputs)))
+        mean, half = (_side_by_side([getattr(e, part) for e in estimates]) for part in ("mean", "half"))
+        return _float64(mean), _float64(half) / self._quantile
 
-    def _targets(self, x: Numbers) -> Numbers:
-        """(members, batch, targets)."""
+    def say(self, mean: Array, half: Array) -> list[Said]:
+        """What each output says of one sweep, of one row (width,) of means and half widths."""
+        return [
+            kind.say(mean[columns], half[columns], self.level, self._quantile)
+            for kind, columns in zip(self.bundle.kinds, self._columns, strict=True)
+        ]
+
+    def column(self, name: str) -> int:
+        """Where a target stands among the columns of all outputs."""
+        output, column = self._place[name]
+        return self._columns[output].start + column
+
+    def _decoded(self, x: Numbers) -> list[Numbers]:
+        """Of each output (members, batch, width), in its units."""
         t = self._tensors
-        out = network(self.bundle.card.network, self._network, (x - t["input_mean"]) / t["input_scale"])
-        return out * t["target_scale"] + t["target_mean"]
+        raw = network(self.bundle.card.network, self._network, (x - t["input_mean"]) / t["input_scale"])
+        if len(self._columns) == 1:
+            return [self.bundle.kinds[0].decoded(t, raw)]
+        return [
+            kind.decoded(t, raw[..., columns])
+            for kind, columns in zip(self.bundle.kinds, self._columns, strict=True)
+        ]
 
-    def _missing(self, mean: Numbers) -> Numbers:
+    def _estimates(self, decoded: Sequence[Numbers]) -> list[Estimate]:
+        found = []
+        for kind, out in zip(self.bundle.kinds, decoded, strict=True):
+            stratum = None
+            if kind.strata is not None:
+                output, column = self._place[kind.strata]
+                stratum = decoded[output][:, :, column].mean(0)
+            found.append(kind.estimate(self._tensors, out, stratum, self.level))
+        return found
+
+    def _stratum(self, estimates: Sequence[Estimate]) -> Numbers | None:
+        """(batch,) prediction by which the domain's distances are ranked."""
+        if self._domain_strata is None:
+            return None
+        output, column = self._place[self._domain_strata]
+        return estimates[output].mean[:, column]
+
+    def _missing(self, estimates: Sequence[Estimate]) -> Numbers:
         """(batch, 1) share of missing neighbours; zero for models that do not give it."""
-        if self.bundle.target_names[0] != "CN1":
-            return 0.0 * mean[:, :1]
-        return library_of(mean).clip(1.0 - mean[:, :1] / 12.0, 0.0, 1.0)
+        if self._missing_from is None:
+            return 0.0 * estimates[0].mean[:, :1]
+        output, column = self._place[self._missing_from]
+        mean = estimates[output].mean[:, column : column + 1]
+        return library_of(mean).clip(1.0 - mean / self._full, 0.0, 1.0)
 
     def _here(self, tensor: torch.Tensor) -> Numbers:
         return tensor.numpy() if self.device.type == "cpu" else tensor.to(self.device)
@@ -123,6 +194,20 @@ class Ensemble:
             return np.asarray(inputs, dtype=np.float32)
         given = torch.from_numpy(inputs) if isinstance(inputs, np.ndarray) else inputs
         return given.to(self.device, torch.float32)
+
+
+def distances_of(bundle: Bundle) -> tuple[Distance, ...]:
+    """The distances by which a model's domain is judged."""
+    sections = bundle.card.sections
+    names: list[Distance] = ["subspace"]
+    names += ["residual"] if sections.latent is not None else []
+    names += ["disagreement"]
+    names += ["oxide"] if sections.oxide is not None else []
+    return tuple(names)
+
+
+def _side_by_side(parts: Sequence[Numbers]) -> Numbers:
+    return parts[0] if len(parts) == 1 else library_of(parts[0]).concatenate(list(parts), 1)
 
 
 def _float64(values: Numbers) -> Array:

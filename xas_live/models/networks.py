@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from xas_live.models.card import NetworkSpec
+from xas_live.models.network_spec import NetworkSpec
 from xas_live.reduction.arrays import Numbers, NumbersByName
 from xas_live.spectrum import Array
 

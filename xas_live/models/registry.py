@@ -12,10 +12,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "84fb81be4a3b493dfed5c9b997b3e015bc956944efb88258d936133f0cefd299",
-    "au-l3-msd": "8eb1f6e005baa7dd76d5c8bec30cf2034e513bde244a6253315338d25cd8993c",
-    "pd-k": "6c3def3b9760f510b790bb6410f5f6022a2935e211ca2da0ca03e50289efa3d8",
-    "pt-l3": "4caf39f208c524d1f1d0ca663e2d9ef0a933105f58df2c0baacf9eb471c93f81",
+    "au-l3": "8a3e18bb085c77262a65df565f8fb599f88102408c3acd5855d48eb0e88fed23",
+    "au-l3-msd": "bbbdfabccbdfb6c84abb94b3cce58f2c00eb5cdfef0a3a6e27138ee69ded83ce",
+    "pd-k": "d1be06412dc789ea0395dcf6de302444e89f3c0c2502a8588092fec262881eed",
+    "pt-l3": "8de905a4e870ab49e880dbe3aad96df4685ee3cddcd5be577e8eb8c00188b011",
 }
 
 _in_use: WeakValueDictionary[str, Bundle] = WeakValueDictionary()  # the user's own, by hash

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xas_live.errors import Refusal
 from xas_live.spectrum import Array
 
 RANGE = (-25.0, 45.0)  # eV around e0 that are compared
@@ -26,7 +27,7 @@ class Shift(NamedTuple):
     broadening: float = 0.0
 
 
-class AlignmentError(ValueError):
+class AlignmentError(Refusal):
     """A reference that cannot be aligned to the foil, with the reason."""
 
 

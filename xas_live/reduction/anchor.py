@@ -23,9 +23,10 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from xas_live.errors import Refusal
 from xas_live.host.folders import user_folder
 from xas_live.reduction.normalize import NormalizationOperator, Windows, flat_once
-from xas_live.reduction.quality import Unusable, check, check_range, check_step, locate_edge, point_noise
+from xas_live.reduction.quality import check, check_range, check_step, locate_edge, point_noise
 from xas_live.reduction.rebin import edge_grid
 from xas_live.reduction.target import TakesSweeps, listed
 from xas_live.spectrum import Array, Provenance, Spectrum
@@ -39,7 +40,7 @@ MAX_RESIDUAL = 0.08  # root mean square, in edge steps
 logger = logging.getLogger("xas_live")
 
 
-class AnchorError(ValueError):
+class AnchorError(Refusal):
     """A foil that cannot anchor the model, or an anchor that cannot be read, with the reason."""
 
 
@@ -118,7 +119,7 @@ class FoilAnchor:
             flat, step = flats[0], float(steps[0])
             noise = point_noise(good.mu[good.axis.judged])
             check_step(step, noise)
-        except (Unusable, ValueError) as error:
+        except Refusal as error:
             raise AnchorError(f"the foil is not usable: {error}") from error
         shift, stretch, gain = _fit_warp(good.energy - e0, flat, x, aim)
         _refuse_bounds(shift, stretch, gain, float(good.energy[-1] - e0), float(x[-1]))

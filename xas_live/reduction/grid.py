@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xas_live.errors import Refusal
 from xas_live.spectrum import Array
 
 MARGIN = 12.0  # eV of data beside the grid that shape the spline's ends
+
+
+class BeyondDataError(Refusal):
+    """Points at which a spectrum is wanted lie beyond its data."""
 
 
 def resampling_matrix(energy: Array, points: Array) -> Array:
@@ -30,7 +35,7 @@ def resampling_matrix(energy: Array, points: Array) -> Array:
 
     Raises
     ------
-    ValueError : when the points reach beyond the data.
+    BeyondDataError : when the points reach beyond the data.
     """
     cells = _Cells.of(energy, points)
     average = np.zeros((len(cells.knots), cells.last - cells.first))
@@ -55,7 +60,7 @@ def resample(energy: Array, values: Array, points: Array) -> Array:
 
     Raises
     ------
-    ValueError : when the points reach beyond the data.
+    BeyondDataError : when the points reach beyond the data.
     """
     cells = _Cells.of(energy, points)
     local = values[:, cells.first : cells.last]
@@ -83,7 +88,7 @@ class _Cells:
     @classmethod
     def of(cls, energy: Array, points: Array) -> _Cells:
         if points[0] < energy[0] or points[-1] > energy[-1]:
-            raise ValueError(
+            raise BeyondDataError(
                 f"data from {energy[0]:.1f} to {energy[-1]:.1f} eV do not cover the grid, "
                 f"{points[0]:.1f} to {points[-1]:.1f} eV"
             )

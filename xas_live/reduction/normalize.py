@@ -221,7 +221,7 @@ class NormalizationOperator:
 
     Raises
     ------
-    ValueError : when the points reach beyond the axis.
+    BeyondDataError : when the points reach beyond the axis.
     """
 
     def __init__(
@@ -333,7 +333,7 @@ def flat_once(
 
     Raises
     ------
-    ValueError : when the points reach beyond the axis.
+    BeyondDataError : when the points reach beyond the axis.
     """
     energy = spread_repeats(energy)
     if weights is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from xas_live.errors import Refusal
 from xas_live.reduction.axis import LEAST_ENERGY, MIN_POINTS, SAME_ENERGY, Axis, AxisCache
 from xas_live.reduction.rebin import EdgeGrid, Layout
 from xas_live.spectrum import Array, Channel, Mode, Spectrum
@@ -26,7 +27,7 @@ BEFORE_EDGE = 20.0  # eV that a sweep must start before the edge
 SAME_EVERYWHERE = "mu is the same at every energy: is a detector dead?"
 
 
-class Unusable(ValueError):
+class Unusable(Refusal):
     """A sweep that must not be analysed, with the reason in words."""
 
 

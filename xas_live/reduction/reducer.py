@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from xas_live.errors import Refusal
 from xas_live.flags import Flag
 from xas_live.prediction import Alignment
 from xas_live.reduction.align import AlignmentError, reference_shift
@@ -57,9 +58,6 @@ LONG_RANGE = 150.0  # eV past the edge that a scan must reach for windows beyond
 NOISY_FOIL = 0.005  # noise of a point of the foil, in edge steps, from which it moves predictions noticeably
 PLANS_KEPT = 256
 ROOM_TEMPERATURE = 295.0  # K: where a reference foil stands, behind the sample's environment
-
-Refusable = (Unusable, AnchorError, ValueError)
-"""What may be said of a sweep that cannot be analysed."""
 
 
 class Reducer:
@@ -160,7 +158,7 @@ class Reducer:
             flags += [Flag.I0_NONLINEAR] if index in nonlinear else []
             try:
                 e0 = expected_edge(axis, data.mu, edge, self.target.edge_energy)
-            except Refusable as error:
+            except Refusal as error:
                 done[index] = RefusedSweep(index, spectrum, str(error), tuple(flags))
             else:
                 checked.append(CheckedSweep(index, spectrum, tuple(flags), data, noise, e0))
@@ -206,7 +204,7 @@ class Reducer:
         key = (axis.key, None if anchor is None else anchor.sha256, where)
         try:
             plan = self._plan(axis, key, anchor, alignment)
-        except Refusable as error:
+        except Refusal as error:
             all_flags = (*sweep.flags, *flags)
             return RefusedSweep(sweep.index, sweep.spectrum, str(error), all_flags, alignment, anchor)
         return AlignedSweep(
@@ -236,7 +234,7 @@ class Reducer:
     def _align(self, sweep: CheckedSweep, anchor: FoilAnchor) -> tuple[Alignment, list[str]]:
         """Shift of the scan against the foil, by the way that the configuration asks for."""
         align, good = self._align_by, sweep.data
-        if not self._lasting(anchor) and align in ("auto", "reference"):
+        if not self.is_lasting(anchor) and align in ("auto", "reference"):
             return Alignment("reference", sweep.e0), []  # foil and sample share one energy axis
         shift, by, flags = 0.0, "none", []
         if align == "reference" or (align == "auto" and good.reference is not None):
@@ -259,7 +257,7 @@ class Reducer:
             flags.append(Flag.E0_DIFFERS_FROM_FOIL)
         return Alignment(by, sweep.e0, shift), flags
 
-    def _lasting(self, anchor: FoilAnchor | None) -> bool:
+    def is_lasting(self, anchor: FoilAnchor | None) -> bool:
         """Whether other sweeps have this anchor, too: a sweep's own reference is seen once."""
         return anchor is self.anchor or anchor is self.fallback
 
@@ -269,7 +267,7 @@ class Reducer:
                 self._plans.move_to_end(key)
                 return self._plans[key]
         plan = self._new_plan(axis, anchor, alignment)
-        if self._lasting(anchor):
+        if self.is_lasting(anchor):
             with self._lock:
                 self._plans[key] = plan
                 while len(self._plans) > PLANS_KEPT:
@@ -295,7 +293,7 @@ class Reducer:
     def _foil(self, anchor: FoilAnchor, windows: Windows) -> tuple[Array, float]:
         """The normalised foil on the grid, and its gain."""
         assert self.theory is not None
-        if not self._lasting(anchor):
+        if not self.is_lasting(anchor):
             return anchor.on_grid(self.target.grid, self.theory, windows)
         key = (anchor.sha256, windows)
         with self._lock:
@@ -311,7 +309,7 @@ class Reducer:
         weights = np.stack([each for each in behind if each is not None]) if behind[0] is not None else None
         try:
             values, steps = self._normalised(axis, sweeps[0], mu, weights)
-        except ValueError as error:
+        except Refusal as error:
             return [sweep.refused(error) for sweep in sweeps]
         spikes = glitches(axis, mu, steps)
         return [
@@ -338,7 +336,7 @@ class Reducer:
             if self.standards and aligned.anchor is not None:
                 phases = self._phases(aligned, aligned.anchor)
             flags = check_step(sweep.edge_step, aligned.checked.noise)
-        except Refusable as error:
+        except Refusal as error:
             return sweep.refused(error)
         if np.any((spikes >= plan.points[0]) & (spikes <= plan.points[-1])):
             flags = [*flags, Flag.GLITCH]
@@ -361,14 +359,14 @@ class Reducer:
         """Matrices for an axis that comes again, and on other devices; else the same without them."""
         plan, on_cpu = sweep.plan, self.device.type == "cpu"
         flat = self.target.kind == "flat"
-        several = self._lasting(sweep.anchor) and len(mu) > 1
+        several = self.is_lasting(sweep.anchor) and len(mu) > 1
         if flat and on_cpu and not self._operators.expected(sweep.key, several):
             return flat_once(axis.energy, mu, plan.center, plan.windows, plan.points, weights)
 
         def build() -> NormalizationOperator:
             return NormalizationOperator(axis.energy, plan.center, plan.windows, plan.points)
 
-        operator = self._operators.get(sweep.key, build) if self._lasting(sweep.anchor) else build()
+        operator = self._operators.get(sweep.key, build) if self.is_lasting(sweep.anchor) else build()
         if not on_cpu:
             there = None if weights is None else torch.from_numpy(weights).to(self.device)
             values, steps = self._by(operator, torch.from_numpy(mu).to(self.device), there)

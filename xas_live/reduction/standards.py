@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from xas_live.errors import Refusal
 from xas_live.reduction.align import AlignmentError, reference_shift
 from xas_live.reduction.anchor import FoilAnchor
 from xas_live.reduction.normalize import Windows, flat_once
@@ -17,7 +18,7 @@ from xas_live.spectrum import Array, Spectrum
 MOST_STANDARDS = 3  # more cannot be told apart
 
 
-class StandardError(ValueError):
+class StandardError(Refusal):
     """A standard that cannot be used, with its name and the reason."""
 
 
@@ -91,7 +92,7 @@ class Standard:
             points = anchor.energies(grid, shift)
             weights = None if self.weights is None else self.weights[None]
             return flat_once(self.energy, self.mu[None], anchor.e0 + shift, windows, points, weights)[0][0]
-        except ValueError as error:
+        except Refusal as error:
             raise StandardError(f"the standard {self.name}: {error}") from error
 
 

@@ -20,7 +20,7 @@ from xas_live.sources.scan import Scan, Unreadable, UnreadableError
 from xas_live.spectrum import Provenance, Spectrum
 
 if TYPE_CHECKING:
-    from xas_live.analysis.analyzer import Analyzes
+    from xas_live.analysis import Analyzes
     from xas_live.callbacks.publishers.base import Publisher
 
 BATCH = 64

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import torch
 
-from xas_live.analysis.analyzer import Analyzer
+from xas_live.analysis import Analyzer
 from xas_live.models.bundle import Bundle
 from xas_live.models.card import Accuracy, Card, NetworkSpec
 from xas_live.models.networks import Weights, network

@@ -16,6 +16,7 @@ from statistics import NormalDist
 import numpy as np
 import torch
 
+from xas_live.errors import Refusal
 from xas_live.reduction.arrays import Numbers, NumbersByName, library_of
 
 Tensors = dict[str, torch.Tensor]
@@ -72,7 +73,7 @@ def half_width(tensors: NumbersByName, spread: Numbers, predicted: Numbers, leve
 
     Raises
     ------
-    ValueError : when the calibration set is too small for the level.
+    LevelError : when the calibration set is too small for the level.
     """
     rank = conformal_rank(tensors["calibration_scores"].shape[1], level)
     if not isinstance(predicted, np.ndarray):
@@ -81,16 +82,20 @@ def half_width(tensors: NumbersByName, spread: Numbers, predicted: Numbers, leve
     return tensors["calibration_scores"][bins, rank] * _scale(spread, tensors["scale_floor"][bins])
 
 
+class LevelError(Refusal):
+    """A level of coverage that a calibration set is too small for."""
+
+
 def conformal_rank(n: int, level: float) -> int:
     """Index of the score, among n ascending ones, that covers new particles at `level`.
 
     Raises
     ------
-    ValueError : when n is too small for the level.
+    LevelError : when n is too small for the level.
     """
     rank = math.ceil((n + 1) * level)
     if not 0 < level < 1 or rank > n:
-        raise ValueError(
+        raise LevelError(
             f"intervals of level {level} cannot be had from {n} calibration particles of each size: "
             f"choose a level of at most {n / (n + 1):.3f}"
         )

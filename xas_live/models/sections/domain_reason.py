@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from xas_live.models.sections.domain import DISTANCES
+from xas_live.models.sections.domain import DISTANCES, Distance
 from xas_live.spectrum import Array
 
 WHITE_LINE = (1.5, 3.5)  # eV, centre and width of what it adds
@@ -14,16 +16,19 @@ ALIKE = 0.4  # share of the difference that one shape must explain to be named
 GLITCH = 0.5  # share of the difference that one point must hold
 
 
-def domain_reason(scores: Array, off: Array, grid: Array, bulk: Array) -> str:
+def domain_reason(
+    scores: Array, off: Array, grid: Array, bulk: Array | None, names: Sequence[Distance] = DISTANCES
+) -> str:
     """What is unlike the training spectra, for a user who must decide what to do.
 
     Parameters
     ----------
-    scores : (4,) how far out the spectrum lies by each of `DISTANCES`; 1 is the rim.
+    scores : (d,) how far out the spectrum lies by each distance; 1 is the rim.
     off : (g,) the spectrum less the nearest that training knows.
-    grid, bulk : (g,) eV, and the theory of the foil.
+    grid, bulk : (g,) eV, and the theory of the foil; None where the model has none.
+    names : of the distances.
     """
-    farthest = DISTANCES[int(np.argmax(scores))]
+    farthest = names[int(np.argmax(scores))]
     if farthest == "oxide":
         return "white line and oscillations as of a share of oxide"
     if farthest == "disagreement":
@@ -34,6 +39,8 @@ def domain_reason(scores: Array, off: Array, grid: Array, bulk: Array) -> str:
     at = int(np.argmax(np.abs(off)))
     if off[at] ** 2 > GLITCH * total:
         return f"a single point stands out, {grid[at]:.0f} eV from the edge"
+    if bulk is None:
+        return f"unlike any training spectrum, most of all at {grid[at]:.4g} on the model's grid"
     slope = np.gradient(bulk, grid)
     shapes = {
         "white": np.exp(-0.5 * ((grid - WHITE_LINE[0]) / WHITE_LINE[1]) ** 2),

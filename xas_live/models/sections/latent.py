@@ -9,13 +9,9 @@ spectrum has.
 
 from __future__ import annotations
 
-from xas_live.models.card import NetworkSpec
 from xas_live.models.networks import network
+from xas_live.models.sections.specs import DECODER, ENCODER
 from xas_live.reduction.arrays import Numbers, NumbersByName
-
-ENCODER = NetworkSpec(hidden=(128, 64, 32), members=1)
-DECODER = NetworkSpec(hidden=(32, 64, 128), members=1)
-LATENT = 8  # coordinates
 
 
 def encode(tensors: NumbersByName, x: Numbers) -> Numbers:
@@ -30,7 +26,7 @@ def decode(tensors: NumbersByName, latent: Numbers) -> Numbers:
     return out * tensors["input_scale"] + tensors["input_mean"]
 
 
-def give_back(tensors: NumbersByName, x: Numbers) -> tuple[Numbers, Numbers]:
+def reconstruct(tensors: NumbersByName, x: Numbers) -> tuple[Numbers, Numbers]:
     """Latent coordinates (batch, 8) of network inputs (batch, g), and their reconstruction (batch, g)."""
     latent = encode(tensors, x)
     return latent, decode(tensors, latent)

@@ -14,6 +14,7 @@ from itertools import product
 
 import numpy as np
 
+from xas_live.models.sections.specs import PhasesSection
 from xas_live.spectrum import Array
 
 MOST = 0.9  # of a sample that may be no metal
@@ -57,7 +58,7 @@ class Metals:
 
 @dataclass(frozen=True, eq=False)
 class Mixed:
-    """What is known of a sample's make-up.
+    """How a network input may part into the metal and the standards.
 
     Attributes
     ----------
@@ -113,16 +114,16 @@ def mesh_of(standards: int) -> Array:
 
 
 @dataclass(frozen=True)
-class Makeup:
-    """What is said of a sample of several phases; every quantity as mean and standard deviation.
+class PhaseFractions:
+    """What a sample of several phases is; every quantity as mean and standard deviation.
 
     Attributes
     ----------
     values : of the metal, by target.
-    sample : CN1 as an EXAFS metal-metal path reports it, CN1 times the metal's share; None where the model
-        gives no CN1.
+    sample : the leading target times the metal's share, as an EXAFS metal-metal path reports it; None where
+        the card does not name it.
     fractions : shares of the metal and of each standard.
-    correlation : of the metal's first target with the metal's share.
+    correlation : of the metal's leading target with its share.
     """
 
     values: dict[str, tuple[float, float]]
@@ -131,7 +132,9 @@ class Makeup:
     correlation: float
 
 
-def makeup(mixed: Mixed, targets: list[str], mean: Array, std: Array, standards: list[str]) -> Makeup:
+def phase_fractions(
+    mixed: Mixed, targets: list[str], mean: Array, std: Array, standards: list[str], section: PhasesSection
+) -> PhaseFractions:
     """Put together what the network says of every remainder.
 
     Parameters
@@ -139,15 +142,17 @@ def makeup(mixed: Mixed, targets: list[str], mean: Array, std: Array, standards:
     mixed : mesh and its probabilities.
     targets : names; mean, std : (n, targets) of the remainders.
     standards : names, in the order of the mesh's columns.
+    section : of the card.
     """
     metal = 1.0 - mixed.fractions.sum(1)
-    first = mean[:, 0]
-    return Makeup(
+    at = targets.index(section.leading)
+    leading, doubt = mean[:, at], std[:, at]
+    return PhaseFractions(
         values={name: mixed.moments(m, s) for name, m, s in zip(targets, mean.T, std.T, strict=True)},
-        sample=mixed.moments(metal * first, metal * std[:, 0]) if targets[0] == "CN1" else None,
+        sample=None if section.sample is None else mixed.moments(metal * leading, metal * doubt),
         fractions={
             "metal": mixed.moments(metal),
             **{name: mixed.moments(w) for name, w in zip(standards, mixed.fractions.T, strict=True)},
         },
-        correlation=mixed.correlation(first, std[:, 0]),
+        correlation=mixed.correlation(leading, doubt),
     )

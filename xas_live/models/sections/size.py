@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from xas_live.models.bundle import Bundle
+from xas_live.models.sections.specs import SizeSection
 from xas_live.prediction import Size, Value
 from xas_live.spectrum import Array
 
 BULK_CN1 = 12.0
-SHELLS = ("CN1", "CN2", "CN3", "CN4")
 
 
 def sphere_diameter(cn1: float, r1: float) -> float:
@@ -43,47 +42,50 @@ def fcc_diameter(n_atoms: Array, r1: float) -> Array:
 class ParticleSize:
     """Diameter from predicted coordination numbers, with the interval that theirs allows.
 
-    Every particle of the model's library is weighted by how well its CN1..CN4 agree with the predicted ones,
-    within their standard deviations; the diameter is the weighted median, its interval the weighted quantiles
-    of the predictions' own level, widened where need be to what the spherical formula makes of CN1's
-    interval. Where the interval of CN1 reaches as high as the library's largest particles, sizes are no
-    longer told apart: "bulk-like", or "over ... nm".
+    Every particle of the model's library is weighted by how well its coordination numbers agree with the
+    predicted ones, within their standard deviations; the diameter is the weighted median, its interval the
+    weighted quantiles of the predictions' own level, widened where need be to what the spherical formula
+    gives for the first shell's interval. Where that interval reaches as high as the library's largest
+    particles, sizes are no longer told apart: "bulk-like", or "over ... nm".
 
     Parameters
     ----------
-    bundle : a model that gives CN1.
+    section : which targets are coordination numbers.
+    table, atoms : (particles, shells) coordination numbers of the library's particles, and their atoms.
+    r1 : nearest-neighbour distance of the bulk, Å.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        table, atoms = bundle.array("particle_cn"), bundle.array("particle_atoms")
-        self._r1 = float(bundle.array("bulk_r1")[0])
-        diameter = fcc_diameter(atoms, self._r1)
+    def __init__(self, section: SizeSection, table: Array, atoms: Array, r1: float) -> None:
+        self._shells, self._r1 = section.shells, r1
+        diameter = fcc_diameter(atoms, r1)
         order = np.argsort(diameter)
         self._table, self._diameter = table[order], diameter[order]
         self._largest = float(table[:, 0].max())
 
-    def __call__(self, values: Mapping[str, Value]) -> Size:
-        """Of predicted values, CN1 among them."""
-        cn1 = values["CN1"]
-        low_bound = sphere_diameter(cn1.lower, self._r1)
-        if cn1.value >= self._largest:
-            if cn1.lower >= self._largest - 0.5:
+    def __call__(self, values: Mapping[str, Value]) -> Size | None:
+        """Of predicted values; None without the first shell's."""
+        if self._shells[0] not in values:
+            return None
+        first = values[self._shells[0]]
+        low_bound = sphere_diameter(first.lower, self._r1)
+        if first.value >= self._largest:
+            if first.lower >= self._largest - 0.5:
                 return Size(None, None, None, "bulk-like")
             return Size(None, round(low_bound, 2), None, f"bulk-like, over {low_bound:.1f} nm")
 
         misfit, shells = np.zeros(len(self._table)), 0
-        for column, name in enumerate(SHELLS):
+        for column, name in enumerate(self._shells):
             if name in values:
                 off = (self._table[:, column] - values[name].value) / max(values[name].std, 0.05)
                 misfit += off * off
                 shells += 1
         misfit /= shells
         share = np.cumsum(np.exp(-0.5 * (misfit - misfit.min())))
-        tail = 0.5 * (1.0 - cn1.level)
+        tail = 0.5 * (1.0 - first.level)
         quantiles = np.interp((tail, 0.5, 1.0 - tail), share / share[-1], self._diameter)
         low, median, high = quantiles.tolist()
         low = min(low, low_bound)
-        if cn1.upper >= self._largest:
+        if first.upper >= self._largest:
             return Size(round(median, 2), round(low, 2), None, f"{median:.1f} nm, or larger")
-        high = max(high, sphere_diameter(cn1.upper, self._r1))
+        high = max(high, sphere_diameter(first.upper, self._r1))
         return Size(round(median, 2), round(low, 2), round(high, 2), f"{median:.1f} nm")

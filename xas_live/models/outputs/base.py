@@ -1,0 +1,146 @@
+"""What every kind of output does: one class a kind, for prediction and for training alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import torch
+
+from xas_live.prediction import Classes, Curve, Value
+from xas_live.reduction.arrays import Numbers, NumbersByName
+from xas_live.spectrum import Array
+
+Tensors = dict[str, torch.Tensor]
+Shapes = dict[str, tuple[int, ...] | None]
+
+
+class Estimate(NamedTuple):
+    """What an ensemble gives for one output, a row a spectrum, in the output's units.
+
+    Attributes
+    ----------
+    mean : (batch, width) numbers or a curve; of classes their probabilities.
+    half : (batch, width) half widths of intervals or band; of classes 1 for members of the set, else 0.
+    disagreement : (batch, width) of the members, in units of the output's scale.
+    """
+
+    mean: Numbers
+    half: Numbers
+    disagreement: Numbers
+
+
+class Said(NamedTuple):
+    """What one output says of one sweep; `beyond`: targets whose whole interval training did not reach."""
+
+    values: Mapping[str, Value]
+    classes: Mapping[str, Classes]
+    curves: Mapping[str, Curve]
+    beyond: tuple[str, ...] = ()
+
+
+class OutputKind(Protocol):
+    """One output of a model: its shapes, its loss, its calibration, and what is said of a sweep.
+
+    The network's raw outputs are scaled: `decoded` brings them to the output's units.
+    """
+
+    @property
+    def name(self) -> str:
+        """Of the output."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Columns of the network's output."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, as in labelled spectra and accuracy figures."""
+        ...
+
+    @property
+    def strata(self) -> str | None:
+        """Target by whose prediction calibration is parted; None: it is not."""
+        ...
+
+    def tensors(self) -> Shapes:
+        """Names and shapes of its tensors; None where a shape is free."""
+        ...
+
+    def check_level(self, tensors: NumbersByName, level: float) -> None:
+        """Raise ValueError where the calibration set is too small for the level."""
+        ...
+
+    def decoded(self, tensors: NumbersByName, raw: Numbers) -> Numbers:
+        """(members, batch, width) raw outputs in the output's units; of classes, probabilities."""
+        ...
+
+    def estimate(
+        self, tensors: NumbersByName, decoded: Numbers, stratum: Numbers | None, level: float
+    ) -> Estimate:
+        """Mean and calibrated uncertainty of decoded outputs.
+
+        Parameters
+        ----------
+        stratum : (batch,) predicted value of the target `strata`.
+        """
+        ...
+
+    def widened(self, estimate: Estimate, change: Numbers, factor: Numbers) -> Estimate:
+        """The estimate with what theory gets wrong for the foil.
+
+        Parameters
+        ----------
+        change : (batch, width) size of its effect on the mean.
+        factor : (batch, 1) what the half widths take of it, added in quadrature.
+        """
+        ...
+
+    def scaled(self, tensors: NumbersByName, truth: torch.Tensor) -> torch.Tensor:
+        """(..., width) truth as the network shall give it; of classes it stays shares that sum to 1."""
+        ...
+
+    def scaling(self, truth: torch.Tensor) -> Tensors:
+        """Tensors of the scaling, from draws (..., width) of the truth."""
+        ...
+
+    def loss(self, raw: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
+        """Mean loss of raw outputs (members, n, width); NaN in the aim teaches nothing."""
+        ...
+
+    def error(self, mean: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """(n, width) errors, for accuracy figures."""
+        ...
+
+    def covered(self, estimate: Estimate, truth: torch.Tensor) -> torch.Tensor:
+        """(n, width) whether the interval, set or band holds the truth; NaN where that does not apply."""
+        ...
+
+    def calibrate(
+        self, decoded: torch.Tensor, mean: torch.Tensor, truth: torch.Tensor, stratum: torch.Tensor | None,
+        *, draws: int = 1, bins: int | None = None,
+    ) -> Tensors:  # fmt: skip
+        """Tensors of the calibration.
+
+        Parameters
+        ----------
+        decoded : (members, n, width) of the whole ensemble, whose spread scales the intervals.
+        mean : (n, width) of the members that never saw the structure.
+        truth : (n, width).
+        stratum : (n,) predicted value of the target `strata`, or None.
+        draws : measurements of each structure: structures count, not measurements.
+        bins : ranges of the stratum; None: the kind's own number.
+        """
+        ...
+
+    def say(self, mean: Array, half: Array, level: float, quantile: float) -> Said:
+        """What is said of one sweep.
+
+        Parameters
+        ----------
+        mean, half : (width,) one row of an `Estimate`.
+        level : nominal coverage; `quantile` is its half width in standard deviations.
+        """
+        ...

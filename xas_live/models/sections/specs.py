@@ -1,0 +1,182 @@
+"""Sections of a card: what a model may carry beside its networks. Each is validated only where it is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from xas_live.models.network_spec import NetworkSpec
+from xas_live.models.networks import weight_shapes
+from xas_live.models.strict import Strict
+
+ENCODER = NetworkSpec(hidden=(128, 64, 32), members=1)
+DECODER = NetworkSpec(hidden=(32, 64, 128), members=1)
+LATENT = 8
+"""Coordinates of the autoencoder."""
+OXIDE_NETWORK = NetworkSpec(hidden=(256, 128), members=1)
+
+Shapes = dict[str, tuple[int, ...] | None]
+"""Tensors by name, with their shapes; None where the shape is free."""
+
+
+def theory_suffix(index: int) -> str:
+    """What is added to the names of an input's theory: nothing for the first, ".1" for the second."""
+    return f".{index}" if index else ""
+
+
+class TheorySection(Strict):
+    """The calculated spectrum of the bulk, which a measured foil is laid on.
+
+    Tensors `theory_energy`, `theory_bulk` and `bulk_r1`, with a suffix for every absorber but the first.
+
+    Attributes
+    ----------
+    missing_from : target that tells how many neighbours are missing: what theory gets wrong for the foil
+        returns with their share, 1 - target / `full`. None: it is taken to cancel.
+    full : of that target, in the bulk.
+    """
+
+    missing_from: str | None = None
+    full: float = 12.0
+
+    def tensors(self, points: int, inputs: int) -> Shapes:
+        """Of a model whose inputs have so many points, and so many inputs."""
+        names = [
+            f"{name}{theory_suffix(i)}" for i in range(inputs) for name in ("theory_energy", "theory_bulk")
+        ]
+        return dict.fromkeys(names) | {"bulk_r1": (1,)}
+
+
+class DomainSection(Strict):
+    """Whether a spectrum belongs to the training's. Tensors `domain_*`, `train_mean`, `train_covariance`.
+
+    Attributes
+    ----------
+    threshold : p-value under which it is out of domain.
+    stratify_by : target by whose predicted value distances are ranked; None: all together.
+    """
+
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    stratify_by: str | None = None
+
+    def tensors(self, points: int, inputs: int) -> Shapes:
+        """As for `TheorySection`."""
+        names = ("mean", "components", "variances", "reference", "joint", "edges")
+        fixed: Shapes = {"train_mean": (points,), "train_covariance": (points, points)}
+        return dict.fromkeys(f"domain_{name}" for name in names) | fixed
+
+
+class OxideSection(Strict):
+    """A network that sees a share of oxide. Tensors `oxide.*`."""
+
+    def tensors(self, points: int, inputs: int) -> Shapes:
+        """As for `TheorySection`."""
+        return {f"oxide.{name}": shape for name, shape in weight_shapes(OXIDE_NETWORK, points, 1).items()}
+
+
+class LatentSection(Strict):
+    """An autoencoder of the training spectra. Tensors `encoder.*`, `decoder.*`, `latent_*`.
+
+    Attributes
+    ----------
+    shown_by : target by which its map is shaded.
+    """
+
+    shown_by: str | None = None
+
+    def tensors(self, points: int, inputs: int) -> Shapes:
+        """As for `TheorySection`."""
+        encoder, decoder = weight_shapes(ENCODER, points, LATENT), weight_shapes(DECODER, LATENT, points)
+        found: Shapes = {f"encoder.{name}": shape for name, shape in encoder.items()}
+        found |= {f"decoder.{name}": shape for name, shape in decoder.items()}
+        return found | dict.fromkeys(("latent_cloud", "latent_target"))
+
+
+class PhasesSection(Strict):
+    """Training spectra as Gaussians, by which shares of other phases are fitted. Tensors `metal_*`.
+
+    Attributes
+    ----------
+    leading : target whose correlation with the metal's share tells whether the two can be told apart.
+    sample : name under which `leading` times the metal's share is given; None: it is not.
+    """
+
+    leading: str
+    sample: str | None = None
+
+    def tensors(self, points: int, inputs: int) -> Shapes:
+        """As for `TheorySection`."""
+        return dict.fromkeys(("metal_mean", "metal_factor", "metal_rest"))
+
+
+class PreviewSection(Strict):
+    """Intervals of growing sweeps. Tensor `partial_widening`."""
+
+    def tensors(self, points: int, inputs: int) -> Shapes:
+        """As for `TheorySection`."""
+        return {"partial_widening": None}
+
+
+class SizeSection(Strict):
+    """Particle size from coordination numbers. Tensors `particle_cn` and `particle_atoms`.
+
+    Attributes
+    ----------
+    shells : targets that are coordination numbers, first shell first.
+    full : of the first, in the bulk.
+    """
+
+    shells: Annotated[tuple[str, ...], Field(min_length=1)]
+    full: float = 12.0
+
+    def tensors(self, points: int, inputs: int) -> Shapes:
+        """As for `TheorySection`."""
+        return dict.fromkeys(("particle_cn", "particle_atoms"))
+
+
+class EdgeRiseSection(Strict):
+    """How far a half-risen edge may lie above the foil's. Tensor `edge_rise_limit` (eV)."""
+
+    def tensors(self, points: int, inputs: int) -> Shapes:
+        """As for `TheorySection`."""
+        return {"edge_rise_limit": (1,)}
+
+
+class Sections(Strict):
+    """All sections, each optional."""
+
+    theory: TheorySection | None = None
+    domain: DomainSection | None = None
+    oxide: OxideSection | None = None
+    latent: LatentSection | None = None
+    phases: PhasesSection | None = None
+    preview: PreviewSection | None = None
+    size: SizeSection | None = None
+    edge_rise: EdgeRiseSection | None = None
+
+    def tensors(self, points: int, inputs: int) -> Shapes:
+        """Of all sections that are there."""
+        found: Shapes = {}
+        for section in (
+            self.theory, self.domain, self.oxide, self.latent,
+            self.phases, self.preview, self.size, self.edge_rise,
+        ):  # fmt: skip
+            if section is not None:
+                found |= section.tensors(points, inputs)
+        return found
+
+    def named_targets(self) -> list[tuple[str, str | None]]:
+        """Targets that sections refer to, with the place where they do."""
+        found: list[tuple[str, str | None]] = []
+        if self.theory is not None:
+            found.append(("theory.missing_from", self.theory.missing_from))
+        if self.domain is not None:
+            found.append(("domain.stratify_by", self.domain.stratify_by))
+        if self.latent is not None:
+            found.append(("latent.shown_by", self.latent.shown_by))
+        if self.phases is not None:
+            found.append(("phases.leading", self.phases.leading))
+        if self.size is not None:
+            found += [(f"size.shells[{i}]", name) for i, name in enumerate(self.size.shells)]
+        return found
