@@ -128,7 +128,7 @@ def row(name: str, p: Prediction, label: str = "") -> str:
     flags = ", ".join(f for f in p.flags if f != "temperature_unknown")
     return (
         f"| {name} | {v['CN1'].value:.2f} [{v['CN1'].lower:.2f}, {v['CN1'].upper:.2f}] | {v['CN2'].value:.1f} | "
-        f"{v['CN3'].value:.1f} | {v['CN4'].value:.1f} | {v['R1'].value:.3f} ± {0.5 * (v['R1'].upper - v['R1'].lower):.3f} | {'in' if p.in_domain else 'out'} (p = {p.domain_p:.3f})"
+        f"{v['CN3'].value:.1f} | {v['CN4'].value:.1f} | {v['R1'].value:.3f} ± {0.5 * (v['R1'].upper - v['R1'].lower):.3f} | {'in' if p.in_domain else 'out'} (p = {p.domain.p:.3f})"
         f"{'; ' + flags if flags else ''} | {label} |"
     )
 

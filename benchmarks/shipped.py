@@ -8,7 +8,7 @@ from record import ROOT
 
 from xas_live.models.registry import load_model
 from xas_live.models.sections.domain import domain_distances, domain_p_value
-from xas_live.models.sections.latent import give_back
+from xas_live.models.sections.latent import reconstruct
 from xas_live.reduction.quality import half_rise
 from xas_live.spectrum import Array
 from xas_live.training.population import Particles
@@ -26,6 +26,8 @@ class ShippedModel:
         self.recipe: Recipe = read_recipe(ROOT / "xas_live" / "training" / "recipes" / f"{name}.toml")
         self.population = Particles(self.recipe, self.bundle.grid)
         t, card = self.bundle.tensors, self.bundle.card
+        assert card.sections.domain is not None
+        self.threshold = card.sections.domain.threshold
         self.trained = Trained(
             spec=card.network,
             weights=self.bundle.network,
@@ -52,9 +54,9 @@ class ShippedModel:
         with torch.inference_mode():
             out = self.trained.predict(x)
             spread = (out.std(0, correction=0) / t["target_scale"]).mean(1)
-            distances = domain_distances(t, x, give_back(t, x)[1], spread)
+            distances = domain_distances(t, x, reconstruct(t, x)[1], spread)
             p, scores = domain_p_value(t, distances, out.mean(0)[:, 0])
-        flagged = p.numpy() < self.bundle.card.domain_threshold
+        flagged = p.numpy() < self.threshold
         return p.numpy(), scores.amax(1).numpy(), flagged
 
     def edge_flagged(self, x: torch.Tensor) -> Array:
