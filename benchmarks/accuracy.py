@@ -13,7 +13,7 @@ tested on particles whose site environments training had seen. Here the headline
 The mean-squared displacement is judged in benchmarks/msd.py, measured spectra in benchmarks/measured.py.
 
 Figures are means over five folds. Differences are bootstrapped over particles, in pairs. Writes
-benchmarks/results/accuracy.json and docs/accuracy.md.
+benchmarks/results/accuracy.json and docs/explanations/accuracy.md.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ import numpy as np
 import torch
 import transfer
 from experts import Corrected, Experts, answer
-from record import RESULTS, ROOT, claim, claims_table, commit, page_head, record
+from pages import library_name, write_page
+from record import RESULTS, claim, commit, record
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 from tasks import FOLDS, GRID, KNOWN, MEMBER_FOLD, TARGETS, Predict, Task
 
-from xas_live.models.card import NetworkSpec
+from xas_live.models.network_spec import NetworkSpec
 from xas_live.spectrum import Array
 from xas_live.theory.sites import SiteLibrary
 from xas_live.training.recipe import Nuisances, Schedule, Structures
@@ -212,7 +213,7 @@ def main() -> None:
         parts = json.loads(path.read_text(encoding="utf-8")).get("parts", {}) if path.is_file() else {}
         parts[name] = {"commit": commit(), "seconds": seconds, **found}
         result = record("accuracy", claims(parts), {"parts": list(parts)}, paper=PAPER, parts=parts)
-        (ROOT / "docs" / "accuracy.md").write_text(page(result), encoding="utf-8")
+        write_page("accuracy", result)
 
 
 def claims(parts: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -237,85 +238,6 @@ def claims(parts: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found + [
         c for name in ("transfer", "msd", "measured") if name in parts for c in parts[name]["claims"]
     ]
-
-
-def page(result: dict[str, Any]) -> str:
-    """The record as a page to read: docs/accuracy.md."""
-    parts = result["parts"]
-    lines = [
-        *page_head("Accuracy of network families", result),
-        *claims_table(result["claims"]),
-        "## Coordination numbers and R1",
-        "",
-        f"Mean absolute errors on simulated spectra, means over {FOLDS} folds.",
-        "",
-        "- (a) whole particles, none of whose site environments (the bulk's aside) training has seen; noise of",
-        "  0.003 edge steps a point, shift within 0.5 eV, gain 0.3 %, excess disorder up to 0.004 Å², and R1",
-        "  varied in training;",
-        "- (b) the same particles, clean, at one lattice scale;",
-        "- (c) particles that are new, of environments that are known, clean: how the literature tests;",
-        "- (e) as (a), with R1 varied by 3 % in the test as well.",
-        "",
-    ]
-    for name in METALS:
-        if name not in parts:
-            continue
-        part = parts[name]
-        head, rows = _table(part["results"])
-        counts = {test: sum(of) for test, of in part["test_particles"].items()}
-        g = part["gain_over_deep_mlp"]
-        lines += [
-            f"### {library_name(name)}",
-            "",
-            f"{counts['a']} particles in (a), (b) and (e), {counts['c']} in (c); seeds: {part['seeds']}. `{OURS}` lies "
-            f"{g['value']:.0%} under the deep MLP (95 %: {g['low']:.0%} to {g['high']:.0%}, paired bootstrap).",
-            "",
-            f"| {' | '.join(head)} |",
-            f"|---|{'---|' * (len(head) - 1)}",
-            *(f"| {' | '.join(row)} |" for row in rows),
-            "",
-        ]
-    lines += [
-        "The last column is the mean in Table 1 of Lin et al. for the network of that name, without transfer learning.",
-        "Spectra and particles are others there, and environments of test particles were not kept out of training:",
-        "(c) is the nearest to it. Trees are scikit-learn's histogram form. `experts` are linear estimators, one for",
-        "each node of a grid of nuisances, weighted by the likelihood of the spectrum; `experts + MLP` corrects their",
-        "answer by a small network, trained also on mixtures carried on beyond the known ones (`deep MLP, reach` is the",
-        f"deep MLP trained on these too); `{OURS}` is the mean of both. No shipped model uses",
-        "them yet; the shipped ones are ensembles of the deep MLP: in a trial, mixtures carried on beyond CN1 = 12 let",
-        "measured foils be read as up to 12.6.",
-        "",
-    ]
-    lines += transfer.page(parts["transfer"]) if "transfer" in parts else []
-    lines += msd.page(parts["msd"]) if "msd" in parts else []
-    lines += ["Measured spectra, sample by sample, stand in [measured.md](measured.md).", ""]
-    return "\n".join(lines)
-
-
-def _table(results: dict[str, dict[str, dict[str, float]]]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: by target for (a), means for the other tests."""
-    head = [
-        "network",
-        *(f"(a) {name}" for name in (*TARGETS, "mean")),
-        "(b)",
-        "(c)",
-        "(e)",
-        "(e) R1 (Å)",
-        "published",
-    ]
-    rows = []
-    for name, a in results["a"].items():
-        cells = [f"{a[target]:.2f}" for target in (*TARGETS, "mean")]
-        cells += [f"{results[test][name]['mean']:.2f}" for test in "bce"]
-        cells += [f"{results['e'][name]['R1']:.4f}", f"{PAPER[name]:.2f}" if name in PAPER else ""]
-        rows.append([name, *cells])
-    return head, rows
-
-
-def library_name(sites: str) -> str:
-    """A library's name as people write it: "Pt L3"."""
-    element, edge = sites.split("_")
-    return f"{element.title()} {edge.upper()}"
 
 
 def _predictors(task: Task, seed: int) -> dict[str, Predict]:

@@ -9,7 +9,7 @@ import torch
 from record import ROOT, claim
 from sklearn.linear_model import Ridge
 
-from xas_live.models.card import InputSpec, NetworkSpec
+from xas_live.models.network_spec import NetworkSpec
 from xas_live.spectrum import Array
 from xas_live.training.radial import Displaced, skew_normal
 from xas_live.training.recipe import Nuisances, RadialStructures, Recipe, read_recipe
@@ -34,7 +34,7 @@ BINS = 4  # of each parameter's range
 def msd_table(seed: int = 0) -> dict[str, Any]:
     """Errors of MSD (Å^2) under each condition, by network; of ours by family of weights; and their floor."""
     whole = read_recipe(RECIPE)
-    population = Displaced(whole, InputSpec(grid=whole.grid, origin="", windows=whole.windows).points)
+    population = Displaced(whole)
     structures = population.structures
     rng = np.random.default_rng(1000 + seed)
     drawn = {name: rng.uniform(*getattr(structures, name), TEST) for name in STEP}
@@ -121,33 +121,3 @@ def _floor(
     information = np.einsum("nep,neq->npq", j, j) / NOISE**2 + np.diag(1.0 / np.array(prior))
     variance = np.einsum("np,npq,nq->n", g, np.linalg.inv(information), g)
     return float(np.mean(np.sqrt(2.0 / np.pi * variance)))
-
-
-def page(part: dict[str, Any]) -> list[str]:
-    """Lines of docs/accuracy.md."""
-    conditions, results, floor = list(CONDITIONS), part["results"], part["floor"]
-    lines = [
-        "## Mean-squared displacement",
-        "",
-        "Bulk Au L3, averages of radially displaced spectra over skew-normal distributions that training did not see;",
-        "noise of 0.003 edge steps a point, then a shift within 0.5 eV and a gain of 0.3 % besides. The least error",
-        "possible is about the Bayesian bound of Cramér and Rao for these parameters and this noise.",
-        "",
-        f"| MAE of MSD (10⁻⁴ Å²) | {' | '.join(conditions)} |",
-        "|---|---|---|",
-        *(
-            f"| {name} | {' | '.join(f'{1e4 * results[c][name]:.2f}' for c in conditions)} |"
-            for name in results[conditions[0]]
-        ),
-        f"| least possible | {' | '.join(f'{1e4 * floor[c]:.2f}' for c in conditions)} |",
-        "",
-        "By family of weights, deep MLP:",
-        "",
-        f"| parameter | range | {' | '.join(conditions)} |",
-        "|---|---|---|---|",
-    ]
-    for name, of in part["families"][conditions[0]].items():
-        for span in of:
-            cells = " | ".join(f"{1e4 * part['families'][c][name][span]:.2f}" for c in conditions)
-            lines.append(f"| {name} | {span} | {cells} |")
-    return [*lines, ""]

@@ -3,7 +3,7 @@
 Simulated sweeps of particles whose environments the predicting members never saw are cut off 30 to 80 eV past the
 edge and predicted. In twenty folds of particles a fold's widening comes from the scores of the others. The peer fills
 the rest with the mean training spectrum and normalises by its first guess of the step. Writes
-benchmarks/results/partial.json, docs/partial.md and its picture.
+benchmarks/results/partial.json, docs/explanations/partial.md and its picture.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import torch
-from record import ROOT, claim, claims_table, commit, page_head, record
+from pages import FOLDER, write_page
+from record import claim, commit, record
 from shipped import SEED, ShippedModel
 from sweeps import anchor, spectra_of, sweeps
 
@@ -167,45 +168,8 @@ def main() -> None:
     result = record(
         "partial", claims, {"models": {n: parts[n]["sha256"] for n in MODELS}}, parts=parts, one_sweep=grown
     )
-    draw(parts, grown, ROOT / "docs" / "partial.png")
-    (ROOT / "docs" / "partial.md").write_text(page(result), encoding="utf-8")
-
-
-def page(result: dict[str, Any]) -> str:
-    parts = result["parts"]
-    lines = [
-        *page_head("Growing sweeps", result),
-        "From 30 eV past the edge on, LiveAnalysis says what is foreseen of the sweep being measured (`live.preview`, and beside the growing",
-        "curve in the live figure), at most five times a second. The rest of the spectrum is what training spectra do after such a beginning",
-        "(a conditional Gaussian); the edge step, not known yet and hardly told from coordination, is marginalised over a mesh, wide on a first",
-        "sweep, centred on the steps of the run's earlier sweeps (at least 3 % wide) later, and these are dropped where the sweep disagrees",
-        "by over 15 %. 32 completions go through the ensemble; their spread enters the interval, which is then widened or narrowed to cover, by",
-        "the energy reached (a little more where they would not narrow from one energy to the next). Anchor and energy shift are those of the sweep before, or the foil's. Nothing acts on a preview, and none is",
-        "stored: the completed sweep's prediction does not depend on it. It needs 40 eV of pre-edge, and a foil: with the scan's own reference",
-        "channel as foil, previews begin with the second sweep.",
-        "",
-        "![One sweep while it grows, and how intervals narrow](partial.png)",
-        "",
-        *claims_table(result["claims"]),
-        "Particles whose site environments the predicting members never saw; in twenty folds of particles the widening comes from the",
-        "others. Later sweeps know the edge step to 1 %.",
-        "",
-        f"| model, sweep | {' | '.join(f'{e:g} eV' for e in LAST_ENERGIES)} |",
-        f"|---|{'---|' * len(LAST_ENERGIES)}",
-    ]  # fmt: skip
-    for name, part in parts.items():
-        for kind in KINDS:
-            p = part[kind]
-            lines.append(
-                f"| {name}, {kind}: coverage, all targets | {' | '.join(f'{c:.1%}' for c in p['coverage'].values())} |"
-            )
-            lines.append(f"| half width of CN1 | {' | '.join(f'{h:.2f}' for h in p['half'])} |")
-            lines.append(f"| mean error of CN1 | {' | '.join(f'{e:.2f}' for e in p['error'])} |")
-        peer = part["error_by_the_mean"]
-        lines.append(
-            f"| the rest by the mean spectrum: mean error | {' | '.join(f'{peer[k]:.2f}' if (k := f'{e:g}') in peer else '' for e in LAST_ENERGIES)} |"
-        )
-    return "\n".join([*lines, ""])
+    draw(parts, grown, FOLDER / "partial.png")
+    write_page("partial", result)
 
 
 if __name__ == "__main__":

@@ -51,25 +51,6 @@ def claim(
     }
 
 
-def claims_table(claims: list[dict[str, Any]]) -> list[str]:
-    """The claims as lines of a Markdown table."""
-    return [
-        "| promised | measured | limit | met |",
-        "|---|---|---|---|",
-        *(
-            f"| {c['claim'].replace('|', chr(92) + '|')} | {c['value']:.4g} | {c['limit']} | {'yes' if c['met'] else '**no**'} |"
-            for c in claims
-        ),
-        "",
-    ]
-
-
-def page_head(title: str, result: dict[str, Any]) -> list[str]:
-    """The first lines of a page of docs/ that a benchmark writes."""
-    by = f"`benchmarks/{result['benchmark']}.py` at commit {result['commit']}"
-    return [f"# {title}", "", f"Written by {by}; do not edit.", ""]
-
-
 def measured_folder() -> Path:
     """The folder of other people's measured spectra."""
     given = os.environ.get("XAS_LIVE_TEST_DATA")

@@ -24,7 +24,7 @@ class ShippedModel:
     def __init__(self, name: str) -> None:
         self.name, self.bundle = name, load_model(name)
         self.recipe: Recipe = read_recipe(ROOT / "xas_live" / "training" / "recipes" / f"{name}.toml")
-        self.population = Particles(self.recipe, self.bundle.grid)
+        self.population = Particles(self.recipe)
         t, card = self.bundle.tensors, self.bundle.card
         assert card.sections.domain is not None
         self.threshold = card.sections.domain.threshold
@@ -32,13 +32,14 @@ class ShippedModel:
             spec=card.network,
             weights=self.bundle.network,
             member_fold=np.sort(np.arange(card.network.members) % self.recipe.folds),
-            scaling=Scaling(*(t[k] for k in ("input_mean", "input_scale", "target_mean", "target_scale"))),
+            scaling=Scaling.of_bundle(self.bundle),
         )
         self.theory = np.interp(
             self.bundle.grid, self.bundle.array("theory_energy"), self.bundle.array("theory_bulk")
         )
         self.rng = np.random.default_rng(SEED)
         self.tested = self.population.tested(self.rng)
+        assert self.recipe.domain is not None
         self.domain_nuisances = self.recipe.domain.nuisances(self.recipe.nuisances)
 
     def particles(self, n: int, nuisances: Nuisances | None = None) -> tuple[torch.Tensor, torch.Tensor]:

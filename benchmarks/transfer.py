@@ -15,7 +15,7 @@ import torch
 from record import claim
 from tasks import site_weights
 
-from xas_live.models.card import NetworkSpec
+from xas_live.models.network_spec import NetworkSpec
 from xas_live.spectrum import Array
 from xas_live.theory.sites import FCC_FAMILIES, SiteLibrary
 from xas_live.training.population import used_sites
@@ -89,19 +89,3 @@ def source_ensemble(library: SiteLibrary, simulator: Simulator, nuisances: Nuisa
         member_fold,
     )
     return initial_ensemble(SPEC, member_fold, *draw(FIRST_DRAWS), SOURCE.seed).train(draw, SOURCE)
-
-
-def page(part: dict[str, Any]) -> list[str]:
-    """Lines of docs/accuracy.md."""
-    return [
-        "## Families never trained on",
-        "",
-        "Test (d), Pt L3: icosahedra, decahedra and hcp particles, by the deep MLP that learned fcc particles alone, before",
-        f"and after tuning (`xas-live train --from`, two layers frozen); means over {SPLITS} splits into labelled particles",
-        "and 7 others that judge. More spectra are mixtures of the same particles, jittered by site.",
-        "",
-        "| labelled | MAE over CN1..CN4, mean | median |",
-        "|---|---|---|",
-        *(f"| {name} | {mae:.2f} | {part['median'][name]:.2f} |" for name, mae in part["results"].items()),
-        "",
-    ]

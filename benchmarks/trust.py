@@ -4,7 +4,7 @@ Coverage is measured on particles whose environments the predicting members neve
 of particles: a fold's intervals come from the scores of the others. Spectra carry every nuisance of the recipe.
 False alarms and the power to see oxide are measured at the shipped threshold, on fresh draws. Real spectra
 judge (others' data: only where they lie); nothing was fitted to them. Writes benchmarks/results/trust.json,
-docs/trust.md and its pictures; `--cards` writes the figures into the shipped models' cards.
+docs/explanations/trust.md and its pictures; `--cards` writes the figures into the shipped models' cards.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import matplotlib as mpl
 import measured
 import numpy as np
 import torch
-from record import ROOT, claim, claims_table, commit, page_head, record
+from pages import FOLDER, write_page
+from record import claim, commit, record
 from scipy.stats import spearmanr
 from shipped import SEED, ShippedModel
 from sklearn.ensemble import IsolationForest
@@ -351,22 +352,22 @@ def main() -> None:
         }
         print(f"{name}: {parts[name]}", flush=True)
         if name == "au-l3":
-            draw_denoised(shipped.bundle.grid, spectra, ratio, ROOT / "docs" / "denoised.png")
+            draw_denoised(shipped.bundle.grid, spectra, ratio, FOLDER / "denoised.png")
             shown = [("foil", colloids[-1]), ("K2AuCl4", salt)] + [
                 ("six colloids" if k == 0 else "", p) for k, p in enumerate(colloids[1:-1])
             ]
             draw_latent(
                 shipped,
                 [(words, p.reduced.network_input) for words, p in shown if p.reduced is not None],
-                ROOT / "docs" / "latent.png",
+                FOLDER / "latent.png",
             )
     real = real_spectra(colloids)
     scans = tagged()
     result = record(
-        "trust", claims(parts, intervals, real, scans), {"models": {n: h.bundle.sha256 for n, h in all_shipped.items()}},
-        parts=parts, real=real,
+        "trust", claims(parts, intervals, real, scans), {"models": {n: h.bundle.sha256 for n, h in all_shipped.items()}, "folds": FOLDS},
+        parts=parts, real=real, gate=verdicts(scans),
     )  # fmt: skip
-    (ROOT / "docs" / "trust.md").write_text(page(result, scans), encoding="utf-8")
+    write_page("trust", result)
     if "--cards" in sys.argv:
         write_cards(parts)
 
@@ -489,116 +490,21 @@ def claims(
     ]  # fmt: skip
 
 
+def verdicts(scans: list[tuple[str, bool, Any]]) -> dict[str, Any]:
+    """How many scans the gate judged, and those that it judges otherwise than their tag."""
+    return {
+        "scans": len(scans),
+        "differ": [
+            {"scan": name, "tag": tag, "usable": v.usable, "margin": round(v.margin, 4), "reason": v.reason}
+            for name, tag, v in scans
+            if v.usable != tag
+        ],
+    }
+
+
 def _falls(real: dict[str, Any]) -> float:
     scores = [v["score"] for v in real["reduction_series"] if v["score"] is not None]
     return float(spearmanr(range(len(scores)), scores).statistic)
-
-
-def page(result: dict[str, Any], scans: list[tuple[str, bool, Any]]) -> str:
-    """The record as a page to read: docs/trust.md."""
-    parts, real = result["parts"], result["real"]
-    wrong = [(name, tag, v) for name, tag, v in scans if v.usable != tag]
-    lines = [
-        *page_head("How far predictions know when they are wrong", result),
-        *claims_table(result["claims"]),
-        "## Intervals",
-        "",
-        f"Coverage of nominal 90 % intervals on particles whose environments the predicting members never saw, in {FOLDS} folds of",
-        "particles. Particles cut down to new environments calibrate beside whole ones, and are covered alike. The bare",
-        "ensemble's spread, taken as a Gaussian, is what would be had without calibration.",
-        "",
-        "| model | particles | coverage | whole particles alone | bare ensemble | cells, least and largest |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {name} | {p['coverage']['particles']} | {p['coverage']['pooled']:.3f} | {p['coverage']['whole_particles']:.3f} "
-            f"| {p['coverage']['bare_ensemble']:.3f} | {min(p['coverage']['cells'].values()):.3f}, {max(p['coverage']['cells'].values()):.3f} |"
-            for name, p in parts.items()
-        ),
-        "",
-        "Under perturbation, on whole particles (covered or flagged / flagged):",
-        "",
-        "| model | size | all | shift | noise | edge step | self-absorption |",
-        "|---|---|---|---|---|---|---|",
-        *(
-            f"| {name} | {size} | " + " | ".join(f"{a:.2f} / {b:.2f}" for a, b in p[key].values()) + " |"
-            for name, p in parts.items()
-            for size, key in (("full", "perturbed"), ("half", "half_perturbed"))
-        ),
-        "",
-        "## Domain",
-        "",
-        "Flagged shares of in-domain particles to which a share of oxide was added (particle + w (oxide - foil)): for Au the measured",
-        "K2AuCl4, for Pt and Pd FEFF oxides, their energy zero drawn within 1 eV. In brackets an isolation forest (scikit-learn) on the",
-        "same inputs at the same rate of false alarms.",
-        "",
-        "| model | false alarms | 5 % | 10 % | 20 % | 30 % | AUROC: metal | edge | glitch |",
-        "|---|---|---|---|---|---|---|---|---|",
-        *(
-            f"| {name} | {p['domain']['false_alarms']:.3f} | "
-            + " | ".join(
-                f"{seen:.2f} ({p['domain']['oxide_seen_by_isolation_forest'][w]:.2f})"
-                for w, seen in p["domain"]["oxide_seen"].items()
-            )
-            + f" | {p['domain']['auroc_metal']:.3f} | {p['domain']['auroc_edge']:.3f} | {p['domain']['auroc_glitch']:.3f} |"
-            for name, p in parts.items()
-        ),
-        "",
-        "What theory gets wrong for a foil, 0.03 edge steps, comes back with the share of missing neighbours, and a tenth of an oxide",
-        "changes a spectrum by little more. A likelihood ratio of Gaussian mixtures of the same training spectra sees about as much.",
-        "Whoever expects oxide should measure it and give it as a standard.",
-        "",
-        "## Standards",
-        "",
-        "| model | error of w | its 90 % covers | error of CN1_sample | its 90 % covers | not told apart |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {name} | {s['w_error']:.3f} | {s['w_covered']:.2f} | {s['cn1_sample_error']:.2f} | {s['cn1_sample_covered']:.2f} | {s['degenerate']:.2f} |"
-            for name, s in ((n, p["standards"]) for n, p in parts.items())
-        ),
-        "",
-        "## Measured spectra",
-        "",
-        "| spectrum | domain | score | what is unlike; flags |",
-        "|---|---|---|---|",
-        *(
-            f"| {v['scan']} | {'in' if v['in_domain'] else 'out'}{'' if v['p'] is None else f' (p = {v_p(v)})'} | {'' if v['score'] is None else v['score']} "
-            f"| {'; '.join(filter(None, [v['reason'], ', '.join(v['flags'])]))} |"
-            for v in [
-                real["salt"],
-                *real["colloids"],
-                *real["foils"],
-                *real["alloy"],
-                *real["reduction_series"],
-            ]
-        ),
-        "",
-        "## Quality gate",
-        "",
-        f"{len(scans)} scans of another beamline, tagged usable or not by its scientist. Limits are rules, the same for every element;",
-        "they were chosen by what such scans look like, and nothing was fitted. Verdicts that differ from the tag:",
-        "",
-        "| scan | tag | gate | margin | measure that decides |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {name} | {'usable' if tag else 'failed'} | {'usable' if v.usable else 'failed'} | {v.margin:.2f} | {v.reason} |"
-            for name, tag, v in wrong
-        ),
-        "",
-        "## The latent map, and denoising",
-        "",
-        "![Training spectra by their first two latent coordinates, coloured by CN1, with measured spectra over them](latent.png)",
-        "",
-        "![A noisy spectrum, denoised](denoised.png)",
-        "",
-        "Denoised spectra are for the eye; nothing is predicted from them.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def v_p(v: dict[str, Any]) -> str:
-    """The p-value, short."""
-    return f"{v['p']:.3f}"
 
 
 if __name__ == "__main__":

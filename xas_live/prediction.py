@@ -65,8 +65,8 @@ class Reduced:
 
     Attributes
     ----------
-    grid : (g,) eV relative to the model's energy origin.
-    flat : (g,) normalised, flattened sample.
+    grid : (g,) eV relative to the model's energy origin; k in 1/Å for a model of chi(k).
+    flat : (g,) normalised, flattened sample; norm, or chi(k) k^k_weight, for a model that takes those.
     foil : (g,) normalised, flattened foil of the anchor, or None when unanchored.
     network_input : (g,) what went into the network.
     denoised : (g,) the sample as the autoencoder of the training spectra gives it back; for the eye: nothing

@@ -136,16 +136,15 @@ class Analyzer:
                 f"the model {bundle.name} does not fit shares of other phases: leave them out"
             )
         self._ensemble = Ensemble(bundle, self.device, self.config.level)
-        anchors = "reference" if anchor == "reference" else _fitted(anchor, bundle)
-        fallbacks = _fitted(fallback, bundle)
+        anchors, fallbacks = _fitted(anchor, bundle), _fitted(fallback, bundle)
         own = [
             Reducer(
                 target,
-                "reference" if anchors == "reference" else anchors.get(target.absorbers[0]),
+                "reference" if anchor == "reference" else anchors.get(target.absorbers[0]),
                 fallbacks.get(target.absorbers[0]),
                 self.config.align,
                 self.device,
-                standards or {},
+                _of_input(standards or {}, target, bundle),
             )
             for target in bundle.inputs
         ]
@@ -168,7 +167,7 @@ class Analyzer:
         named |= {} if fallback is None else {"fallback_anchor": fallback}
         if others:
             named = {"anchors": {absorber: list(pair) for absorber, pair in used.items()}}
-        standards = {s.name: s.sha256 for s in self.reducers[0].standards}
+        standards = {s.name: s.sha256 for reducer in self.reducers for s in reducer.standards}
         named |= {"standards": standards} if standards else {}
         return {**named, **self.config.model_dump(), "reduction": REDUCTION_VERSION}
 
@@ -280,7 +279,9 @@ class Analyzer:
         good = [sweep for sweep in sweeps if isinstance(sweep, ReducedSweep)]
         mixed = {id(sweep): self._mixed(sweep) for sweep in good if sweep.phases is not None}
         judged = self._ensemble_of(good, mixed) if good else None
-        fractions = {key: self._fractions(of) for key, of in mixed.items()}
+        fractions = {
+            id(sweep): self._fractions(sweep, mixed[id(sweep)]) for sweep in good if id(sweep) in mixed
+        }
         share = {"reduce": batch.seconds, "infer": (time.perf_counter() - start) / max(len(sweeps), 1)}
         share["total"] = share["reduce"] + share["infer"]
         rows = {id(sweep): row for row, sweep in enumerate(good)}
@@ -311,14 +312,14 @@ class Analyzer:
         assert sweep.phases is not None
         return Mixed.fit(sweep.network_input, sweep.phases, self._metals)
 
-    def _fractions(self, mixed: Mixed) -> PhaseFractions:
+    def _fractions(self, sweep: ReducedSweep, mixed: Mixed) -> PhaseFractions:
         """What the network says of every remainder, put together."""
         section = self.bundle.card.sections.phases
         assert section is not None
         names = self.bundle.target_names
         columns = [self._ensemble.column(name) for name in names]
         mean, std = self._ensemble.values(mixed.remainder)
-        standards = [s.name for s in self.reducers[0].standards]
+        standards = [s.name for s in self._reducer_of(sweep).standards]
         return phase_fractions(mixed, names, mean[:, columns], std[:, columns], standards, section)
 
     def _prediction(
@@ -499,6 +500,15 @@ def _fitted(
             raise AnchorError(f"two foils of {foil.element} {foil.edge} are given: give one")
         found[absorber] = foil.fitted_to(bundle)
     return found
+
+
+def _of_input(standards: Mapping[str, Spectrum], target: InputTarget, bundle: Bundle) -> dict[str, Spectrum]:
+    """Those of the input's absorber, and those of none of the model's, which the reducer refuses."""
+    return {
+        name: standard
+        for name, standard in standards.items()
+        if bundle.input_for(standard.element, standard.edge) in (target, None)
+    }
 
 
 def _hash_of(anchor: FoilAnchor | str | None) -> str | None:

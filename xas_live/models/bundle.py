@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from xas_live.errors import Refusal
@@ -173,10 +173,20 @@ def read_card(folder: Path) -> Card:
     try:
         entries = json.loads((folder / CARD).read_text(encoding="utf-8"))
         if isinstance(entries, dict) and entries.get("schema_version") == 1:
-            entries = upgraded(entries)
+            entries = upgraded(entries, with_previews="partial_widening" in _stored_names(folder))
         return Card.model_validate_json(json.dumps(entries))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except ModelError:
+        raise
+    except (OSError, ValueError) as error:
         raise ModelError(f"{folder / CARD} is not a valid card: {error}") from error
+
+
+def _stored_names(folder: Path) -> set[str]:
+    try:
+        with safe_open(folder / WEIGHTS, "pt") as stored:
+            return set(stored.keys())
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{folder / WEIGHTS} cannot be read: {error}") from error
 
 
 def bundle_sha256(folder: Path) -> str:

@@ -2,63 +2,88 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-_GIVEN = ("name", "version", "summary", "network", "training", "calibration", "accuracy", "trust")
+from pydantic import ConfigDict, Field
+
+from xas_live.models.strict import Strict
+
 _SHELLS = ("CN1", "CN2", "CN3", "CN4")
 
 
-def upgraded(card: dict[str, Any]) -> dict[str, Any]:
+class _Target(Strict):
+    """Of a target its name; what else it must have is left to schema 2."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+
+class _Input(Strict):
+    kind: str = "flat"
+    grid: Any
+    origin: Any
+    windows: Any
+    needs_anchor: bool = True
+
+
+class _Card(Strict):
+    schema_version: Literal[1]
+    absorbers: Annotated[tuple[Any, ...], Field(min_length=1)]
+    input: _Input
+    output: Literal["scalars"] = "scalars"
+    targets: Annotated[tuple[_Target, ...], Field(min_length=1)]
+    domain_threshold: Annotated[float, Field(gt=0, lt=1)]
+
+
+_CHANGED = frozenset(_Card.model_fields)
+
+
+def upgraded(card: dict[str, Any], *, with_previews: bool = True) -> dict[str, Any]:
     """Return the entries of a schema 2 card.
 
     Parameters
     ----------
     card : entries of a schema 1 card, as JSON gives them.
+    with_previews : whether its weights hold intervals of growing sweeps: no entry of schema 1 tells.
 
     Raises
     ------
-    KeyError, TypeError, ValueError : when it is none, or states what schema 1 never could do.
+    ValueError : naming the entry, when it is none, or states what schema 1 never could do.
     """
-    inputs = card["input"]
-    if card.get("output", "scalars") != "scalars":
-        raise ValueError(f"schema 1 has numbers only, not {card['output']!r}")
-    targets = [target["name"] for target in card["targets"]]
+    old = _Card.model_validate({name: entry for name, entry in card.items() if name in _CHANGED})
+    targets = [target.name for target in old.targets]
     first = targets[0]
     counts_neighbours = first == "CN1"
     sections: dict[str, Any] = {
         "theory": {"missing_from": first if counts_neighbours else None},
-        "domain": {"threshold": card["domain_threshold"], "stratify_by": first},
+        "domain": {"threshold": old.domain_threshold, "stratify_by": first},
         "oxide": {},
         "latent": {"shown_by": first},
         "phases": {"leading": first, "sample": "CN1_sample" if counts_neighbours else None},
-        "preview": {},
         "edge_rise": {},
     }
+    if with_previews:
+        sections["preview"] = {}
     if "CN1" in targets:
         sections["size"] = {"shells": [name for name in _SHELLS if name in targets]}
+    kept = {name: entry for name, entry in card.items() if name not in _CHANGED}
     return {
+        **kept,
         "schema_version": 2,
-        **{name: card[name] for name in _GIVEN if name in card},
         "inputs": [
             {
                 "absorber": absorber,
-                "kind": inputs["kind"],
-                "unit": "eV",
-                "grid": inputs["grid"],
-                "origin": inputs["origin"],
-                "windows": inputs["windows"],
-                "anchor": "required" if inputs["needs_anchor"] else "optional",
+                "kind": old.input.kind,
+                "grid": old.input.grid,
+                "origin": old.input.origin,
+                "windows": old.input.windows,
+                "anchor": "required" if old.input.needs_anchor else "optional",
             }
-            for absorber in card["absorbers"]
+            for absorber in old.absorbers
         ],
         "outputs": [
-            {
-                "kind": "scalars",
-                "name": "structure",
-                "stratify_by": first,
-                "targets": card["targets"],
-            }
+            {"kind": "scalars", "name": "structure", "stratify_by": first, "targets": card["targets"]}
         ],
         "sections": sections,
-        **{name: card[name] for name in ("limits", "references", "licence") if name in card},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.networks import weight_shapes
@@ -154,6 +154,14 @@ class Sections(Strict):
     preview: PreviewSection | None = None
     size: SizeSection | None = None
     edge_rise: EdgeRiseSection | None = None
+
+    @model_validator(mode="after")
+    def _have_what_they_need(self) -> Sections:
+        for name, needs in (("preview", ("theory", "domain")), ("size", ("theory",))):
+            lacking = [f"sections.{need}" for need in needs if getattr(self, need) is None]
+            if getattr(self, name) is not None and lacking:
+                raise ValueError(f"sections.{name} needs {' and '.join(lacking)}")
+        return self
 
     def tensors(self, points: int, inputs: int) -> Shapes:
         """Of all sections that are there."""
