@@ -303,9 +303,11 @@ def compare(other: Path, minutes: float) -> None:
         with ExitStack() as stack:
             ours, theirs = (stack.enter_context(Measured(checkout)) for checkout in (ROOT, other))
             assert ours.line() == theirs.line() == "ready"
-            while time.monotonic() < began + 60.0 * minutes * number / ROUNDS:
+            over = False
+            while not over:
                 for name, pairs in taken.items():
                     pairs.append((ours.turn(name), theirs.turn(name)))
+                over = time.monotonic() >= began + 60.0 * minutes * number / ROUNDS
         so_far = ", ".join(f"{name} {ratio(np.array(pairs)):.3f}" for name, pairs in taken.items())
         print(f"after round {number} of {ROUNDS}: {so_far}", flush=True)
     claims, figures = [], {}
@@ -342,13 +344,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    which = parser.add_mutually_exclusive_group(required=True)
+    which = parser.add_mutually_exclusive_group()
     which.add_argument("--other", type=Path, help="checkout to compare with")
     which.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="of measuring, at least 2")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="of measuring")
     given = parser.parse_args()
     if given.measure is not None:
         measure(given.measure.resolve())
+    elif given.other is None:
+        print("nothing is compared: give another checkout, --other FOLDER")
     else:
         compare(given.other.resolve(), given.minutes)
 

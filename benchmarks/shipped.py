@@ -25,7 +25,7 @@ class ShippedModel:
         self.name, self.bundle = name, load_model(name)
         self.recipe: Recipe = read_recipe(ROOT / "xas_live" / "training" / "recipes" / f"{name}.toml")
         self.population = Particles(self.recipe)
-        t, card = self.bundle.tensors, self.bundle.card
+        card = self.bundle.card
         assert card.sections.domain is not None
         self.threshold = card.sections.domain.threshold
         self.trained = Trained(
@@ -56,7 +56,7 @@ class ShippedModel:
             out = self.trained.predict(x)
             spread = (out.std(0, correction=0) / t["target_scale"]).mean(1)
             distances = domain_distances(t, x, reconstruct(t, x)[1], spread)
-            p, scores = domain_p_value(t, distances, out.mean(0)[:, 0])
+            p, scores = domain_p_value(t, distances, out.mean(0)[:, 0].contiguous())
         flagged = p.numpy() < self.threshold
         return p.numpy(), scores.amax(1).numpy(), flagged
 
