@@ -33,7 +33,7 @@ from xas_live.analysis import Analyzer
 from xas_live.archive import open_archive
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
-from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.callbacks.publishers.writer import PredictionWriter
 from xas_live.models.networks import network
 from xas_live.models.registry import load_model
@@ -48,8 +48,9 @@ class Order(BasePublisher):
         self.folder = folder
         self.sweeps = self.out_of_turn = self.refused = 0
 
-    def predicted(self, spectrum: Any, prediction: Any) -> None:
+    def predicted(self, result: SweepResult) -> None:
         """See `Publisher`."""
+        prediction = result.primary
         self.out_of_turn += prediction.provenance.sweep != self.sweeps
         self.refused += prediction.refused is not None
         self.sweeps += 1

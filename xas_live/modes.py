@@ -109,18 +109,18 @@ class DetectorMode:
         return tuple(channel for channel in self.channels if channel.counted)
 
     def missing(self, given: Collection[str]) -> list[str]:
-        """Names of the channels that it needs beyond those given."""
+        """Return the names of the channels that it needs beyond those given."""
         return [name for name in self.needed if name not in given]
 
 
 def ratio(top: Array, bottom: Array) -> Array:
-    """top / bottom, each (n,); NaN where bottom is zero."""
+    """Return top / bottom, each (n,); NaN where bottom is zero."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(bottom != 0, top / bottom, np.nan)
 
 
 def log_ratio(top: Array, bottom: Array) -> Array:
-    """ln(top / bottom), each (n,); NaN where the ratio is not positive."""
+    """Return ln(top / bottom), each (n,); NaN where the ratio is not positive."""
     quotient = ratio(top, bottom)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(quotient > 0, np.log(quotient), np.nan)
@@ -226,22 +226,22 @@ def find_mode(name: str) -> DetectorMode:
 
 
 def mode_names() -> tuple[str, ...]:
-    """Names of all modes."""
+    """Return the names of all modes."""
     return tuple(_known_modes())
 
 
 def modes_by_preference() -> list[DetectorMode]:
-    """All modes, the one that is taken first where several are possible in front."""
+    """Return all modes, the preferred first."""
     return sorted(_known_modes().values(), key=lambda mode: mode.preference)
 
 
 def possible_mode(given: Collection[str]) -> DetectorMode | None:
-    """The preferred mode for which all channels are given; None where there is none."""
+    """Return the preferred mode for which all channels are given; None where there is none."""
     return next((mode for mode in modes_by_preference() if not mode.missing(given)), None)
 
 
 def intended_mode(given: Collection[str]) -> DetectorMode:
-    """The mode that channels speak for, though some that it needs may be missing.
+    """Return the mode that channels speak for, though some that it needs may be missing.
 
     It is the preferred one that is possible, else the preferred one whose signal is there, else fluorescence.
     """
@@ -250,18 +250,18 @@ def intended_mode(given: Collection[str]) -> DetectorMode:
 
 
 def all_channels() -> tuple[Channel, ...]:
-    """All channels: i0, it, ir, iff, mu, reference, and those registered further."""
+    """Return all channels: i0, it, ir, iff, mu, reference, and those registered further."""
     _known_modes()
     return tuple(_channels.values())
 
 
 def counted_channels() -> tuple[str, ...]:
-    """Names of the channels that hold raw counts."""
+    """Return the names of the channels that hold raw counts."""
     return tuple(channel.name for channel in all_channels() if channel.counted)
 
 
 def checked_channels(mode: str, given: Iterable[str]) -> tuple[Channel, ...]:
-    """The channels of a sweep whose counts are checked, among those given.
+    """Return the channels of a sweep whose counts are checked, among those given.
 
     Of a mode that was registered in another process only, all counts are checked, the reference foil's
     excepted.
@@ -278,7 +278,7 @@ def checked_channels(mode: str, given: Iterable[str]) -> tuple[Channel, ...]:
 
 
 def _known_modes() -> dict[str, DetectorMode]:
-    """All modes by name, those of installed packages included."""
+    """Return all modes by name, those of installed packages included."""
     global _installed_are_known
     if not _installed_are_known:
         _installed_are_known = True  # before loading: a package may ask for modes while it is imported

@@ -84,7 +84,7 @@ def edge_energy(element: str | None, edge: str | None) -> float | None:
 
 
 def _steepest(energy: Array, mu: Array) -> float | None:
-    """Energy of the steepest rise over a few eV (eV), None where there is no way to tell."""
+    """Return the energy of the steepest rise over a few eV (eV), None where there is no way to tell."""
     good = np.isfinite(energy) & np.isfinite(mu)
     e, first = np.unique(energy[good], return_index=True)
     if len(e) < 10 or np.ptp(e) < AFTER_EDGE_EV:
@@ -98,7 +98,7 @@ def _steepest(energy: Array, mu: Array) -> float | None:
 
 @lru_cache(maxsize=1)
 def _edge_table() -> tuple[tuple[str, str, float], ...]:
-    """(symbol, edge, energy in eV) of all K and L edges from Na to Am."""
+    """Return (symbol, edge, energy in eV) of all K and L edges from Na to Am."""
     return tuple(
         (xraydb.atomic_symbol(z), label, float(level.energy))
         for z in range(11, 96)

@@ -98,7 +98,7 @@ class SpectrumAssembler:
         self._runs[doc["uid"]] = RunAssembler(doc, self._settings, self._messages)
 
     def _run_of(self, name: str, doc: Mapping[str, object]) -> RunAssembler | None:
-        """The run that a document belongs to; None where that is not known, or over."""
+        """Return the run that a document belongs to; None where that is not known, or over."""
         match name:
             case "event" | "event_page" | "stream_datum":
                 return self._parts.get(str(doc["descriptor"]))

@@ -240,12 +240,12 @@ def energy_factor(descriptor: EventDescriptor, energy: str) -> float:
 
 
 def _readable(keys: Mapping[str, DataKey]) -> dict[str, DataKey]:
-    """The fields whose values come with events, or as numbers in files."""
+    """Return the fields whose values come with events, or as numbers in files."""
     return {name: key for name, key in keys.items() if "external" not in key or is_stream_of_numbers(key)}
 
 
 def _of_sizes(keys: Mapping[str, DataKey], sizes: Collection[int]) -> dict[str, DataKey]:
-    """The fields that may be channels: those in files only if a row has one of these numbers of values.
+    """Return the fields that may be channels: those in files only with one of these numbers of values a row.
 
     What stands in a file is images or spectra of a detector more often than a channel of the scan.
     """
@@ -253,7 +253,7 @@ def _of_sizes(keys: Mapping[str, DataKey], sizes: Collection[int]) -> dict[str, 
 
 
 def _given_or(given: str | None, guessed: str | None, keys: Mapping[str, DataKey]) -> str | None:
-    """The field given if the stream has it; the guessed one where none is given."""
+    """Return the field given if the stream has it; the guessed one where none is given."""
     if given:
         return given if given in keys else None
     return guessed

@@ -56,7 +56,7 @@ class Consolidator(Protocol):
 
 
 def is_stream_of_numbers(key: DataKey) -> bool:
-    """Whether a data key's values stand in a stream resource, as numbers or as whole passes of them."""
+    """Return whether a field stands in files of a stream resource, as numbers or rows of numbers."""
     shape = [size for size in key.get("shape") or () if size != 1]
     return str(key.get("external", "")).startswith("STREAM:") and len(shape) <= 1
 
@@ -180,7 +180,7 @@ class ExternalColumns:
             column.pending.popleft()
 
     def _salvage(self, column: _Field, announced: _Announced) -> None:
-        """The run is over and the file shorter than announced: read as far as it goes, by halving."""
+        """Read as far as it goes a file that is shorter than announced when the run ends, by halving."""
         resource, _, datum = announced
         start, good, bad = datum["indices"]["start"], 0, datum["indices"]["stop"] - datum["indices"]["start"]
         found: Array | None = None
@@ -201,7 +201,7 @@ _UNREADABLE = (OSError, KeyError, ValueError, IndexError, BrokenLink)
 
 
 def _values(reader: Consolidator, start: int, stop: int) -> Array:
-    """(rows, ...) of a consolidator's file."""
+    """Read rows from a consolidator's file, (rows, ...)."""
     rows = _of_one_dataset(reader, start, stop)
     if rows is None:
         rows = reader.init_adapter().read(NDSlice(slice(start, stop)))
@@ -209,7 +209,7 @@ def _values(reader: Consolidator, start: int, stop: int) -> Array:
 
 
 def _of_one_dataset(reader: Consolidator, start: int, stop: int) -> Array | None:
-    """(rows, ...) where all rows stand in one HDF5 dataset as they are; None where they do not.
+    """Read (rows, ...) if all rows stand in one HDF5 dataset as they are; return None if they do not.
 
     The consolidator's adapter would do, but plans a task for every chunk of the file, and opens it for each.
     """

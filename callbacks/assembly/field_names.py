@@ -112,7 +112,7 @@ def scanned_fields(start: RunStart, stream: str) -> set[str]:
 
 
 def _channels_named(name: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Channels that a field's name speaks for, each with how well: (how much of the name, which alias)."""
+    """Give the channels that a field's name speaks for, and how well: (how much of the name, which alias)."""
     words = _words(name)
     if _NO_READING & set(words):
         return
@@ -131,7 +131,7 @@ def _channels_named(name: str) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def _words(name: str) -> list[str]:
-    """Lower-case words of a field name: 'monoEnergy_readback' is mono, energy, readback."""
+    """Return the lower-case words of a field name: 'monoEnergy_readback' is mono, energy, readback."""
     spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
     return [word.lower() for word in re.split(r"[^A-Za-z0-9]+", spaced) if word] or [name]
 

@@ -111,7 +111,7 @@ class LegacyAssets:
         return given
 
     def _lacking(self, event: Event) -> set[str]:
-        """Datums it refers to that have not come."""
+        """Return the ids of datums that an event refers to and that have not come."""
         fields = self._fields.get(event["descriptor"], set()) & event["data"].keys()
         filled: Mapping[str, bool | str] = event.get("filled") or {}
         values = (event["data"][name] for name in fields if not filled.get(name))

@@ -73,7 +73,7 @@ class RunMetadata:
 
 
 def _temperature(start: Mapping[str, object]) -> float | None:
-    """The sample's temperature (K) that a start document gives, at its top or under `sample`."""
+    """Return the sample's temperature (K) that a start document gives, at its top or under `sample`."""
     for place in (start, start.get("sample")):
         if isinstance(place, Mapping):
             for key, value in place.items():

@@ -131,7 +131,7 @@ def number(value: object) -> float:
 
 
 def _column(values: Sequence[object] | None, filled: Sequence[object] | None, events: int) -> Array:
-    """Numbers of one field, (points,); NaN where there are none or they are not filled in."""
+    """Return the numbers of one field, (points,); NaN where there are none or they are not filled in."""
     if values is None:
         return np.full(events, np.nan)
     try:

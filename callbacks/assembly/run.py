@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
-
-import numpy as np
 
 from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, energy_factor, find_mapping
 from xas_live.callbacks.assembly.legacy import LegacyAssets, as_streams
-from xas_live.callbacks.assembly.messages import Messages
+from xas_live.callbacks.assembly.messages import Messages, mapping_chosen, no_spectra
 from xas_live.callbacks.assembly.metadata import RunMetadata
 from xas_live.callbacks.assembly.rows import StreamRows, as_page
 from xas_live.callbacks.assembly.spectra import spectrum_of, with_absorber
+from xas_live.callbacks.assembly.stream import SweepStream
 from xas_live.callbacks.assembly.sweeps import SweepCutter
 from xas_live.callbacks.assembly.time_join import StreamJoin
 from xas_live.spectrum import Array, Spectrum
@@ -36,12 +35,6 @@ if TYPE_CHECKING:
 
 _EXPLAIN_AFTER = 50
 """Events that no spectrum can be made of, after which the user is told why."""
-
-_WHOLE = 0.9
-"""A last sweep over less than this share of the energies of those before it was cut short."""
-
-_WHOLE_OF_ABORTED = 0.98
-"""The same in a run that did not succeed."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +72,11 @@ class RunAssembler:
         self._messages = messages
         self._metadata = RunMetadata(start)
         self._baseline: dict[str, EventDescriptor] = {}  # by uid
-        self._streams: dict[str, _SweepStream] = {}  # those that make spectra alone, by name
-        self._by_descriptor: dict[str, _SweepStream] = {}
-        self._latest: _SweepStream | None = None  # the one that got the last point
+        self._streams: dict[str, SweepStream] = {}  # those that make spectra alone, by name
+        self._by_descriptor: dict[str, SweepStream] = {}
+        self._latest: SweepStream | None = None  # the one that got the last point
         self._join: StreamJoin | None = None  # of streams none of which makes spectra alone
-        self._joined: _SweepStream | None = None
+        self._joined: SweepStream | None = None
         self._events_joined = 0
         self._resources: dict[str, StreamResource] = {}
         self._legacy: LegacyAssets | None = None
@@ -224,7 +217,7 @@ class RunAssembler:
         return spectra
 
     @property
-    def _sweep_streams(self) -> list[_SweepStream]:
+    def _sweep_streams(self) -> list[SweepStream]:
         return [*self._streams.values(), *([self._joined] if self._joined is not None else [])]
 
     # --- descriptors -------------------------------------------------------------------------------------
@@ -254,21 +247,21 @@ class RunAssembler:
         self._tell_mapping(mapping, factor, [name])
 
     def _join_with_others(self, doc: EventDescriptor) -> bool:
-        """Whether a stream has a part of what makes a spectrum, and is kept to be joined with others."""
+        """Keep a stream to be joined with others; return False where it has no part of a spectrum."""
         if self._join is None:
             self._join = StreamJoin(self._start, self._settings.mapping)
         return self._join.declare(doc)
 
-    def _sweep_stream(self, name: str, mapping: ChannelMapping, reader: StreamRows | None) -> _SweepStream:
+    def _sweep_stream(self, name: str, mapping: ChannelMapping, reader: StreamRows | None) -> SweepStream:
         cutter = SweepCutter(
             3 + len(mapping.channels), self._settings.tolerance, whole=self._settings.whole_runs
         )
-        return _SweepStream(name, mapping, reader, cutter)
+        return SweepStream(name, mapping, reader, cutter)
 
     # --- points ------------------------------------------------------------------------------------------
 
     def _take_page(self, page: EventPage) -> list[Spectrum]:
-        """The spectra that events of any stream complete."""
+        """Return the spectra that events of any stream complete."""
         descriptor = page["descriptor"]
         stream = self._by_descriptor.get(descriptor)
         if stream is not None and stream.reader is not None:
@@ -283,7 +276,7 @@ class RunAssembler:
         return []
 
     def _refers_to_datums(self, descriptor: str) -> bool:
-        """Whether events of this descriptor hold references to datums in fields that are read."""
+        """Return whether events of this descriptor hold references to datums in fields that are read."""
         if descriptor not in self._legacy_descriptors:
             return False
         if self._join is not None and descriptor in self._join:
@@ -292,7 +285,7 @@ class RunAssembler:
         return stream is not None and stream.reader is not None and stream.reader.external is not None
 
     def _take_translated(self, documents: Sequence[Translated]) -> list[Spectrum]:
-        """The spectra that documents of today's kinds complete, which stand for older ones."""
+        """Return the spectra that stream documents complete which were translated from older ones."""
         spectra: list[Spectrum] = []
         for name, doc in documents:
             match name:
@@ -304,8 +297,8 @@ class RunAssembler:
                     spectra += self.stream_datum(cast("StreamDatum", doc))
         return spectra
 
-    def _cut(self, stream: _SweepStream, rows: Array) -> list[Spectrum]:
-        """The spectra that these rows complete."""
+    def _cut(self, stream: SweepStream, rows: Array) -> list[Spectrum]:
+        """Return the spectra that these rows complete."""
         if not len(rows):
             return []
         self.points += len(rows)
@@ -313,7 +306,7 @@ class RunAssembler:
         return [self._finished(stream, sweep) for sweep in stream.cutter.append(rows)]
 
     def _cut_joined(self, join: StreamJoin, rows: Array) -> list[Spectrum]:
-        """The spectra that points of several streams complete."""
+        """Return the spectra that points of several streams complete."""
         if not len(rows) or join.plan is None:
             return []
         if self._joined is None:
@@ -322,8 +315,8 @@ class RunAssembler:
             self._tell_mapping(mapping, 1.0, list(join.plan.clocks))
         return self._cut(self._joined, rows)
 
-    def _finish(self, stream: _SweepStream, *, succeeded: bool) -> list[Spectrum]:
-        """The spectra that the end of the run completes in one stream, and the last one as far as it went."""
+    def _finish(self, stream: SweepStream, *, succeeded: bool) -> list[Spectrum]:
+        """Return the spectra that the end of the run completes in one stream, the last as far as it went."""
         spectra: list[Spectrum] = []
         if stream.reader is not None:
             spectra += self._cut(stream, stream.reader.ready(final=True))
@@ -336,13 +329,13 @@ class RunAssembler:
             spectra.append(self._finished(stream, last, complete=complete))
         return spectra
 
-    def _finished(self, stream: _SweepStream, rows: Array, *, complete: bool = True) -> Spectrum:
+    def _finished(self, stream: SweepStream, rows: Array, *, complete: bool = True) -> Spectrum:
         spectrum = self._spectrum(stream, rows, complete=complete)
         self._sweeps += 1
-        stream.widest = max(stream.widest, _width(rows))
+        stream.count(rows)
         return with_absorber(spectrum)
 
-    def _spectrum(self, stream: _SweepStream, rows: Array, *, complete: bool) -> Spectrum:
+    def _spectrum(self, stream: SweepStream, rows: Array, *, complete: bool) -> Spectrum:
         time = float(rows[-1, -2])
         return spectrum_of(
             rows,
@@ -353,65 +346,20 @@ class RunAssembler:
             as_measured=self._settings.whole_runs,
         )
 
-    # --- words -------------------------------------------------------------------------------------------
+    # --- messages ----------------------------------------------------------------------------------------
 
     def _tell_mapping(self, mapping: ChannelMapping, factor: float, streams: Sequence[str]) -> None:
         """Tell the user which fields were chosen, unless all were given."""
         wanted = self._settings.mapping or ChannelMapping()
-        if wanted.energy and wanted.channels:
-            return
-        channels = ", ".join(f"{channel} = {name}" for channel, name in mapping.channels.items())
-        unit = "keV" if factor != 1.0 else "eV"
-        where = f"Stream {streams[0]!r}"
-        if len(streams) > 1:
-            where = f"Streams {' and '.join(map(repr, streams))} joined by time"
-        example = replace(mapping, mode=None, stream=None)
-        self._messages.tell_once(
-            f"{where}, {mapping.mode}: energy = {mapping.energy} ({unit}), {channels}. "
-            f"Not right? Change and give mapping={example}"
-        )
+        if not (wanted.energy and wanted.channels):
+            self._messages.tell_once(mapping_chosen(mapping, streams, in_kev=factor != 1.0))
 
     def _explain(self) -> None:
-        """Tell the user why the run gives no spectra: motor scans and counts come by the dozen, so once."""
+        """Tell the user why the run gives no spectra; each reason once, for many runs scan motors only."""
         if self._explained:
             return
         self._explained = True
         why = self._reasons[0] if self._reasons else "it has no stream with an energy"
         if self._join is not None and self._join.several:
             why = self._join.trouble
-        self._messages.tell_once(
-            f"Run {self._metadata.label} gives no spectra: {why}. If it should, name the fields: "
-            f"mapping=ChannelMapping(energy='...', i0='...', it='...').",
-            subject=why,
-        )
-
-
-@dataclass
-class _SweepStream:
-    """One stream of a run, or several joined by time, and the sweep being measured.
-
-    Attributes
-    ----------
-    name : of the stream, of several joined the leading one.
-    mapping : complete.
-    reader : reads its documents; None for streams joined, which `StreamJoin` reads.
-    cutter : holds the points of the sweep being measured.
-    widest : the largest range of energies of a sweep so far (eV).
-    """
-
-    name: str
-    mapping: ChannelMapping
-    reader: StreamRows | None
-    cutter: SweepCutter
-    widest: float = 0.0
-
-    def is_whole(self, last: Array, *, succeeded: bool) -> bool:
-        """Whether the last sweep went as far as those before it, or the run's only one succeeded."""
-        if self.widest == 0.0:
-            return succeeded
-        return _width(last) >= self.widest * (_WHOLE if succeeded else _WHOLE_OF_ABORTED)
-
-
-def _width(rows: Array) -> float:
-    """eV from the lowest to the highest energy."""
-    return float(np.fmax.reduce(rows[:, 0]) - np.fmin.reduce(rows[:, 0]))
+        self._messages.tell_once(no_spectra(self._metadata.label, why), subject=why)

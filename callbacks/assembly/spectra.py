@@ -66,19 +66,19 @@ def with_absorber(spectrum: Spectrum) -> Spectrum:
 
 
 def _sorted(rows: Array) -> Array:
-    """The rows by ascending energy, NaN last."""
+    """Return the rows by ascending energy, NaN last."""
     energy = rows[:, 0]
     return rows if np.all(energy[1:] >= energy[:-1]) else rows[np.argsort(energy, kind="stable")]
 
 
 def _downwards(rows: Array) -> bool:
-    """Whether the energy falls on the whole, noise or not."""
+    """Return whether the energy falls overall, noise or not."""
     energy = rows[np.isfinite(rows[:, 0]), 0]
     when = np.arange(len(energy)) - (len(energy) - 1) / 2
     return bool(when @ energy < 0)
 
 
 def _turned_up(rows: Array) -> Array:
-    """The rows as measured, or backwards where most steps of the energy go down."""
+    """Return the rows as measured, or backwards where most steps of the energy go down."""
     energy = rows[np.isfinite(rows[:, 0]), 0]
     return rows[::-1] if np.sign(np.diff(energy)).sum() < 0 else rows

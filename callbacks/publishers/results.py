@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.host.clock import local_time
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
@@ -24,7 +24,7 @@ class Result:
     def row(self) -> dict[str, Any]:
         """The result as a row of the table."""
         p = self.prediction
-        row: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "scan": p.provenance.scan,
             "sweep": p.provenance.sweep,
             "time": local_time(p.provenance.time),
@@ -36,9 +36,26 @@ class Result:
             "refused": p.refused or "",
             "lag": self.lag,
         }
-        for name, value in p.values.items():
-            row |= {name: value.value, f"{name}_lower": value.lower, f"{name}_upper": value.upper}
-        return row
+        return facts | p.outcome.row()
+
+
+class PrimaryPredictions(BasePublisher):
+    """A publisher that keeps the primary model's prediction of every sweep.
+
+    Attributes
+    ----------
+    predictions : in the order of the sweeps.
+    of_all_models : number of predictions of all models together.
+    """
+
+    def __init__(self) -> None:
+        self.predictions: list[Prediction] = []
+        self.of_all_models = 0
+
+    def predicted(self, result: SweepResult) -> None:
+        """See `Publisher`."""
+        self.predictions.append(result.primary)
+        self.of_all_models += len(result.predictions)
 
 
 class LastAverages(BasePublisher):
@@ -59,12 +76,12 @@ class LastAverages(BasePublisher):
 
 
 def table(results: Sequence[Result]) -> pd.DataFrame:
-    """One row per result; the columns of values are those of all results together."""
-    names = dict.fromkeys(name for result in results for name in result.prediction.values)
-    values = [column for name in names for column in (name, f"{name}_lower", f"{name}_upper")]
-    columns = ["scan", "sweep", "time", "model", *values]
+    """One row per result; the columns of what models give are those of all results together."""
+    given = {column: cell for each in results for column, cell in each.prediction.outcome.row().items()}
+    texts = dict.fromkeys((column for column, cell in given.items() if isinstance(cell, str)), "")
+    columns = ["scan", "sweep", "time", "model", *given]
     columns += ["size", "in_domain", "anchor", "flags", "refused", "lag"]
-    return pd.DataFrame([result.row() for result in results], columns=columns)
+    return pd.DataFrame([texts | result.row() for result in results], columns=columns)
 
 
 def anchor_of(prediction: Prediction) -> str:

@@ -415,15 +415,17 @@ class Analyzer:
         return DomainVerdict(inside, p, float(scores.max()), reason, latent)
 
     def _shown(self, sweep: ReducedSweep, judged: Judged, row: int, network_input: Array) -> Reduced:
-        denoised = None
+        target, denoised = self._target_of(sweep), None
         if judged.reconstruction is not None:
             denoised = sweep.plan.measured_as(judged.reconstruction[row], self._theory_of(sweep))
         return Reduced(
-            grid=self._target_of(sweep).grid,
+            grid=target.grid,
             flat=sweep.normalised,
             foil=sweep.plan.foil,
             network_input=network_input,
             denoised=denoised,
+            kind=target.kind,
+            k_weight=target.k_weight,
         )
 
     def _reducer_of(self, sweep: ReducedSweep | RefusedSweep) -> Reducer:

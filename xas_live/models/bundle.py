@@ -131,6 +131,12 @@ class Bundle:
             raise ModelError(f"model {card.name}: {error}") from error
         if missing := [name for name in expected if name not in self.tensors]:
             raise ModelError(f"model {card.name}: its weights lack {', '.join(missing)}")
+        distances = card.sections.distances
+        if card.sections.domain is not None and self.tensors["domain_reference"].shape[-1] != len(distances):
+            raise ModelError(
+                f"model {card.name}: 'domain_reference' has {self.tensors['domain_reference'].shape[-1]} "
+                f"distances, its card asks for {len(distances)}: {', '.join(distances)}"
+            )
         for name, shape in expected.items():
             found = tuple(self.tensors[name].shape)
             if shape is not None and found != shape:

@@ -12,7 +12,7 @@ from xas_live.models.bundle import Bundle
 from xas_live.models.networks import network
 from xas_live.models.outputs import Estimate, Said, Scalars, columns_of
 from xas_live.models.outputs.intervals import gaussian_quantile
-from xas_live.models.sections.domain import Distance, domain_distances, domain_p_value, nearest
+from xas_live.models.sections.domain import domain_distances, domain_p_value, nearest
 from xas_live.models.sections.latent import reconstruct
 from xas_live.reduction.arrays import Numbers, library_of, standard_deviation
 from xas_live.spectrum import Array
@@ -69,7 +69,7 @@ class Ensemble:
         self._tensors = {name: self._here(tensor) for name, tensor in bundle.tensors.items()}
         self._network = {name: self._here(tensor) for name, tensor in bundle.network.items()}
         self._quantile = gaussian_quantile(level)
-        self.distances = distances_of(bundle)
+        self.distances = bundle.card.sections.distances
         self._columns = columns_of(bundle.kinds)
         sections = bundle.card.sections
         self._missing_from = None if sections.theory is None else sections.theory.missing_from
@@ -200,16 +200,6 @@ class Ensemble:
             return np.asarray(inputs, dtype=np.float32)
         given = torch.from_numpy(inputs) if isinstance(inputs, np.ndarray) else inputs
         return given.to(self.device, torch.float32)
-
-
-def distances_of(bundle: Bundle) -> tuple[Distance, ...]:
-    """The distances by which a model's domain is judged."""
-    sections = bundle.card.sections
-    names: list[Distance] = ["subspace"]
-    names += ["residual"] if sections.latent is not None else []
-    names += ["disagreement"]
-    names += ["oxide"] if sections.oxide is not None else []
-    return tuple(names)
 
 
 def _side_by_side(parts: Sequence[Numbers]) -> Numbers:

@@ -44,7 +44,7 @@ class AthenaGroup(Protocol):
 
 
 def is_project(path: Path, head: bytes) -> bool:
-    """Whether a file is an Athena project, or says so by its name."""
+    """Return whether a file is an Athena project, or says so by its name."""
     return b"Athena project file" in head or head.startswith(b"\x1f\x8b") or path.suffix.lower() == ".prj"
 
 

@@ -122,12 +122,12 @@ def _is_row(line: str, width: int) -> bool:
 
 
 def _cut_short(data: Array) -> bool:
-    """Whether the last row lacks columns that the row before has: a scan stopped while it was written."""
+    """Return whether the last row lacks columns that the row before has: writing stopped there."""
     return data.shape[1] > 1 and bool(np.isnan(data[-1, -1]) and not np.isnan(data[-1, -2]))
 
 
 def _in_kev(name: str, group: LarchTable, column: int) -> bool:
-    """Whether the header gives the energy in keV, by its name or by XDI's unit."""
+    """Return whether the header gives the energy in keV, by its name or by XDI's unit."""
     units = getattr(group, "array_units", [])
     unit = str(units[column]) if column < len(units) else ""
     return "kev" in (name.rsplit("_", 1)[-1], unit.lower())

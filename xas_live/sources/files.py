@@ -45,7 +45,7 @@ def read_file(
 
 
 def _head(path: Path) -> bytes:
-    """First bytes of a file that may be read at all."""
+    """Return the first bytes of a file; raise UnreadableError for one that cannot be a data file."""
     try:
         with path.open("rb") as file:
             head = file.read(4096)

@@ -68,7 +68,7 @@ class Unreadable:
 
 
 def file_channels() -> tuple[Channel, ...]:
-    """The channels that a file may hold beside the energy: mu, reference, then the counts."""
+    """Return the channels that a file may hold beside the energy: mu, reference, then the counts."""
     return tuple(sorted(all_channels(), key=lambda channel: channel.counted))
 
 

@@ -82,7 +82,7 @@ class StoredRun:
         return bool(self._start.get("plan_name") == PLAN_NAME)
 
     def documents(self) -> Iterator[Document]:
-        """Start, then each stream's descriptor and event pages, then stop if there is one.
+        """Give start, then each stream's descriptor and event pages, then stop if there is one.
 
         Raises
         ------
@@ -178,7 +178,7 @@ def _label(start: Mapping[str, object]) -> str:
 
 
 def _columns(stream: StreamClient, keys: Mapping[str, DataKey]) -> dict[str, Column]:
-    """Every field of a stream that has one number or one row an event, and `time` where it is recorded."""
+    """Return the fields of a stream with one number or one row an event, and `time` where it is recorded."""
     columns: dict[str, Column] = {}
     parts = set(stream.base)
     if "internal" in parts:

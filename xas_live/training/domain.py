@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from xas_live.models.networks import Weights, init_network, network
-from xas_live.models.sections.domain import Distance, domain_distances, fit_reference, fit_subspace
+from xas_live.models.sections.domain import domain_distances, fit_reference, fit_subspace
 from xas_live.models.sections.latent import decode, encode, reconstruct
-from xas_live.models.sections.specs import DECODER, ENCODER, LATENT, OXIDE_NETWORK
+from xas_live.models.sections.specs import DECODER, ENCODER, LATENT, OXIDE_NETWORK, Distance
 from xas_live.reduction.quality import half_rise
 from xas_live.spectrum import Array
 from xas_live.theory.oxides import Oxides, UnknownOxideError

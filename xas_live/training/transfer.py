@@ -19,7 +19,6 @@ from xas_live.analysis import Analyzer
 from xas_live.errors import Refusal
 from xas_live.models.bundle import Bundle
 from xas_live.models.card import Accuracy, Card
-from xas_live.models.ensemble import distances_of
 from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.networks import Weights, network
 from xas_live.models.outputs import Scalars
@@ -283,7 +282,7 @@ def _widened_domain(bundle: Bundle, x: torch.Tensor, disagreement: torch.Tensor)
     """The domain's reference, moved out as far as the labelled spectra lie; nothing without a domain."""
     if bundle.card.sections.domain is None:
         return {}
-    t, names = bundle.tensors, distances_of(bundle)
+    t, names = bundle.tensors, bundle.card.sections.distances
     reconstruction = None if bundle.card.sections.latent is None else reconstruct(t, x)[1]
     distances = domain_distances(t, x, reconstruction, disagreement, names)
     reference = t["domain_reference"]

@@ -13,18 +13,16 @@ in-domain spectra fall below p in a share of p.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 
 from xas_live.models.networks import network
-from xas_live.models.sections.specs import OXIDE_NETWORK
+from xas_live.models.sections.specs import OXIDE_NETWORK, Distance
 from xas_live.reduction.arrays import Numbers, NumbersByName, library_of
 
 Tensors = dict[str, torch.Tensor]
 
-Distance = Literal["subspace", "residual", "disagreement", "oxide"]
 DISTANCES: tuple[Distance, ...] = ("subspace", "residual", "disagreement", "oxide")
 BINS = 6  # of the target that stratifies, in which the ranking is done
 EXPLAINED = 0.999  # share of the variance of clean spectra that the subspace keeps

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xas_live.models.sections.domain import DISTANCES, Distance
+from xas_live.models.sections.domain import DISTANCES
+from xas_live.models.sections.specs import Distance
 from xas_live.spectrum import Array
 
 WHITE_LINE = (1.5, 3.5)  # eV, centre and width of what it adds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,9 @@ DECODER = NetworkSpec(hidden=(32, 64, 128), members=1)
 LATENT = 8
 """Coordinates of the autoencoder."""
 OXIDE_NETWORK = NetworkSpec(hidden=(256, 128), members=1)
+
+Distance = Literal["subspace", "residual", "disagreement", "oxide"]
+"""By which the domain may be judged: see `models.sections.domain`."""
 
 Shapes = dict[str, tuple[int, ...] | None]
 """Tensors by name, with their shapes; None where the shape is free."""
@@ -162,6 +165,15 @@ class Sections(Strict):
             if getattr(self, name) is not None and lacking:
                 raise ValueError(f"sections.{name} needs {' and '.join(lacking)}")
         return self
+
+    @property
+    def distances(self) -> tuple[Distance, ...]:
+        """By which the domain is judged."""
+        names: list[Distance] = ["subspace"]
+        names += ["residual"] if self.latent is not None else []
+        names += ["disagreement"]
+        names += ["oxide"] if self.oxide is not None else []
+        return tuple(names)
 
     def tensors(self, points: int, inputs: int) -> Shapes:
         """Of all sections that are there."""
