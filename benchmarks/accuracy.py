@@ -13,7 +13,7 @@ tested on particles whose site environments training had seen. Here the headline
 The mean-squared displacement is judged in benchmarks/msd.py, measured spectra in benchmarks/measured.py.
 
 Figures are means over five folds. Differences are bootstrapped over particles, in pairs. Writes
-benchmarks/results/accuracy.json and docs/accuracy.md.
+benchmarks/results/accuracy.json and docs/explanations/accuracy.md.
 """
 
 from __future__ import annotations
@@ -22,32 +22,26 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import msd
 import numpy as np
 import torch
 import transfer
-from experts import Experts
-from record import ROOT, claim, claims_table, commit, record
+from experts import Corrected, Experts, answer
+from pages import library_name, write_page
+from record import RESULTS, claim, commit, record
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
+from tasks import FOLDS, GRID, KNOWN, MEMBER_FOLD, TARGETS, Predict, Task
 
 from xas_live.models.card import NetworkSpec
-from xas_live.models.networks import init_network, network
 from xas_live.spectrum import Array
-from xas_live.theory.sites import Particle, SiteLibrary
-from xas_live.training.population import held_out_particles, site_folds, used_sites
+from xas_live.theory.sites import SiteLibrary
 from xas_live.training.recipe import Nuisances, Schedule, Structures
-from xas_live.training.simulate import Mixtures, Simulator, fcc_particles
-from xas_live.training.train import Draw, Scaling, fit
+from xas_live.training.train import FIRST_DRAWS, Scaling, initial_ensemble
 
-FOLDS = 5
-TARGETS = ("CN1", "CN2", "CN3", "CN4")
-GRID = np.concatenate([np.arange(-8.0, 30.0, 0.5), np.arange(30.0, 85.5, 1.0)])  # as the shipped models'
-DRAWS = 400  # test spectra of a fold, at least four a particle
 BATCH = 128
 STEPS = {"shallow MLP": 2000, "deep MLP": 2000, "1D-CNN": 600, "experts + MLP": 2000}
 OURS = "ours"  # the mean of "experts + MLP" and the deep MLP, both trained beyond the known mixtures
@@ -61,82 +55,11 @@ NETWORKS = {
         kind="cnn", kernels=(32, 64), kernel_width=30, hidden=(100,), activation="relu", members=FOLDS
     ),
 }
-
+CORRECTION = NetworkSpec(hidden=(256, 256, 128), members=FOLDS)
 
 NOISY = Nuisances(noise=(0.003, 0.003), shift=0.5, gain=0.003, disorder_spread=0.004, lattice=(-0.03, 0.0))
 CLEAN = Nuisances()
-KNOWN = Structures(sites="")
 BEYOND = Structures(sites="", reach=REACH)
-
-
-Predict = Callable[[int, torch.Tensor], torch.Tensor]
-"""Of a fold and its spectra (n, g), the targets (n, 5)."""
-
-
-class Task:
-    """Training mixtures and test particles of every fold, and the measurements of both.
-
-    Parameters
-    ----------
-    library : site spectra.
-    conditions : of training and test alike.
-    known_environments : test particles are new, but not their environments: test (c).
-    """
-
-    def __init__(
-        self, library: SiteLibrary, conditions: Nuisances, *, known_environments: bool = False
-    ) -> None:
-        self.library, self.conditions = library, conditions
-        self.simulator = Simulator(library, GRID)
-        particles = _distinct(fcc_particles(library))
-        self.used = used = np.isin(np.arange(len(library.cn)), used_sites(particles))
-        if known_environments:
-            part = np.random.default_rng(0).permutation(len(particles)) % FOLDS
-            held = [[p for p, k in zip(particles, part, strict=True) if k == fold] for fold in range(FOLDS)]
-            self.allowed = [used] * FOLDS
-        else:
-            fold_of = site_folds(particles, len(library.cn), library.bulk_site, FOLDS)
-            held = [held_out_particles(particles, fold_of, fold) for fold in range(FOLDS)]
-            self.allowed = [used & (fold_of != fold) for fold in range(FOLDS)]
-        self.mixtures = [
-            Mixtures.of(library, [p for p in particles if p not in test], allowed, KNOWN)
-            for test, allowed in zip(held, self.allowed, strict=True)
-        ]
-        self.tests = [np.stack([self._weights(p) for p in test]) for test in held]
-
-    def _weights(self, particle: Particle) -> Array:
-        row = np.zeros(len(self.library.cn))
-        row[particle.sites] = particle.share
-        return row
-
-    def draw(self, rng: np.random.Generator, structures: Structures = KNOWN) -> Draw:
-        """Of a number a fold, training spectra (folds, n, g) and targets (folds, n, 5)."""
-        sources = [replace(source, structures=structures) for source in self.mixtures]
-
-        def drawn(n: int) -> tuple[torch.Tensor, torch.Tensor]:
-            weights = np.concatenate([source.draw(n, rng) for source in sources])
-            x, y = self.simulator.measure(weights, self.conditions, rng)
-            return x.unflatten(0, (FOLDS, n)), y.unflatten(0, (FOLDS, n))
-
-        return drawn
-
-    def errors(self, predict: Predict, lattice: tuple[float, float] = (0.0, 0.0)) -> list[np.ndarray]:
-        """Mean absolute errors of every test particle of every fold, (particles, 5) each."""
-        found, nuisances = [], self.conditions.model_copy(update={"lattice": lattice})
-        for fold, weights in enumerate(self.tests):
-            repeats = max(4, DRAWS // len(weights))
-            rows, rng = np.repeat(weights, repeats, axis=0), np.random.default_rng(1000 + fold)
-            x, y = self.simulator.measure(rows, nuisances, rng)
-            with torch.inference_mode():
-                error = (predict(fold, x) - y).abs()
-            found.append(error.reshape(len(weights), repeats, -1).mean(1).numpy())
-        return found
-
-
-def _distinct(particles: list[Particle]) -> list[Particle]:
-    """One particle of each composition: the library names some of them twice."""
-    seen = {tuple(np.round(p.share, 9)) + tuple(p.sites): p for p in reversed(particles)}
-    return list(reversed(seen.values()))
 
 
 def schedule(name: str, seed: int) -> Schedule:
@@ -146,55 +69,37 @@ def schedule(name: str, seed: int) -> Schedule:
 
 def neural(task: Task, name: str, seed: int, structures: Structures = KNOWN) -> Predict:
     """A published network, trained on this task."""
-    spec = NETWORKS[name]
-    scaling = Scaling.of(*task.draw(np.random.default_rng(seed))(2000))
-    generator = torch.Generator().manual_seed(seed)
-    weights = init_network(spec, len(GRID), len(TARGETS) + 1, generator)
-    draw = task.draw(np.random.default_rng(seed), structures)
-    fit(weights, lambda x: network(spec, weights, scaling.inputs(x)), draw, scaling, schedule(name, seed))
-
-    def predict(fold: int, x: torch.Tensor) -> torch.Tensor:
-        own = {key: value[fold : fold + 1] for key, value in weights.items()}
-        return scaling.targets(network(spec, own, scaling.inputs(x))[0])
-
-    return predict
+    first = task.draws(np.random.default_rng(seed))(FIRST_DRAWS)
+    draw = task.draws(np.random.default_rng(seed), structures)
+    trained = initial_ensemble(NETWORKS[name], MEMBER_FOLD, *first, seed).train(draw, schedule(name, seed))
+    return lambda fold, x: trained.predict(x, MEMBER_FOLD[fold : fold + 1])[0]
 
 
 def ours(task: Task, seed: int) -> dict[str, Predict]:
     """Linear estimators over a grid of nuisances: alone, corrected by a small network, and that with the deep MLP."""
     experts = Experts(task, SHRINKAGE, seed)
-    x, y = task.draw(np.random.default_rng(seed))(2000)
-    scaling, z = Scaling.of(x, y), experts.features(x)
-    centre, spread = z.mean((0, 1)), z.std((0, 1)).clamp_min(0.02 * float(z.std((0, 1)).max()))
-    spec = NetworkSpec(hidden=(256, 256, 128), members=FOLDS)
-    weights = init_network(spec, z.shape[-1], len(TARGETS) + 1, torch.Generator().manual_seed(seed))
-    weights["layer3.weight"] *= 0.1  # begins as the experts' own answer
-
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        z = experts.features(x)
-        answer = scaling.scaled(z[..., -len(TARGETS) - 1 :])
-        return answer + network(spec, weights, (z - centre) / spread)
-
-    draw = task.draw(np.random.default_rng(seed), BEYOND)
-    fit(weights, forward, draw, scaling, schedule("experts + MLP", seed))
-
-    def alone(fold: int, x: torch.Tensor) -> torch.Tensor:
-        return experts.features(x.expand(FOLDS, *x.shape))[fold, :, -len(TARGETS) - 1 :]
-
-    def corrected(fold: int, x: torch.Tensor) -> torch.Tensor:
-        return scaling.targets(forward(x.expand(FOLDS, *x.shape)))[fold]
-
+    first = task.draws(np.random.default_rng(seed))(FIRST_DRAWS)
+    draw = task.draws(np.random.default_rng(seed), BEYOND)
+    corrected = Corrected.initial(CORRECTION, experts, *first, seed).train(
+        draw, schedule("experts + MLP", seed)
+    )
     deep = neural(task, "deep MLP", seed, BEYOND)
 
-    def together(fold: int, x: torch.Tensor) -> torch.Tensor:
-        return 0.5 * (corrected(fold, x) + deep(fold, x))
+    def alone(fold: int, x: torch.Tensor) -> torch.Tensor:
+        return answer(experts.features(x))[fold]
 
-    return {"experts": alone, "experts + MLP": corrected, "deep MLP, reach": deep, OURS: together}
+    def with_network(fold: int, x: torch.Tensor) -> torch.Tensor:
+        return corrected.predict(x)[fold]
+
+    def together(fold: int, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * (with_network(fold, x) + deep(fold, x))
+
+    return {"experts": alone, "experts + MLP": with_network, "deep MLP, reach": deep, OURS: together}
 
 
 def classical(task: Task, name: str, seed: int, rows: int = 20000) -> Predict:
     """Ridge regression, or gradient-boosted trees (100 of depth 3 a target), by scikit-learn."""
-    x, y = task.draw(np.random.default_rng(seed))(rows)
+    x, y = task.draws(np.random.default_rng(seed))(rows)
     scaling = Scaling.of(x, y)
     models = []
     for fold in range(FOLDS):
@@ -215,16 +120,16 @@ def classical(task: Task, name: str, seed: int, rows: int = 20000) -> Predict:
     return predict
 
 
-def overall(errors: list[np.ndarray]) -> np.ndarray:
+def overall(errors: list[Array]) -> Array:
     """(5,) means over folds."""
     return np.stack([e.mean(0) for e in errors]).mean(0)
 
 
-def gain(ours: list[np.ndarray], theirs: list[np.ndarray], seed: int = 0) -> tuple[float, float, float]:
+def gain(ours: list[Array], theirs: list[Array], seed: int = 0) -> tuple[float, float, float]:
     """Relative gain in the mean error of CN1 to CN4, and its 95 % interval by paired bootstrap over particles."""
     rng = np.random.default_rng(seed)
 
-    def of(pick: list[np.ndarray]) -> float:
+    def of(pick: list[Array]) -> float:
         mean = [np.mean([e[i, :4].mean() for e, i in zip(es, pick, strict=True)]) for es in (ours, theirs)]
         return float(1.0 - mean[0] / mean[1])
 
@@ -242,7 +147,7 @@ def metal(sites: str, seeds: int) -> dict[str, Any]:
         "b": Task(library, CLEAN),
         "c": Task(library, CLEAN, known_environments=True),
     }
-    errors: dict[str, dict[str, list[np.ndarray]]] = {}
+    errors: dict[str, dict[str, list[Array]]] = {}
     for test, task in tasks.items():
         began = time.monotonic()
         of_seeds = [_predictors(task, seed) for seed in range(seeds)]
@@ -298,7 +203,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
-    path = ROOT / "benchmarks" / "results" / "accuracy.json"
+    path = RESULTS / "accuracy.json"
     commit()  # as the run begins, before it writes
     for name in arguments.parts:
         began = time.monotonic()
@@ -308,7 +213,7 @@ def main() -> None:
         parts = json.loads(path.read_text(encoding="utf-8")).get("parts", {}) if path.is_file() else {}
         parts[name] = {"commit": commit(), "seconds": seconds, **found}
         result = record("accuracy", claims(parts), {"parts": list(parts)}, paper=PAPER, parts=parts)
-        (ROOT / "docs" / "accuracy.md").write_text(page(result), encoding="utf-8")
+        write_page("accuracy", result)
 
 
 def claims(parts: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -323,100 +228,16 @@ def claims(parts: Mapping[str, Any]) -> list[dict[str, Any]]:
         low = min(p["gain_over_deep_mlp"]["low"] for p in metals)
         better = 1.0 - a / deep
         found += [
-            claim("a_mae", f"new environments, noisy: mean MAE over CN1..CN4 ({named})", a, "at most 0.30",
-                  met=a <= 0.30),
-            claim("a_gain_over_deep_mlp", f"the same, below the deep MLP (least end of a 95 % interval {low:.2f})",
-                  better, "at least 0.25, interval above 0", met=better >= 0.25 and low > 0),
-            claim("b_mae", "new environments, clean", b, "at most 0.12", met=b <= 0.12),
-            claim("c_mae", "new particles of known environments, clean", c, "at most 0.05", met=c <= 0.05),
-            claim("r1_mae", "R1 of new environments, noisy (Å)", r1, "at most 0.010", met=r1 <= 0.010),
+            claim("a_mae", f"new environments, noisy: mean MAE over CN1..CN4 ({named})", a, at_most=0.30),
+            claim("a_gain_over_deep_mlp", "the same, below the deep MLP by", better, at_least=0.25),
+            claim("a_gain_low", "least end of its 95 % interval (worst metal)", low, above=0),
+            claim("b_mae", "new environments, clean", b, at_most=0.12),
+            claim("c_mae", "new particles of known environments, clean", c, at_most=0.05),
+            claim("r1_mae", "R1 of new environments, noisy (Å)", r1, at_most=0.010),
         ]  # fmt: skip
     return found + [
         c for name in ("transfer", "msd", "measured") if name in parts for c in parts[name]["claims"]
     ]
-
-
-def page(result: dict[str, Any]) -> str:
-    """The record as a page to read: docs/accuracy.md."""
-    parts = result["parts"]
-    lines = [
-        "# Accuracy of network families",
-        "",
-        "Written by `benchmarks/accuracy.py`; do not edit.",
-        "",
-        *claims_table(result["claims"]),
-        "",
-        "## Coordination numbers and R1",
-        "",
-        f"Mean absolute errors on simulated spectra, means over {FOLDS} folds.",
-        "",
-        "- (a) whole particles, none of whose site environments (the bulk's aside) training has seen; noise of",
-        "  0.003 edge steps a point, shift within 0.5 eV, gain 0.3 %, excess disorder up to 0.004 Å², and R1",
-        "  varied in training;",
-        "- (b) the same particles, clean, at one lattice scale;",
-        "- (c) particles that are new, of environments that are known, clean: how the literature tests;",
-        "- (e) as (a), with R1 varied by 3 % in the test as well.",
-        "",
-    ]
-    for name in METALS:
-        if name not in parts:
-            continue
-        part = parts[name]
-        head, rows = _table(part["results"])
-        counts = {test: sum(of) for test, of in part["test_particles"].items()}
-        g = part["gain_over_deep_mlp"]
-        lines += [
-            f"### {library_name(name)}",
-            "",
-            f"{counts['a']} particles in (a), (b) and (e), {counts['c']} in (c); seeds: {part['seeds']}. `{OURS}` lies "
-            f"{g['value']:.0%} under the deep MLP (95 %: {g['low']:.0%} to {g['high']:.0%}, paired bootstrap).",
-            "",
-            f"| {' | '.join(head)} |",
-            f"|---|{'---|' * (len(head) - 1)}",
-            *(f"| {' | '.join(row)} |" for row in rows),
-            "",
-        ]
-    lines += [
-        "The last column is the mean in Table 1 of Lin et al. for the network of that name, without transfer learning.",
-        "Spectra and particles are others there, and environments of test particles were not kept out of training:",
-        "(c) is the nearest to it. Trees are scikit-learn's histogram form. `experts` are linear estimators, one for",
-        "each node of a grid of nuisances, weighted by the likelihood of the spectrum; `experts + MLP` corrects their",
-        "answer by a small network, trained also on mixtures carried on beyond the known ones (`deep MLP, reach` is the",
-        f"deep MLP trained on these too); `{OURS}` is the mean of both. No shipped model uses",
-        "them yet; the shipped ones are ensembles of the deep MLP: in a trial, mixtures carried on beyond CN1 = 12 let",
-        "measured foils be read as up to 12.6.",
-        "",
-    ]
-    lines += transfer.page(parts["transfer"]) if "transfer" in parts else []
-    lines += msd.page(parts["msd"]) if "msd" in parts else []
-    lines += ["Measured spectra, sample by sample, stand in [measured.md](measured.md).", ""]
-    return "\n".join(lines)
-
-
-def _table(results: dict[str, dict[str, dict[str, float]]]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: by target for (a), means for the other tests."""
-    head = [
-        "network",
-        *(f"(a) {name}" for name in (*TARGETS, "mean")),
-        "(b)",
-        "(c)",
-        "(e)",
-        "(e) R1 (Å)",
-        "published",
-    ]
-    rows = []
-    for name, a in results["a"].items():
-        cells = [f"{a[target]:.2f}" for target in (*TARGETS, "mean")]
-        cells += [f"{results[test][name]['mean']:.2f}" for test in "bce"]
-        cells += [f"{results['e'][name]['R1']:.4f}", f"{PAPER[name]:.2f}" if name in PAPER else ""]
-        rows.append([name, *cells])
-    return head, rows
-
-
-def library_name(sites: str) -> str:
-    """A library's name as people write it: "Pt L3"."""
-    element, edge = sites.split("_")
-    return f"{element.title()} {edge.upper()}"
 
 
 def _predictors(task: Task, seed: int) -> dict[str, Predict]:
@@ -424,7 +245,7 @@ def _predictors(task: Task, seed: int) -> dict[str, Predict]:
     return found | {name: neural(task, name, seed) for name in NETWORKS} | ours(task, seed)
 
 
-def _mean(of_seeds: Iterable[list[np.ndarray]]) -> list[np.ndarray]:
+def _mean(of_seeds: Iterable[list[Array]]) -> list[Array]:
     """Of each fold, the mean over seeds."""
     return [np.mean(errors, axis=0) for errors in zip(*of_seeds, strict=True)]
 

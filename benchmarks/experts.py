@@ -7,18 +7,21 @@ likelihood of the spectrum tells the nuisances. What is not Gaussian is left to 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from tasks import MEMBER_FOLD, TARGETS, Task
 
-if TYPE_CHECKING:
-    from accuracy import Task
+from xas_live.models.card import NetworkSpec
+from xas_live.training.train import Trained, initial_ensemble
 
 COMPONENTS = 28  # of the spectra, by principal components
 NODES = {"shift": 6, "disorder": 4, "scale": 6}  # of the grid of nuisances, where they vary
 FLOOR = 3e-4  # least noise: finite training sets know no less
 DRAWS = 20_000
+LEAST_SCALE = 0.02  # of the largest spread of features: small ones are estimates too, and no noise
+FIRST_CORRECTION = 0.1  # of random last weights: training begins near the experts' own answer
 
 
 class Experts:
@@ -51,7 +54,7 @@ class Experts:
             return instrument.on_grid(instrument.moved(clean, shift[:, None])).double()
 
         rng = np.random.default_rng(seed)
-        x, _ = task.draw(rng)(3000)
+        x, _ = task.draws(rng)(3000)
         components = COMPONENTS if c.noise[1] else 60
         self.axes = torch.stack(
             [torch.linalg.svd((of - of.mean(0)).double(), full_matrices=False)[2][:components].T for of in x]
@@ -98,9 +101,12 @@ class Experts:
         self.offset, self.volume = offset, volume
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Components, shift and disorder as estimated, and CN1 to CN4 and R1: (folds, batch, ...) of each fold's x."""
+        """Components, shift and disorder as estimated, and CN1 to CN4 and R1: (folds, batch, ...).
+
+        Of inputs (folds, batch, g), or (batch, g) seen by every fold.
+        """
         with torch.no_grad():
-            z = torch.bmm(x, self.axes)
+            z = torch.bmm(x.expand(len(self.axes), -1, -1), self.axes)
             folds, batch, _ = z.shape
             experts = len(self.nuisances)
             far = (
@@ -111,6 +117,43 @@ class Experts:
             cn = (share[..., None] * each).sum(2)
             nuisances = share @ self.nuisances
             return torch.cat([z, nuisances[..., :2], cn, nuisances[..., 2:] * self.r1], dim=-1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Corrected(Trained):
+    """The experts' answer, corrected by a small network of their features.
+
+    Attributes
+    ----------
+    experts : of the same folds; scaling and network are those of their features.
+    """
+
+    experts: Experts
+
+    @classmethod
+    def initial(
+        cls, spec: NetworkSpec, experts: Experts, x: torch.Tensor, y: torch.Tensor, seed: int
+    ) -> Corrected:
+        """Random weights, and the scaling of first draws x (folds, n, g) and y (folds, n, targets)."""
+        start = initial_ensemble(spec, MEMBER_FOLD, experts.features(x), y, seed, LEAST_SCALE)
+        start.weights[f"layer{len(spec.hidden)}.weight"] *= FIRST_CORRECTION
+        return cls(
+            spec=spec,
+            weights=start.weights,
+            member_fold=start.member_fold,
+            scaling=start.scaling,
+            experts=experts,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scaled targets (folds, n, targets) of inputs (folds, n, g), or (n, g) seen by every fold."""
+        features = self.experts.features(x)
+        return self.scaling.scaled(answer(features)) + super().forward(features)
+
+
+def answer(features: torch.Tensor) -> torch.Tensor:
+    """The experts' own CN1 to CN4 and R1, of their features."""
+    return features[..., -len(TARGETS) - 1 :]
 
 
 def _nodes(low: float, high: float, count: int) -> np.ndarray:

@@ -13,9 +13,6 @@ writes benchmarks/results/gpu.json.
 
 from __future__ import annotations
 
-import json
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,14 +21,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from record import claim, print_claims, record
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from xas_live.models.card import NetworkSpec  # noqa: E402
-from xas_live.models.networks import init_network, network  # noqa: E402
-from xas_live.models.registry import load_model  # noqa: E402
-from xas_live.reduction.normalize import NormalizationOperator, Windows  # noqa: E402
+from xas_live.models.card import NetworkSpec
+from xas_live.models.networks import init_network, network
+from xas_live.models.registry import load_model
+from xas_live.reduction.normalize import NormalizationOperator, Windows
 
 POINTS, CLOSE = 600, 1e-3
 DEEP = NetworkSpec(hidden=(400, 400, 200, 200, 100), members=10)
@@ -167,34 +164,29 @@ def main() -> None:
     }
     weights = sum(w.numel() for w in pipeline.weights.values())
     operations = 2 * (weights + pipeline.reduce.numel())
-    result = {
-        "benchmark": "gpu",
-        "commit": subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip(),
-        "versions": {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
-        "machine": {"device": torch.cuda.get_device_name() if gpu else platform.machine()},
-        "data": {"model": pipeline.bundle.sha256, "points": POINTS, "batch": n},
-        "claims": [
-            {"id": "device_rate", "claim": f"spectra/s from device memory, {best}", "value": parts[best]["device_rate"], "limit": "at least 5e6", "met": parts[best]["device_rate"] >= 5e6},
-            {"id": "host_rate", "claim": f"spectra/s from host memory, {best}", "value": host_rate, "limit": "at least 2e6", "met": host_rate >= 2e6},
-            {"id": "one_live_us", "claim": "one live spectrum (us)", "value": 1e6 * alone, "limit": "at most 300", "met": alone <= 300e-6},
-        ],
-        "parts": parts,
-        "peer_rate": peer,
-        "bytes_per_spectrum": 4 * (POINTS + 2 * len(pipeline.bundle.card.targets)),
-        "operations_per_spectrum": operations,
-        "operations_per_second": operations * parts[best]["device_rate"],
-    }  # fmt: skip
-    for c in result["claims"]:
-        print(f"{c['claim']}: {c['value']:.4g} ({c['limit']}: {'met' if c['met'] else 'not met'})")
+    claims = [
+        claim(
+            "device_rate",
+            f"spectra/s from device memory, {best}",
+            parts[best]["device_rate"],
+            at_least=5_000_000,
+        ),
+        claim("host_rate", f"spectra/s from host memory, {best}", host_rate, at_least=2_000_000),
+        claim("one_live_us", "one live spectrum (us)", 1e6 * alone, at_most=300),
+    ]
     print(
         f"one spectrum a call: {peer:.4g} spectra/s; {operations / 1e6:.2f} million operations a spectrum; differences {parts}"
     )
     if not gpu:
+        print_claims(claims)
         print("no GPU: nothing written")
         return
-    (ROOT / "benchmarks" / "results" / "gpu.json").write_text(
-        json.dumps(result, indent=2) + "\n", encoding="utf-8"
-    )
+    record(
+        "gpu", claims, {"model": pipeline.bundle.sha256, "points": POINTS, "batch": n},
+        machine={"device": torch.cuda.get_device_name()}, parts=parts, peer_rate=peer,
+        bytes_per_spectrum=4 * (POINTS + 2 * len(pipeline.bundle.card.targets)),
+        operations_per_spectrum=operations, operations_per_second=operations * parts[best]["device_rate"],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Shipped models on real measured spectra, judged by EXAFS labels that no model was fitted to.
 
-Writes benchmarks/results/measured.json and the table docs/measured.md.
+Writes benchmarks/results/measured.json and the table docs/explanations/measured.md.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import ROOT, claim, measured_folder, record
+from pages import write_page
+from record import claim, measured_folder, record
 from scipy.stats import spearmanr
 
 from xas_live.analysis import AnalysisConfig, AnalyzerPool
@@ -107,33 +108,34 @@ def real_data() -> dict[str, Any]:
     return {
         "models": {name: load_model(name).sha256 for name in FOILS},
         "claims": [
-            claim("au_colloids_mae", "Au colloids: mean |CN1 - EXAFS|", mae, "at most 0.6", met=mae <= 0.6),
-            claim("au_colloids_rank", "Au colloids: rank correlation", rank, "at least 0.8", met=rank >= 0.8),
-            claim("au_colloids_r1", "Au colloids: mean |R1 - EXAFS| (Å)", r1_error, "at most 0.03",
-                  met=r1_error <= 0.03),
+            claim("au_colloids_mae", "Au colloids: mean |CN1 - EXAFS|", mae, at_most=0.6),
+            claim("au_colloids_rank", "Au colloids: rank correlation", rank, at_least=0.8),
+            claim("au_colloids_r1", "Au colloids: mean |R1 - EXAFS| (Å)", r1_error, at_most=0.03),
             claim("au_colloids_r1_shift", "Au colloids: mean |(R1 - foil's) - EXAFS's own| (Å)", shift_error,
-                  "at most 0.03", met=shift_error <= 0.03),
-            claim("au_colloids_contracted", "Au colloids whose R1 is below the foil's, of 6", contracted, "6",
-                  met=contracted == 6),
+                  at_most=0.03),
+            claim("au_colloids_contracted", "Au colloids whose R1 is below the foil's, of 6", contracted, equal=6),
             claim("pt_temperature_spread", "Pt catalysts: widest range of CN1 over 20, 150, 300 K", spread,
-                  "at most 0.5", met=spread <= 0.5),
-            claim("foils_cn1_error", "Pt, Au foils by another's: largest |CN1 - 12|", foil_error, "at most 0.5",
-                  met=foil_error <= 0.5),
+                  at_most=0.5),
+            claim("foils_cn1_error", "Pt, Au foils by another's: largest |CN1 - 12|", foil_error, at_most=0.5),
         ],
     }  # fmt: skip
 
 
-def row(name: str, p: Prediction, label: str = "") -> str:
-    """One line of the table in docs/measured.md."""
+def cells(name: str, p: Prediction, label: str = "") -> list[str]:
+    """One line of the table in docs/explanations/measured.md."""
     if p.refused:
-        return f"| {name} | refused: {p.refused} | | | | | | {label} |"
-    v = p.values
+        return [name, f"refused: {p.refused}", "", "", "", "", "", label]
+    cn1, r1 = p.values["CN1"], p.values["R1"]
+    domain = f"{'in' if p.in_domain else 'out'} (p = {p.domain_p:.3f})"
     flags = ", ".join(f for f in p.flags if f != "temperature_unknown")
-    return (
-        f"| {name} | {v['CN1'].value:.2f} [{v['CN1'].lower:.2f}, {v['CN1'].upper:.2f}] | {v['CN2'].value:.1f} | "
-        f"{v['CN3'].value:.1f} | {v['CN4'].value:.1f} | {v['R1'].value:.3f} ± {0.5 * (v['R1'].upper - v['R1'].lower):.3f} | {'in' if p.in_domain else 'out'} (p = {p.domain_p:.3f})"
-        f"{'; ' + flags if flags else ''} | {label} |"
-    )
+    return [
+        name,
+        f"{cn1.value:.2f} [{cn1.lower:.2f}, {cn1.upper:.2f}]",
+        *(f"{p.values[cn].value:.1f}" for cn in ("CN2", "CN3", "CN4")),
+        f"{r1.value:.3f} ± {0.5 * (r1.upper - r1.lower):.3f}",
+        f"{domain}; {flags}" if flags else domain,
+        label,
+    ]
 
 
 def main() -> None:
@@ -158,60 +160,36 @@ def main() -> None:
     out = salt.refused is not None or not salt.in_domain
     inside = sum(p.in_domain for p, _ in pairs)
     claims = [
-        claim("au_colloids_in_domain", "Au colloids in domain, of 6", inside, "6", met=inside == 6),
-        claim("au_colloids_mae", "Au colloids: mean |CN1 - EXAFS CN1|", mae, "at most 0.8", met=mae <= 0.8),
-        claim("au_colloids_rank", "Au colloids: rank correlation", rank, "at least 0.8", met=rank >= 0.8),
+        claim("au_colloids_in_domain", "Au colloids in domain, of 6", inside, equal=6),
+        claim("au_colloids_mae", "Au colloids: mean |CN1 - EXAFS CN1|", mae, at_most=0.8),
+        claim("au_colloids_rank", "Au colloids: rank correlation", rank, at_least=0.8),
         claim("au_colloids_overlap", "Au colloids: intervals overlapping EXAFS ± its error, of 6", overlap,
-              "at least 4", met=overlap >= 4),
-        claim("au_foil_above", "Au foil: CN1 above the highest colloid's", above, "at least 1.0", met=above >= 1),
-        claim("au_salt_out", "K2AuCl4 out of domain or refused", out, "1", met=out),
-        claim("b18_spread", "Pt3Sn in air, four scans: spread of CN1", spread, "at most 0.3", met=spread <= 0.3),
-        claim("b18_flagged", "Pt3Sn in air: scans flagged for the alloy, of 4", noted, "4", met=noted == 4),
-        claim("foils_cn1", "Pt, Au foils anchored by another's: lowest CN1", lowest, "above 11", met=lowest > 11),
+              at_least=4),
+        claim("au_foil_above", "Au foil: CN1 above the highest colloid's", above, at_least=1.0),
+        claim("au_salt_out", "K2AuCl4 out of domain or refused", out, equal=1),
+        claim("b18_spread", "Pt3Sn in air, four scans: spread of CN1", spread, at_most=0.3),
+        claim("b18_flagged", "Pt3Sn in air: scans flagged for the alloy, of 4", noted, equal=4),
+        claim("foils_cn1", "Pt, Au foils anchored by another's: lowest CN1", lowest, above=11),
     ]  # fmt: skip
-    lines = [
-        "# Measured spectra",
-        "",
-        "Written by `benchmarks/measured.py`; do not edit. The models were trained on FEFF10 spectra alone and",
-        "nothing was fitted to the EXAFS labels: they judge. CN1 with its 90 % interval, which is calibrated on",
-        "simulation. Temperatures of samples and foils are not recorded in these files, so every prediction also",
-        "carries the flag `temperature_unknown`.",
-        "",
-        "| sample | CN1 | CN2 | CN3 | CN4 | R1 (Å) | domain; flags | EXAFS: CN1, R (Å) |",
-        "|---|---|---|---|---|---|---|---|",
+    rows = [
         *(
-            row(
+            cells(
                 p.provenance.scan,
                 p,
                 f"{r['CN1']} ± {r['CN1_err']}, {r['R_A']}".replace("± fixed", "(fixed)") if r else "",
             )
             for p, r in zip(predictions, labels, strict=True)
         ),
-        *(row(f"Pt3Sn/C in air, {p.provenance.scan}, own reference", p, "(alloy)") for p in b18),
-        *(row(f"{Path(other).name} anchored by {Path(own).name}", p, "12") for own, other, p in crossed),
+        *(cells(f"Pt3Sn/C in air, {p.provenance.scan}, own reference", p, "(alloy)") for p in b18),
+        *(cells(f"{Path(other).name} anchored by {Path(own).name}", p, "12") for own, other, p in crossed),
         *(
-            row(f"{scan} anchored by {Path(foil).name}", p, "same sample at 20, 150, 300 K")
+            cells(f"{scan} anchored by {Path(foil).name}", p, "same sample at 20, 150, 300 K")
             for foil, scan, p in heated
         ),
-        "",
-        "Au colloids and their EXAFS labels: Tierney et al., Nanoscale Advances 2019 (doi 10.5258/SOTON/D0921,",
-        "CC BY 4.0). Foils: XASDataLibrary (public domain) and xasref (MIT). Pt3Sn: Diamond B18, UK Catalysis Hub. Pt",
-        "catalysts: examples of xraylarch (MIT), aligned by their edge: their energy scale is not the foils'.",
-        "",
-        "What to take from it: the order of the colloids is right and their CN1 lie a little above EXAFS, within the",
-        "errors of both methods for the smaller ones. R1 is not to be relied on: EXAFS finds the colloids contracted by",
-        "0.01 to 0.04 Å against their foil, the models find them shorter than the foil too, but by 0.002 Å at most. The",
-        "salt is thrown out. Pt3Sn is neither bare nor of one metal: its coordination",
-        "numbers are not to be believed, and its flags say so.",
-        "",
     ]
-    (ROOT / "docs" / "measured.md").write_text("\n".join(lines), encoding="utf-8")
     shas = {name: load_model(name).sha256 for name in FOILS}
-    record(
-        "measured",
-        claims,
-        {"models": shas, "spectra": len(predictions) + len(b18) + len(crossed) + len(heated)},
-    )
+    result = record("measured", claims, {"models": shas, "spectra": len(rows)}, rows=rows)
+    write_page("measured", result)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def main() -> None:
         for what, ratio in (("mismatch_per_u", stated / per_u), ("length of the mismatch", drawn / long)):
             claims.append(
                 claim(f"{what.split()[0]}_{model}", f"{model}: {what} as drawn, over that of other metals' foils",
-                      ratio, "0.5 to 2", met=0.5 <= ratio <= 2.0)
+                      ratio, at_least=0.5, at_most=2)
             )  # fmt: skip
         rows[model] = {
             "recipe": {"per_u": round(float(stated), 4), "beamlines": recipe.mismatch},

@@ -3,7 +3,7 @@
 Simulated sweeps of particles whose environments the predicting members never saw are cut off 30 to 80 eV past the
 edge and predicted. In twenty folds of particles a fold's widening comes from the scores of the others. The peer fills
 the rest with the mean training spectrum and normalises by its first guess of the step. Writes
-benchmarks/results/partial.json, docs/partial.md and its picture.
+benchmarks/results/partial.json, docs/explanations/partial.md and its picture.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import matplotlib as mpl
 import numpy as np
 import speed
 import torch
-from record import ROOT, claim, claims_table, commit, record
-from trust import House
+from pages import FOLDER, write_page
+from record import claim, commit, record
+from shipped import SEED, ShippedModel
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -31,7 +32,7 @@ from xas_live.spectrum import Array
 from xas_live.training.partial import PartialScores, partial_scores
 
 MODELS = ("au-l3", "pt-l3", "pd-k")
-FOLDS, SEED = 20, 20261124
+FOLDS = 20
 KINDS = ("first sweep", "later sweeps")
 
 
@@ -47,17 +48,17 @@ def coverage(scores: PartialScores) -> tuple[Array, Array]:
     return np.abs(scores.error) <= half, half
 
 
-def by_the_mean(house: House, last: float) -> float:
+def by_the_mean(shipped: ShippedModel, last: float) -> float:
     """Mean error of CN1 where the rest is the mean training spectrum, on fresh measurements of the same particles."""
-    mean = house.bundle.array("train_mean")
-    x, y = house.particles(1500, house.recipe.nuisances)
-    m = int(np.searchsorted(house.bundle.grid, last, side="right"))
+    mean = shipped.bundle.array("train_mean")
+    x, y = shipped.particles(1500, shipped.recipe.nuisances)
+    m = int(np.searchsorted(shipped.bundle.grid, last, side="right"))
     inputs = x.double().numpy().copy()
-    guess = Completion(mean, house.bundle.array("train_covariance")).first_guess(inputs[:, :m], np.zeros(m))
+    guess = Completion(mean, shipped.bundle.array("train_covariance")).first_guess(inputs[:, :m], np.zeros(m))
     inputs[:, :m] /= guess[:, None]
     inputs[:, m:] = mean[m:]
     with torch.inference_mode():
-        found = house.trained.predict(torch.from_numpy(inputs).float()).mean(0)
+        found = shipped.trained.predict(torch.from_numpy(inputs).float()).mean(0)
     return float((found[:, 0] - y[:, 0]).abs().mean())
 
 
@@ -120,12 +121,12 @@ def main() -> None:
     parts: dict[str, Any] = {}
     pooled: dict[float, list[Array]] = {}
     for name in MODELS:
-        house = House(name)
+        shipped = ShippedModel(name)
         scores = partial_scores(
-            house.recipe, house.population, house.trained, house.bundle, np.random.default_rng(SEED)
+            shipped.recipe, shipped.population, shipped.trained, shipped.bundle, np.random.default_rng(SEED)
         )
         hits, half = coverage(scores)
-        parts[name] = {"sha256": house.bundle.sha256, "particles": len(np.unique(scores.particle))}
+        parts[name] = {"sha256": shipped.bundle.sha256, "particles": len(np.unique(scores.particle))}
         for i, kind in enumerate(KINDS):
             parts[name][kind] = {
                 "coverage": {f"{e:g}": float(hits[i, k].mean()) for k, e in enumerate(LAST_ENERGIES)},
@@ -135,7 +136,7 @@ def main() -> None:
                 "half": [float(h) for h in half[i, :, :, 0].mean(1)],
                 "error": [float(e) for e in np.abs(scores.error[i, :, :, 0]).mean(1)],
             }
-        parts[name]["error_by_the_mean"] = {f"{e:g}": by_the_mean(house, e) for e in (30.0, 50.0, 80.0)}
+        parts[name]["error_by_the_mean"] = {f"{e:g}": by_the_mean(shipped, e) for e in (30.0, 50.0, 80.0)}
         for k, e in enumerate(LAST_ENERGIES):
             # Of each particle its share of hits, over both kinds and all targets: particles are the clusters.
             rows = hits[:, k].mean(axis=(0, 2))
@@ -152,7 +153,7 @@ def main() -> None:
         low, high = np.quantile(draws, [0.025, 0.975])
         claims.append(claim(
             f"coverage_{e:g}", f"90 % intervals {e:g} eV past the edge: coverage (pooled {shares.mean():.3f}, 95 %: {low:.3f} to {high:.3f}), "
-            "worst of models, first and later sweeps", worst, "0.86 to 0.94", met=0.86 <= worst <= 0.94,
+            "worst of models, first and later sweeps", worst, at_least=0.86, at_most=0.94,
         ))  # fmt: skip
     narrowing = min(float(-np.diff(parts[n][kind]["half"]).max()) for n in MODELS for kind in KINDS)
     claims.append(
@@ -160,57 +161,15 @@ def main() -> None:
             "narrows",
             "least narrowing of CN1's mean half width from one energy to the next",
             narrowing,
-            "above 0",
-            met=narrowing > 0,
+            above=0,
         )
     )
     grown = one_sweep()
     result = record(
         "partial", claims, {"models": {n: parts[n]["sha256"] for n in MODELS}}, parts=parts, one_sweep=grown
     )
-    draw(parts, grown, ROOT / "docs" / "partial.png")
-    (ROOT / "docs" / "partial.md").write_text(page(result), encoding="utf-8")
-
-
-def page(result: dict[str, Any]) -> str:
-    parts = result["parts"]
-    lines = [
-        "# Growing sweeps",
-        "",
-        f"Written by benchmarks/partial.py at commit {result['commit']}.",
-        "",
-        "From 30 eV past the edge on, LiveAnalysis says what is foreseen of the sweep being measured (`live.preview`, and beside the growing",
-        "curve in the live figure), at most five times a second. The rest of the spectrum is what training spectra do after such a beginning",
-        "(a conditional Gaussian); the edge step, not known yet and hardly told from coordination, is marginalised over a mesh, wide on a first",
-        "sweep, centred on the steps of the run's earlier sweeps (at least 3 % wide) later, and these are dropped where the sweep disagrees",
-        "by over 15 %. 32 completions go through the ensemble; their spread enters the interval, which is then widened or narrowed to cover, by",
-        "the energy reached (a little more where they would not narrow from one energy to the next). Anchor and energy shift are those of the sweep before, or the foil's. Nothing acts on a preview, and none is",
-        "stored: the completed sweep's prediction does not depend on it. It needs 40 eV of pre-edge, and a foil: with the scan's own reference",
-        "channel as foil, previews begin with the second sweep.",
-        "",
-        "![One sweep while it grows, and how intervals narrow](partial.png)",
-        "",
-        *claims_table(result["claims"]),
-        "",
-        "Particles whose site environments the predicting members never saw; in twenty folds of particles the widening comes from the",
-        "others. Later sweeps know the edge step to 1 %.",
-        "",
-        f"| model, sweep | {' | '.join(f'{e:g} eV' for e in LAST_ENERGIES)} |",
-        f"|---|{'---|' * len(LAST_ENERGIES)}",
-    ]  # fmt: skip
-    for name, part in parts.items():
-        for kind in KINDS:
-            p = part[kind]
-            lines.append(
-                f"| {name}, {kind}: coverage, all targets | {' | '.join(f'{c:.1%}' for c in p['coverage'].values())} |"
-            )
-            lines.append(f"| half width of CN1 | {' | '.join(f'{h:.2f}' for h in p['half'])} |")
-            lines.append(f"| mean error of CN1 | {' | '.join(f'{e:.2f}' for e in p['error'])} |")
-        peer = part["error_by_the_mean"]
-        lines.append(
-            f"| the rest by the mean spectrum: mean error | {' | '.join(f'{peer[k]:.2f}' if (k := f'{e:g}') in peer else '' for e in LAST_ENERGIES)} |"
-        )
-    return "\n".join([*lines, ""])
+    draw(parts, grown, FOLDER / "partial.png")
+    write_page("partial", result)
 
 
 if __name__ == "__main__":

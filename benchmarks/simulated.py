@@ -61,10 +61,9 @@ def main() -> None:
                 f"{metal}_covered",
                 f"{model}: truths in their 90 % intervals",
                 covered,
-                "at least 0.85",
-                met=covered >= 0.85,
+                at_least=0.85,
             ),
-            claim(f"{metal}_cn1_error", f"{model}: mean |ΔCN1|", mae[0], "at most 0.4", met=mae[0] <= 0.4),
+            claim(f"{metal}_cn1_error", f"{model}: mean |ΔCN1|", mae[0], at_most=0.4),
         ]
     Console(width=132).print(table)
     shas = {model: load_model(model).sha256 for model in METALS.values()}

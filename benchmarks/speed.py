@@ -3,7 +3,7 @@
 Ratios in one run, medians: the machines that run this are shared. Reduction is timed from mu to the normalised,
 flattened spectrum at given e0 (600 points), the peers without the resampling onto the network's grid that ours
 does besides. Latency is measured while a RunEngine emits one sweep an event; what the RunEngine pays, on step scans
-with a dwell of 20 ms, runs of all kinds interleaved. Writes benchmarks/results/speed.json and docs/speed.md.
+with a dwell of 20 ms, runs of all kinds interleaved. Writes benchmarks/results/speed.json and docs/explanations/speed.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from bluesky.callbacks.mpl_plotting import LivePlot
 from larch import Group
 from larch.xafs import pre_edge
 from ophyd.sim import SynAxis, SynSignal
-from record import ROOT, claim, claims_table, commit, record
+from pages import write_page
+from record import claim, commit, record
 
 from xas_live.analysis import Analyzer
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
@@ -397,81 +398,24 @@ def main() -> None:
     rex_batch, rex_single = reduced["rexafs"] / reduced["batch"], reduced["rexafs"] / reduced["single"]
     plain, plots = slower("LiveAnalysis"), slower("LiveAnalysis, figure")
     claims = [
-        claim("larch_batch", "reduction in a batch of 256: times faster than larch", larch_batch, "at least 300", met=larch_batch >= 300),
-        claim("larch_single", "reduction alone: times faster than larch", larch_single, "at least 60", met=larch_single >= 60),
-        claim("rexafs_batch", "reduction in a batch of 256: times faster than rexafs", rex_batch, "at least 20", met=rex_batch >= 20),
-        claim("rexafs_single", "reduction alone: times faster than rexafs", rex_single, "at least 4", met=rex_single >= 4),
-        claim("larch_difference", "largest difference to larch, edge steps", reduced["larch_difference"], "at most 1e-9", met=reduced["larch_difference"] <= 1e-9),
-        claim("latency_p50_ms", "last document to prediction, median (ms)", lag["p50_ms"], "at most 1", met=lag["p50_ms"] <= 1),
-        claim("latency_p99_ms", "last document to prediction, 99th percentile (ms)", lag["p99_ms"], "at most 10", met=lag["p99_ms"] <= 10),
-        claim("re_us_per_document", "in the RunEngine's thread, a document of a step scan, median (us)", stepped["LiveAnalysis, us"], "at most 20", met=stepped["LiveAnalysis, us"] <= 20),
-        claim("re_us_per_row", "the same, a document that holds a whole sweep (us)", lag["us_per_document"], "at most 20", met=lag["us_per_document"] <= 20),
-        claim("re_slowdown_percent", "scan with 20 ms dwell longer by (%)", plain, "at most 2", met=plain <= 2),
-        claim("re_slowdown_plots_percent", "the same with the live figure (%)", plots, "at most 5", met=plots <= 5),
+        claim("larch_batch", "reduction in a batch of 256: times faster than larch", larch_batch, at_least=300),
+        claim("larch_single", "reduction alone: times faster than larch", larch_single, at_least=60),
+        claim("rexafs_batch", "reduction in a batch of 256: times faster than rexafs", rex_batch, at_least=20),
+        claim("rexafs_single", "reduction alone: times faster than rexafs", rex_single, at_least=4),
+        claim("larch_difference", "largest difference to larch, edge steps", reduced["larch_difference"], at_most=1e-9),
+        claim("latency_p50_ms", "last document to prediction, median (ms)", lag["p50_ms"], at_most=1),
+        claim("latency_p99_ms", "last document to prediction, 99th percentile (ms)", lag["p99_ms"], at_most=10),
+        claim("re_us_per_document", "in the RunEngine's thread, a document of a step scan, median (us)", stepped["LiveAnalysis, us"], at_most=20),
+        claim("re_us_per_row", "the same, a document that holds a whole sweep (us)", lag["us_per_document"], at_most=20),
+        claim("re_slowdown_percent", "scan with 20 ms dwell longer by (%)", plain, at_most=2),
+        claim("re_slowdown_plots_percent", "the same with the live figure (%)", plots, at_most=5),
     ]  # fmt: skip
     result = record(
-        "speed", claims, {"spectra": "simulated Pt L3, 600 points, noise 0.002", "model": load_model(MODEL).sha256},
+        "speed", claims,
+        {"spectra": "simulated Pt L3, 600 points, noise 0.002", "model": load_model(MODEL).sha256, "steps": STEPS, "repeats": REPEATS},
         reduction=reduced, latency=lag, points=stepped, scans=scans, growth=grown,
     )  # fmt: skip
-    (ROOT / "docs" / "speed.md").write_text(page(result), encoding="utf-8")
-
-
-def page(result: dict[str, Any]) -> str:
-    """docs/speed.md."""
-    stepped = result["points"]
-    red, lag, scans, grown = result["reduction"], result["latency"], result["scans"], result["growth"]
-    lines = [
-        "# Speed",
-        "",
-        f"Written by benchmarks/speed.py at commit {result['commit']}, one core, {result['machine']['cores']} in the machine,",
-        "which others share: ratios and medians tell more than times.",
-        "",
-        *claims_table(result["claims"]),
-        "",
-        "## Reduction, 600 points",
-        "",
-        "| | µs a spectrum |",
-        "|---|---|",
-        *(f"| {words} | {1e6 * red[name]:.1f} |" for name, words in (
-            ("batch", "xas_live, 256 spectra of one axis"), ("single", "xas_live, alone"),
-            ("larch", "larch `pre_edge`"), ("rexafs", "rexafs `normalize` (Rust)"),
-        )),
-        "",
-        f"The flattened spectra differ from larch's by at most {red['larch_difference']:.1e} edge steps, from rexafs's by "
-        f"{red['rexafs_difference']:.1e}, whose defaults for the windows are its own.",
-        "",
-        "## From the last document to the prediction",
-        "",
-        f"{lag['sweeps']} sweeps of 600 points, one an event, 20 ms apart, while the RunEngine runs; ten members, with interval, domain,",
-        f"size and verdict: median {lag['p50_ms']:.2f} ms, 90 % within {lag['p90_ms']:.2f} ms, 99 % within {lag['p99_ms']:.2f} ms, the slowest",
-        f"{lag['largest_ms']:.1f} ms. Such a document costs the RunEngine's thread {lag['us_per_document']:.1f} µs (99 %: {lag['us_per_document_p99']:.0f} µs), one",
-        f"of a point of a step scan {stepped['LiveAnalysis, us']:.1f} µs (99 %: {stepped['LiveAnalysis, us, 99 %']:.0f} µs), where BestEffortCallback with plots takes",
-        f"{stepped['BestEffortCallback, plots, us']:.0f} µs (99 %: {stepped['BestEffortCallback, plots, us, 99 %']:.0f} µs).",
-        "",
-        f"A growing sweep is foreseen every 0.2 s, {stepped['preview_ms']:.1f} ms after its last point (median of {stepped['previews']}).",
-        "",
-        "## What the RunEngine pays",
-        "",
-        f"A step scan of {STEPS} points, by what is subscribed; medians of {REPEATS} interleaved runs.",
-        "",
-        "| subscribed | dwell 20 ms (s) | longer by | free running (ms a point) |",
-        "|---|---|---|---|",
-    ]  # fmt: skip
-    base = scans["nothing, 20 ms"]
-    for name in dict.fromkeys(key.rsplit(", ", 1)[0] for key in scans):
-        dwell, free = scans[f"{name}, 20 ms"], scans[f"{name}, free"]
-        lines.append(
-            f"| {name} | {dwell:.3f} | {100 * (dwell / base - 1):+.1f} % | {1e3 * free / STEPS:.2f} |"
-        )
-    lines += ["", "## Growth", "", "Milliseconds of `Analyzer.analyze` a sweep.", ""]
-    for name, values in grown.items():
-        lines += [
-            f"| {name} | {' | '.join(values)} |",
-            f"|---|{'---|' * len(values)}",
-            f"| ms | {' | '.join(f'{v:.2f}' for v in values.values())} |",
-            "",
-        ]
-    return "\n".join(lines)
+    write_page("speed", result)
 
 
 if __name__ == "__main__":

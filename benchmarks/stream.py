@@ -4,7 +4,7 @@ A process of its own (xas_live.simulator.stream) writes HDF5 files in SWMR mode 
 as a QEXAFS beamline's file-writing detector does, and announces rows by stream_datum documents. LiveAnalysis reads,
 analyses and, in the second part, archives them into a Tiled server on the same two cores. The peer reduces one spectrum
 a call with larch and runs the network on it alone. `--seconds N` sets how long sweeps are produced where they are
-archived (600); a tenth of it where they are not. Writes benchmarks/results/stream.json, docs/stream.md.
+archived (600); a tenth of it where they are not. Writes benchmarks/results/stream.json, docs/explanations/stream.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ import speed
 import torch
 from larch import Group
 from larch.xafs import pre_edge
-from record import ROOT, claim, claims_table, commit, record
+from pages import write_page
+from record import claim, commit, record
 
 from xas_live.analysis import Analyzer
 from xas_live.archive import open_archive
@@ -150,33 +151,14 @@ def main(seconds: float) -> None:
     disorder = alone["out_of_turn"] + both["out_of_turn"] + (not both["archived_in_order"])
     growth = max(alone["memory_growth_mb"], both["memory_growth_mb"])
     result = record("stream", [
-        claim("lost", f"sweeps lost of {alone['asked']} analysed and of {both['asked']} archived", lost, "0", met=lost == 0),
-        claim("refused", "sweeps refused", alone["refused"] + both["refused"], "0", met=alone["refused"] + both["refused"] == 0),
-        claim("out_of_order", "sweeps out of order", disorder, "0", met=disorder == 0),
-        claim("rate", "sweeps a second, analysed and archived", both["rate"], "at least 2000", met=both["rate"] >= 2000),
-        claim("rate_analysed", "sweeps a second, analysed alone", alone["rate"], "at least 2000", met=alone["rate"] >= 2000),
-        claim("memory_growth_mb", "growth of the memory from the first to the last quarter (MB)", growth, "at most 50", met=growth <= 50),
+        claim("lost", f"sweeps lost of {alone['asked']} analysed and of {both['asked']} archived", lost, equal=0),
+        claim("refused", "sweeps refused", alone["refused"] + both["refused"], equal=0),
+        claim("out_of_order", "sweeps out of order", disorder, equal=0),
+        claim("rate", "sweeps a second, analysed and archived", both["rate"], at_least=2000),
+        claim("rate_analysed", "sweeps a second, analysed alone", alone["rate"], at_least=2000),
+        claim("memory_growth_mb", "growth of the memory from the first to the last quarter (MB)", growth, at_most=50),
     ], {"sweeps": "simulated Pt L3, 600 points", "seconds": seconds, "asked_rate": RATE}, parts=parts)  # fmt: skip
-    (ROOT / "docs" / "stream.md").write_text(page(result), encoding="utf-8")
-
-
-def page(result: dict[str, Any]) -> str:
-    rows = []
-    for name, p in result["parts"].items():
-        more = (
-            f"{p['sweeps']} of {p['asked']} | {p['largest_lag_s']:.1f} | {p['memory_growth_mb']:+.0f} of {p['memory_mb']:.0f}"
-            if "sweeps" in p else "| |"
-        )  # fmt: skip
-        rows.append(f"| {name} | {p['rate']:.0f} | {more} |")
-    return "\n".join([
-        "# A stream of sweeps", "",
-        f"Written by benchmarks/stream.py at commit {result['commit']}, {result['machine']['cores']} cores, which producer, analysis and archive share.", "",
-        f"Another process writes sweeps of 600 points into HDF5 files (SWMR), {RATE} a second for {result['data']['seconds']:g} s, and announces them by",
-        "stream_datum. Where the analysis is slower, rows wait in the file, the lag is shown, and none is lost. So long a run is read back by",
-        "columns, `run[\"predictions\"].read([\"CN1\"])`: Tiled sends at most 300 MB at once.", "",
-        *claims_table(result["claims"]), "",
-        "| | sweeps a second | analysed | largest lag (s) | memory (MB) |", "|---|---|---|---|---|", *rows, "",
-    ])  # fmt: skip
+    write_page("stream", result)
 
 
 if __name__ == "__main__":

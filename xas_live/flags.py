@@ -1,6 +1,6 @@
 """Flags: what a user should know about a prediction before believing it.
 
-The page of flags in docs/ is written from here.
+`xas-live flags document` writes docs/reference/flags.md from here.
 """
 
 from __future__ import annotations
@@ -9,14 +9,20 @@ from enum import Enum, StrEnum
 
 
 class Severity(Enum):
-    """How much a flag weighs."""
+    """How a flag affects the use of a prediction: its name in tables, and what it means."""
 
-    REMARK = "remark"
-    """Worth knowing; the numbers are as good as without it."""
-    CAUTION = "caution"
-    """The numbers may be off; the remedy says what to look at."""
-    STOP = "do not use"
-    """The numbers, or those named, must not be used."""
+    meaning: str
+
+    def __new__(cls, name: str, meaning: str) -> Severity:
+        """Make a member whose value is its name."""
+        member = object.__new__(cls)
+        member._value_ = name
+        member.meaning = meaning
+        return member
+
+    STOP = ("do not use", "The numbers, or the one that the flag names, must not be used.")
+    CAUTION = ("caution", "The numbers may be wrong; the remedy says what to check.")
+    REMARK = ("remark", "The numbers are not affected.")
 
 
 class Flag(StrEnum):
@@ -43,120 +49,124 @@ class Flag(StrEnum):
 
     @classmethod
     def parse(cls, text: str) -> Flag:
-        """The flag that a prediction carries as `text`.
+        """Return the flag that a prediction carries as `text`.
 
         Raises
         ------
-        ValueError : when it is none.
+        ValueError : when `text` is no flag.
         """
         if text.endswith(f"_{cls.BEYOND_TRAINING}"):
             return cls.BEYOND_TRAINING
-        return cls(text)
+        for flag in cls:
+            if flag.value == text:
+                return flag
+        raise ValueError(f"{text!r} is no flag")
 
     OUT_OF_DOMAIN = (
         "out_of_domain",
         Severity.STOP,
-        "The spectrum is unlike anything the model was trained on: another phase, another "
-        "structure, a glitch, self-absorption, or members of the ensemble that contradict each "
-        "other. The verdict says in words which: a white line higher than any particle's, an edge "
-        "that lies elsewhere, a weaker fine structure, a single point, a share of oxide.",
-        "Do not use the numbers. Look at the spectrum over the foil; think of oxide, precursor, "
-        "alloy, a wrong channel.",
+        "The spectrum is unlike the training spectra: another phase or structure, a glitch, self-"
+        "absorption, or ensemble members that disagree. The domain reason says which, e.g. a white "
+        "line higher than any particle's, an edge at another energy, weaker fine structure, a single "
+        "point, a share of oxide.",
+        "Do not use the numbers. Plot the spectrum over the foil; check for oxide, precursor, alloy "
+        "or a wrong channel.",
     )
     EDGE_ABOVE_FOIL = (
         "edge_above_foil",
         Severity.CAUTION,
-        "The half-risen edge lies further above the foil's than that of 99 % of the model's bare "
-        "metal particles (the limit, in eV, is the model's `edge_rise_limit`).",
+        "The edge, at half its height, lies further above the foil's than for 99 % of the model's "
+        "bare metal particles (the model's `edge_rise_limit`, eV).",
         "Suspect oxidation, alloying, adsorbates, or an energy scale that moved between foil and "
-        "sample. The coordination numbers of a metal do not apply to it.",
+        "sample. The coordination numbers of a bare metal do not apply.",
     )
     BEYOND_TRAINING = (
         "beyond_training",
         Severity.STOP,
-        "The whole interval lies outside the values that training knew.",
-        "Do not use that number.",
+        "The whole interval of this quantity lies outside the range of the training values.",
+        "Do not use this quantity.",
     )
     UNANCHORED = (
         "unanchored",
         Severity.CAUTION,
-        "No foil ties theory to this beamline; the model's own errors are read as structure.",
+        "No foil ties theory to this beamline; errors of the theory are read as structure.",
         "Measure a foil: put one in the reference channel, or save one with `xas-live anchor FILE "
         "--model NAME`.",
     )
     NO_REFERENCE = (
         "no_reference",
         Severity.CAUTION,
-        "A reference channel was asked for and the sweep has none.",
+        "The reference channel was requested as anchor, and the sweep has none.",
         "Name its field (`ChannelMapping(ir=...)`, `--columns ir=N`), or give a foil as anchor.",
     )
     BAD_REFERENCE = (
         "bad_reference",
         Severity.CAUTION,
-        "The reference channel is unusable, or not this metal's foil; the sample was analysed without it.",
-        "Look at the reference: foil in the beam, gain, saturation.",
+        "The reference channel is unusable, or is not a foil of this metal; the sample was analysed "
+        "without it.",
+        "Check the reference: foil in the beam, gain, saturation.",
     )
     ALIGNED_BY_E0 = (
         "aligned_by_e0",
         Severity.CAUTION,
-        "The energy scale was laid on the foil's by the sample's own edge, on request.",
-        "Its own edge shift, which is signal, is gone. Prefer a reference channel.",
+        "As requested, the energy scale was aligned to the foil's by the sample's own e0.",
+        "The sample's own edge shift, which is signal, is removed. Prefer a reference channel.",
     )
     E0_DIFFERS_FROM_FOIL = (
         "e0_differs_from_foil",
         Severity.CAUTION,
-        "Not aligned by a reference, and the sample's e0 lies over 1 eV from the foil's.",
-        "Calibrate, or align by the reference channel, or give the shift (`--align 1.5`).",
+        "The sweep was not aligned by a reference channel, and its e0 differs from the foil's by over 1 eV.",
+        "Calibrate the energy, align by the reference channel, or give the shift (`--align 1.5`).",
     )
     TEMPERATURE_UNKNOWN = (
         "temperature_unknown",
         Severity.REMARK,
         "The temperature of the sample or of the foil is not recorded.",
-        "Put `temperature` (K) into the metadata. A hot sample against a cold foil looks smaller.",
+        "Put `temperature` (K) into the metadata. A sample hotter than its foil looks smaller.",
     )
     TEMPERATURE_DIFFERS = (
         "temperature_differs",
         Severity.CAUTION,
-        "Sample and foil differ by over 100 K.",
-        "Expect CN1 too low, by about 1 for 0.006 Å² of excess disorder. Anchor with a foil at the "
-        "sample's temperature.",
+        "The temperatures of sample and foil differ by over 100 K.",
+        "For a hotter sample expect CN1 too low, by about 1 for 0.006 Å² of excess disorder. Anchor "
+        "with a foil at the sample's temperature.",
     )
     RESOLUTION_DIFFERS = (
         "resolution_differs",
         Severity.CAUTION,
         "The sweep's reference channel is broader or sharper than the anchor's foil by over 0.8 eV "
         "(Gaussian width).",
-        "The beamline is not as it was: fit the foil anew, with today's slits and crystal.",
+        "The energy resolution has changed: fit the foil again, with today's slits and crystal.",
     )
     ANCHOR_OLD = (
         "anchor_old",
         Severity.CAUTION,
         "Foil and sample were measured over seven days apart.",
-        "Measure the foil again, and fit it: `xas-live anchor FILE`.",
+        "Measure the foil again and fit it: `xas-live anchor FILE`.",
     )
     I0_NONLINEAR = (
         "i0_nonlinear",
         Severity.CAUTION,
-        "mu follows the jumps of i0: the detectors do not count alike, or a dark offset is missing.",
-        "Check dark offsets, gains and saturation; look for harmonics.",
+        "mu follows the jumps of i0: the detectors are not linear alike, or a dark offset is missing.",
+        "Check dark offsets, gains and saturation; check for harmonics.",
     )
     STANDARDS_NEED_AN_ANCHOR = (
         "standards_need_an_anchor",
         Severity.CAUTION,
-        "Standards were given, but no foil that ties them and the sample to theory; they were left aside.",
+        "Standards were given, but no foil ties them and the sample to theory; they were not used.",
         "Give a foil.",
     )
     FRACTIONS_DEGENERATE = (
         "fractions_degenerate",
         Severity.CAUTION,
-        "The shares of the standards and the metal's coordination numbers cannot be told apart "
+        "The fractions of the standards and the metal's coordination numbers cannot be told apart "
         "(correlation over 0.9): only `CN1_sample` is given.",
         "Use `CN1_sample`; it is what an EXAFS metal-metal path reports.",
     )
     NOISY_FOIL = (
         "noisy_foil",
         Severity.CAUTION,
-        "The noise of a point of the foil is over 0.5 % of its edge step; it moves every prediction alike.",
+        "The noise of the foil is over 0.5 % of its edge step per point; it shifts all predictions alike.",
         "Measure the foil longer, or average sweeps, and fit the anchor again.",
     )
     SHORT_PRE_EDGE = (
@@ -168,21 +178,21 @@ class Flag(StrEnum):
     SHORT_RANGE = (
         "short_range",
         Severity.CAUTION,
-        "Sweep or foil ends before 150 eV past the edge; normalisation rests on a short window.",
-        "Scan further, best to 600 eV.",
+        "Sweep or foil ends before 150 eV past the edge; the normalisation rests on a short window.",
+        "Scan further, best to 600 eV past the edge.",
     )
     SELF_ABSORPTION_UNCORRECTED = (
         "self_absorption_uncorrected",
         Severity.CAUTION,
         "Measured in fluorescence: self-absorption damps the spectrum, which then looks like a "
         "smaller particle's.",
-        "Dilute or thin the sample, or correct before.",
+        "Dilute or thin the sample, or correct the data first.",
     )
     GLITCH = (
         "glitch",
         Severity.CAUTION,
-        "Single points stand out of the curve through their neighbours, where the model looks.",
-        "Look at the spectrum; a glitch of 0.1 edge steps moves CN1 by about 0.5.",
+        "Single points within the model's grid deviate from the curve through their neighbours.",
+        "Look at the spectrum; a glitch of 0.1 edge steps changes CN1 by about 0.5.",
     )
     NOISY = (
         "noisy",
@@ -193,22 +203,22 @@ class Flag(StrEnum):
     PARTIAL = (
         "partial",
         Severity.REMARK,
-        "The sweep is still running: the rest was completed by what training spectra do after such "
-        "a beginning, with its uncertainty in the interval.",
+        "The sweep is still running: the rest was completed from the training spectra, and the "
+        "interval contains the uncertainty of that.",
         "Watch it; decide by the completed sweep.",
     )
     INCOMPLETE = (
         "incomplete",
         Severity.CAUTION,
-        "The sweep was aborted, or ends clearly short of the sweeps before it.",
-        "Treat as provisional.",
+        "The sweep was aborted, or ends clearly before the end of earlier sweeps.",
+        "Treat the prediction as provisional.",
     )
     BAD_POINTS = (
         "bad_points",
         Severity.REMARK,
         "Some points, of the sample or the reference, were not numbers and were left out or filled "
-        "in; or, in a dense sweep, single points stood out of their bin or were at a misread "
-        "energy, and were left out.",
+        "in; or, in a dense sweep, single points that deviate from their bin or have a misread energy"
+        " were left out.",
         "Check the detectors and dark offsets.",
     )
     UNSORTED = (

@@ -5,9 +5,50 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from xas_live.spectrum import Array, Provenance, Spectrum
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+"""What `json.dumps` takes."""
+
+Columns: TypeAlias = dict[str, float | str]
+"""Numbers and texts by the names of their columns."""
+
+_INTERVAL = ("", "_lower", "_upper", "_std")
+_BAND = ("", "_lower", "_upper", "_x")
+
+
+class OutputResult(Protocol):
+    """What a model gives for one output: the columns it has in tables and archives, and its JSON.
+
+    `name` is that of the target or output; the names of all columns begin with it, or hold it.
+    """
+
+    @property
+    def level(self) -> float:
+        """Nominal coverage of the interval, set or band."""
+        ...
+
+    def row(self, name: str) -> Columns:
+        """Columns of a table of results."""
+        ...
+
+    def columns(self, name: str) -> Columns:
+        """Columns of an archive, but for arrays."""
+        ...
+
+    def arrays(self, name: str) -> dict[str, Array]:
+        """Columns of an archive that are arrays."""
+        ...
+
+    def units(self, name: str) -> dict[str, str]:
+        """Units of those columns of an archive that have one."""
+        ...
+
+    def to_json(self) -> dict[str, Json]:
+        """The result as JSON can hold it; NaN becomes None."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,10 +83,38 @@ class Value:
             return 2
         return min(max(2, 1 - math.floor(math.log10(half))), 6)
 
+    def row(self, name: str) -> Columns:
+        """Value and interval: `CN1`, `CN1_lower`, `CN1_upper`."""
+        return {name: self.value, f"{name}_lower": self.lower, f"{name}_upper": self.upper}
+
+    def columns(self, name: str) -> Columns:
+        """As in a table, and the standard deviation: `CN1_std`."""
+        numbers = (self.value, self.lower, self.upper, self.std)
+        return {f"{name}{end}": float(x) for end, x in zip(_INTERVAL, numbers, strict=True)}
+
+    def arrays(self, name: str) -> dict[str, Array]:
+        """None."""
+        return {}
+
+    def units(self, name: str) -> dict[str, str]:
+        """The value's unit, for all its columns."""
+        return {f"{name}{end}": self.unit for end in _INTERVAL} if self.unit else {}
+
+    def to_json(self) -> dict[str, Json]:
+        """See `OutputResult`."""
+        return {
+            "value": finite(self.value),
+            "std": finite(self.std),
+            "lower": finite(self.lower),
+            "upper": finite(self.upper),
+            "level": self.level,
+            "unit": self.unit,
+        }
+
 
 @dataclass(frozen=True)
 class Size:
-    """Diameter of the particle that the coordination numbers speak of.
+    """Diameter of the particle, from its coordination numbers.
 
     Attributes
     ----------
@@ -58,6 +127,15 @@ class Size:
     upper: float | None
     label: str
 
+    def to_json(self) -> dict[str, Json]:
+        """See `OutputResult`."""
+        return {
+            "diameter_nm": finite(self.diameter_nm),
+            "lower": finite(self.lower),
+            "upper": finite(self.upper),
+            "label": self.label,
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Reduced:
@@ -65,12 +143,14 @@ class Reduced:
 
     Attributes
     ----------
-    grid : (g,) eV relative to the model's energy origin.
-    flat : (g,) normalised, flattened sample.
+    grid : (g,) eV relative to the model's energy origin; 1/Å for chi.
+    flat : (g,) normalised sample: flattened, or as `kind` says; of chi it is k^`k_weight` chi(k).
     foil : (g,) normalised, flattened foil of the anchor, or None when unanchored.
     network_input : (g,) what went into the network.
     denoised : (g,) the sample as the autoencoder of the training spectra gives it back; for the eye: nothing
         is predicted from it.
+    kind : flat or norm of mu(E), or chi(k).
+    k_weight : power of k that chi is multiplied by.
     """
 
     grid: Array
@@ -78,6 +158,19 @@ class Reduced:
     foil: Array | None
     network_input: Array
     denoised: Array | None = None
+    kind: Literal["flat", "norm", "chi"] = "flat"
+    k_weight: int = 0
+
+    @property
+    def x_unit(self) -> str:
+        """Of the grid."""
+        return "1/Å" if self.kind == "chi" else "eV"
+
+    @property
+    def unit(self) -> str:
+        """Of `flat`: edge steps are pure numbers, k^n chi is in 1/Å^n."""
+        power = self.k_weight if self.kind == "chi" else 0
+        return ("", "1/Å", "1/Å²", "1/Å³")[power]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +200,33 @@ class Classes:
         also = f"; or {', '.join(others)}" if others else ""
         return f"{best} ({self.probabilities[best]:.0%}{also})"
 
+    def row(self, name: str) -> Columns:
+        """The likeliest class, its probability, and the set: `site`, `site_p`, `site_set`."""
+        best = self.likeliest
+        return {name: best, f"{name}_p": self.probabilities[best], f"{name}_set": ", ".join(self.members)}
+
+    def columns(self, name: str) -> Columns:
+        """The likeliest class, the set, and all probabilities: `site`, `site_set`, `site_T4`, `site_O6`."""
+        each = {f"{name}_{one}": float(p) for one, p in self.probabilities.items()}
+        return {name: self.likeliest, f"{name}_set": ", ".join(self.members), **each}
+
+    def arrays(self, name: str) -> dict[str, Array]:
+        """None."""
+        return {}
+
+    def units(self, name: str) -> dict[str, str]:
+        """None: probabilities are pure numbers."""
+        return {}
+
+    def to_json(self) -> dict[str, Json]:
+        """See `OutputResult`."""
+        return {
+            "likeliest": self.likeliest,
+            "probabilities": {name: finite(p) for name, p in self.probabilities.items()},
+            "members": list(self.members),
+            "level": self.level,
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -127,6 +247,42 @@ class Curve:
     x_unit: str = ""
     unit: str = ""
     level: float = 0.9
+
+    def __str__(self) -> str:
+        unit = f" {self.x_unit}" if self.x_unit else ""
+        return f"of {len(self.x)} points, {self.x_name} = {self.x[0]:g} to {self.x[-1]:g}{unit}"
+
+    def row(self, name: str) -> Columns:
+        """None: a curve has no place in a row."""
+        return {}
+
+    def columns(self, name: str) -> Columns:
+        """None: see `arrays`."""
+        return {}
+
+    def arrays(self, name: str) -> dict[str, Array]:
+        """The curve, the ends of its band, and its axis: `curve_g`, `curve_g_lower`, `curve_g_x`."""
+        parts = (self.y, self.lower, self.upper, self.x)
+        return {f"curve_{name}{end}": part for end, part in zip(_BAND, parts, strict=True)}
+
+    def units(self, name: str) -> dict[str, str]:
+        """Those of the curve and of its axis."""
+        units = (self.unit, self.unit, self.unit, self.x_unit)
+        return {f"curve_{name}{end}": unit for end, unit in zip(_BAND, units, strict=True) if unit}
+
+    def to_json(self) -> dict[str, Json]:
+        """See `OutputResult`."""
+        parts = {"x": self.x, "y": self.y, "lower": self.lower, "upper": self.upper}
+        points: dict[str, Json] = {
+            name: [finite(value) for value in part.tolist()] for name, part in parts.items()
+        }
+        about: dict[str, Json] = {
+            "x_name": self.x_name,
+            "x_unit": self.x_unit,
+            "unit": self.unit,
+            "level": self.level,
+        }
+        return points | about
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +305,35 @@ class Outcome:
     correlation: float = math.nan
     size: Size | None = None
 
+    @property
+    def results(self) -> dict[str, OutputResult]:
+        """Numbers, classes and curves together, by target or output."""
+        return {**self.values, **self.classes, **self.curves}
+
+    def row(self) -> Columns:
+        """Columns of a table of results."""
+        return {
+            column: cell for name, each in self.results.items() for column, cell in each.row(name).items()
+        }
+
+    def columns(self) -> Columns:
+        """Columns of an archive, but for arrays."""
+        return {k: v for name, each in self._stored.items() for k, v in each.columns(name).items()}
+
+    def arrays(self) -> dict[str, Array]:
+        """Columns of an archive that are arrays."""
+        return {k: v for name, each in self._stored.items() for k, v in each.arrays(name).items()}
+
+    def units(self) -> dict[str, str]:
+        """Units of those columns of an archive that have one."""
+        return {k: v for name, each in self._stored.items() for k, v in each.units(name).items()}
+
+    @property
+    def _stored(self) -> dict[str, OutputResult]:
+        """All that an archive keeps, by name."""
+        shares = {f"fraction_{name}": share for name, share in self.fractions.items()}
+        return {**self.values, **shares, **self.classes, **self.curves}
+
 
 @dataclass(frozen=True)
 class DomainVerdict:
@@ -168,6 +353,12 @@ class DomainVerdict:
     score: float = math.nan
     reason: str = ""
     latent: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        if self.inside is None:
+            return "domain not judged"
+        why = f" ({self.reason})" if self.reason else ""
+        return "in domain" if self.inside else f"OUT OF DOMAIN{why}"
 
 
 @dataclass(frozen=True)
@@ -323,16 +514,13 @@ class Prediction:
         return self.alignment.by
 
     def __str__(self) -> str:
-        """Values with intervals, size, domain and flags in one line; or why it was refused."""
+        """Results, size, domain and flags in one line; or why it was refused."""
         if self.refused is not None:
             return f"refused, {self.refused}"
-        said = {**self.values, **self.classes}
-        values = ", ".join(f"{name} {value}" for name, value in said.items())
+        results = ", ".join(f"{name} {result}" for name, result in self.outcome.results.items())
         size = f"; {self.size.label}" if self.size else ""
-        why = f" ({self.domain.reason})" if self.domain.reason else ""
-        domain = "in domain" if self.in_domain else f"OUT OF DOMAIN{why}"
         flags = f"; {', '.join(self.flags)}" if self.flags else ""
-        return f"{values}{size}; {domain}{flags}"
+        return f"{results}{size}; {self.domain}{flags}"
 
     def __repr__(self) -> str:
         where = self.provenance
@@ -341,6 +529,7 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """The replay contract's record, ready for `json.dumps`; NaN becomes None."""
+        outcome = self.outcome
         return {
             "source": self.provenance.source,
             "scan": self.provenance.scan,
@@ -350,28 +539,26 @@ class Prediction:
             "model_sha256": self.model_sha256,
             "anchored": self.anchored,
             "aligned": self.aligned,
-            "values": _values(self.values),
-            "classes": {name: _class(each) for name, each in self.classes.items()},
-            "curves": {name: _curve(each) for name, each in self.curves.items()},
-            "fractions": _values(self.fractions),
+            "values": _json(outcome.values),
+            "classes": _json(outcome.classes),
+            "curves": _json(outcome.curves),
+            "fractions": _json(outcome.fractions),
             "in_domain": self.in_domain,
             "domain_p": finite(self.domain.p),
             "domain_score": finite(self.domain.score),
             "domain_reason": self.domain.reason,
             "latent": [finite(x) for x in self.domain.latent],
-            "correlation": finite(self.outcome.correlation),
+            "correlation": finite(outcome.correlation),
             "flags": list(self.flags),
             "refused": self.refused,
-            "size": {
-                "diameter_nm": finite(self.size.diameter_nm) if self.size else None,
-                "lower": finite(self.size.lower) if self.size else None,
-                "upper": finite(self.size.upper) if self.size else None,
-                "label": self.size.label if self.size else None,
-            },
+            "size": _NO_SIZE if outcome.size is None else outcome.size.to_json(),
             "e0": finite(self.e0),
             "edge_step": finite(self.edge_step),
             "seconds": {k: finite(v) for k, v in self.seconds.items()},
         }
+
+
+_NO_SIZE: dict[str, Json] = dict.fromkeys(("diameter_nm", "lower", "upper", "label"))
 
 
 def finite(x: float | None) -> float | None:
@@ -379,35 +566,5 @@ def finite(x: float | None) -> float | None:
     return None if x is None or not math.isfinite(x) else float(x)
 
 
-def _values(values: Mapping[str, Value]) -> dict[str, dict[str, Any]]:
-    return {
-        name: {
-            "value": finite(v.value),
-            "std": finite(v.std),
-            "lower": finite(v.lower),
-            "upper": finite(v.upper),
-            "level": v.level,
-            "unit": v.unit,
-        }
-        for name, v in values.items()
-    }
-
-
-def _class(classes: Classes) -> dict[str, Any]:
-    return {
-        "likeliest": classes.likeliest,
-        "probabilities": {name: finite(p) for name, p in classes.probabilities.items()},
-        "members": list(classes.members),
-        "level": classes.level,
-    }
-
-
-def _curve(curve: Curve) -> dict[str, Any]:
-    columns = {"x": curve.x, "y": curve.y, "lower": curve.lower, "upper": curve.upper}
-    return {
-        **{name: [finite(value) for value in column.tolist()] for name, column in columns.items()},
-        "x_name": curve.x_name,
-        "x_unit": curve.x_unit,
-        "unit": curve.unit,
-        "level": curve.level,
-    }
+def _json(results: Mapping[str, OutputResult]) -> dict[str, Json]:
+    return {name: result.to_json() for name, result in results.items()}

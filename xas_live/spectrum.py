@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
-Mode = Literal["transmission", "fluorescence", "mu"]
-Channel = Literal["i0", "it", "ir", "iff"]
+from xas_live.errors import Refusal
+from xas_live.modes import Array, counted_channels, find_mode, intended_mode, log_ratio, mode_names
+
+__all__ = ["Array", "Provenance", "Spectrum"]
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,11 @@ class Spectrum:
     energy : (n,) eV. In a sound sweep ascending; bad input may be stored and is named by the quality checks.
     mu : (n,) absorption coefficient, any scale. NaN where the counts give none.
     reference : (n,) absorption of the reference foil, or None.
-    counts : raw channels, each (n,): any of i0, it, ir, iff (dark-subtracted). Empty for ready-made mu.
+    counts : raw channels by name, each (n,), dark offsets subtracted: i0, it, ir, iff, and those of further
+        modes, see `xas_live.modes`. Empty for ready-made mu.
     element, edge : absorber, as "Pt" and "L3"; None when unknown.
     absorber_guessed : they were told from the energies alone, and yield to what the user chooses.
-    mode : how mu was measured.
+    mode : how mu was measured: name of a detector mode.
     complete : False while the sweep is still running, or when it was aborted.
     temperature : of the sample (K), or None.
     mu_error : (n,) standard error of mu, of an average from the scatter between its sweeps; None if unknown.
@@ -67,7 +69,7 @@ class Spectrum:
     element: str | None = None
     edge: str | None = None
     absorber_guessed: bool = False
-    mode: Mode = "mu"
+    mode: str = "mu"
     complete: bool = True
     temperature: float | None = None
     mu_error: Array | None = None
@@ -96,7 +98,7 @@ class Spectrum:
         energy: ArrayLike,
         counts: Mapping[str, ArrayLike],
         *,
-        mode: Mode | None = None,
+        mode: str | None = None,
         mu: ArrayLike | None = None,
         reference: ArrayLike | None = None,
         dark: Mapping[str, float] | None = None,
@@ -108,47 +110,44 @@ class Spectrum:
     ) -> Spectrum:
         """Build a spectrum from detector counts.
 
-        mu is ln(i0/it) in transmission and iff/i0 in fluorescence; the reference is ln(it/ir). Counts that
-        give no logarithm or quotient (zero, negative) become NaN, which the quality checks then name.
+        The detector mode says how mu is made: ln(i0/it) in transmission, iff/i0 in fluorescence. The
+        reference is ln(it/ir). Counts that give no logarithm or quotient (zero, negative) become NaN, which
+        the quality checks then name.
 
         Parameters
         ----------
         energy : (n,) eV.
-        counts : channels by name, from i0, it, ir, iff, each (n,).
-        mode : default: ready mu if given, else transmission if `it` is there, else fluorescence.
+        counts : channels by name, from i0, it, ir, iff and those of further modes, each (n,).
+        mode : name of a detector mode; default: ready mu if given, else the preferred one that the channels
+            allow (transmission, fluorescence, further ones).
         mu : (n,) ready-made, for mode "mu".
         reference : (n,) ready-made, used instead of it and ir.
         dark : offset of each channel, subtracted first (same unit as the channel).
 
         Raises
         ------
-        ValueError : when the channels that the mode needs are missing, lengths differ, or a name is unknown.
+        Refusal : when the mode or a channel does not exist, or channels that the mode needs are missing.
+        ValueError : when the lengths differ.
         """
-        known = ("i0", "it", "ir", "iff")
+        known = counted_channels()
         unknown = sorted(set(counts) - set(known))
         if unknown:
-            raise ValueError(f"unknown channels {unknown}: use {', '.join(known)}")
+            raise Refusal(f"unknown channels {unknown}: use {', '.join(known)}")
         dark = dark or {}
         if strange := sorted(set(dark) - set(known)):
-            raise ValueError(f"dark offsets of unknown channels {strange}: use {', '.join(known)}")
+            raise Refusal(f"dark offsets of unknown channels {strange}: use {', '.join(known)}")
         channels = {k: _column(k, v) - float(dark.get(k, 0.0)) for k, v in counts.items()}
-        if mode is None:
-            mode = "mu" if mu is not None else "transmission" if "it" in channels else "fluorescence"
-        if mode == "mu":
-            if mu is None:
-                raise ValueError(
-                    "mode 'mu' needs a ready-made mu; for counts use transmission or fluorescence"
-                )
-            absorption = _column("mu", mu)
-        else:
-            top, bottom = ("i0", "it") if mode == "transmission" else ("iff", "i0")
-            missing = [name for name in (top, bottom) if name not in channels]
-            if missing:
-                raise ValueError(f"mode {mode!r} needs channels {top} and {bottom}; {missing} not given")
-            ratio = _quotient(channels[top], channels[bottom])
-            absorption = _logarithm(ratio) if mode == "transmission" else ratio
+        given = channels if mu is None else channels | {"mu": _column("mu", mu)}
+        chosen = intended_mode(given) if mode is None else find_mode(mode)
+        if missing := chosen.missing(given):
+            if missing == ["mu"]:
+                others = " or ".join(name for name in mode_names() if name != chosen.name)
+                raise Refusal(f"mode {chosen.name!r} needs a ready-made mu; for counts use {others}")
+            needed = " and ".join(chosen.needed)
+            raise Refusal(f"mode {chosen.name!r} needs channels {needed}; {missing} not given")
+        absorption = chosen.formula(given)
         if reference is None and "it" in channels and "ir" in channels:
-            reference = _logarithm(_quotient(channels["it"], channels["ir"]))
+            reference = log_ratio(channels["it"], channels["ir"])
         return cls(
             energy=_column("energy", energy),
             mu=absorption,
@@ -156,7 +155,7 @@ class Spectrum:
             counts=channels,
             element=element,
             edge=edge,
-            mode=mode,
+            mode=chosen.name,
             complete=complete,
             temperature=temperature,
             provenance=provenance or Provenance(),
@@ -168,13 +167,3 @@ def _column(name: str, value: ArrayLike) -> Array:
     if column.ndim != 1:
         raise ValueError(f"{name} must be one column of numbers, not of shape {column.shape}")
     return column
-
-
-def _quotient(top: Array, bottom: Array) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(bottom != 0, top / bottom, np.nan)
-
-
-def _logarithm(ratio: Array) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(ratio > 0, np.log(ratio), np.nan)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import xraydb
@@ -24,8 +23,8 @@ _MISCALIBRATION_EV = 12.0
 _CLEARLY_NEARER_EV = 6.0
 
 
-def absorber_from_metadata(start: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Element and edge that a start document names, as ("Pt", "L3"); None for what it does not.
+def absorber_from_metadata(start: Mapping[str, object]) -> tuple[str | None, str | None]:
+    """Return the element and edge that a start document names, as ("Pt", "L3"); None for what it does not.
 
     Keys may be in any case, and nested under xas, sample, element, XDI, scan or md; "Pt L3", "pt" and "LIII"
     are understood.
@@ -77,7 +76,7 @@ def absorber_from_energies(
 
 
 def edge_energy(element: str | None, edge: str | None) -> float | None:
-    """Tabulated energy of an edge (eV); None when the absorber is not known."""
+    """Return the tabulated energy of an edge (eV); None when the absorber is not known."""
     if element is None or edge is None:
         return None
     level = xraydb.xray_edges(element).get(edge)
@@ -85,7 +84,7 @@ def edge_energy(element: str | None, edge: str | None) -> float | None:
 
 
 def _steepest(energy: Array, mu: Array) -> float | None:
-    """Energy of the steepest rise over a few eV (eV), None where there is no way to tell."""
+    """Return the energy of the steepest rise over a few eV (eV), None where there is no way to tell."""
     good = np.isfinite(energy) & np.isfinite(mu)
     e, first = np.unique(energy[good], return_index=True)
     if len(e) < 10 or np.ptp(e) < AFTER_EDGE_EV:
@@ -99,7 +98,7 @@ def _steepest(energy: Array, mu: Array) -> float | None:
 
 @lru_cache(maxsize=1)
 def _edge_table() -> tuple[tuple[str, str, float], ...]:
-    """(symbol, edge, energy in eV) of all K and L edges from Na to Am."""
+    """Return (symbol, edge, energy in eV) of all K and L edges from Na to Am."""
     return tuple(
         (xraydb.atomic_symbol(z), label, float(level.energy))
         for z in range(11, 96)
@@ -108,7 +107,7 @@ def _edge_table() -> tuple[tuple[str, str, float], ...]:
     )
 
 
-def _lookup(start: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str]:
+def _lookup(start: Mapping[str, object], keys: tuple[str, ...]) -> Iterator[str]:
     lowered = {str(key).lower(): value for key, value in start.items()}
     for key in keys:
         if isinstance(value := lowered.get(key), str):

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, get_args
+from typing import TYPE_CHECKING
 
 from xas_live.callbacks.assembly.external import is_stream_of_numbers
-from xas_live.spectrum import Mode
+from xas_live.callbacks.assembly.field_names import (
+    best_energy,
+    energy_scores,
+    guess_channels,
+    guess_clock,
+    hinted_fields,
+    points_of,
+    scanned_fields,
+    unit_of,
+)
+from xas_live.errors import Refusal
+from xas_live.modes import DetectorMode, all_channels, counted_channels, find_mode, intended_mode
 
-CHANNELS = ("i0", "it", "ir", "iff", "mu", "reference")
-"""The roles a field can have besides the energy, as `ChannelMapping` names them."""
+if TYPE_CHECKING:
+    from event_model.documents import DataKey, EventDescriptor, RunStart
 
-NEEDED: Mapping[Mode, tuple[str, ...]] = {
-    "mu": ("mu",),
-    "transmission": ("i0", "it"),
-    "fluorescence": ("i0", "iff"),
-}
-"""The roles that each mode cannot do without."""
+_KEYWORDS = ("i0", "it", "ir", "iff", "mu", "reference")
+"""Channels that `ChannelMapping` has a keyword for."""
 
 
-class MappingError(ValueError):
-    """A stream has no energy or no usable pair of channels; the message says what it does have."""
+class MappingError(Refusal):
+    """A stream has no energy or no usable channels; the message says what it does have."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,9 @@ class ChannelMapping:
     i0, it, ir, iff : fields of the counts before the sample, behind it, behind the reference foil, and of
         fluorescence.
     mu, reference : fields of ready-made absorption of the sample and of the reference foil.
-    mode : default: "mu" where a ready mu is given, else transmission where `it` is there, else fluorescence.
-    dark : offsets to subtract, by role: {"i0": 12.0, "it": 8.0}.
+    mode : name of a detector mode; default: "mu" where a ready mu is given, else transmission where `it` is
+        there, else the next by preference, see `xas_live.modes`.
+    dark : offsets to subtract, by channel: {"i0": 12.0, "it": 8.0}.
     up_offset, down_offset : added to the energies (eV) of sweeps measured upwards and downwards; default 0.
         Backlash shifts the two against each other: where the readback lags by 0.3 eV either way, 0.3 and
         -0.3 bring them together.
@@ -48,11 +55,12 @@ class ChannelMapping:
         field that is named as one, else the times of the events. All clocks must have one zero.
     stream : name of the stream; default: every stream that has an energy and detectors, "baseline" excepted.
     element, edge : the absorber, as "Pt" and "L3"; default: from the start document, else from the energies.
+    others : fields of the channels of further detector modes, by channel: {"iey": "drain_current"}.
 
     Raises
     ------
-    ValueError : for a mode that does not exist, a dark offset of something that is not counted, or an offset
-        of the energies that is no number.
+    Refusal : for a mode or channel that does not exist, a dark offset of something that is not counted, or
+        an offset of the energies that is no number.
 
     Examples
     --------
@@ -66,7 +74,7 @@ class ChannelMapping:
     iff: str | None = None
     mu: str | None = None
     reference: str | None = None
-    mode: Mode | None = None
+    mode: str | None = None
     dark: Mapping[str, float] = field(default_factory=dict)
     up_offset: float = 0.0
     down_offset: float = 0.0
@@ -74,31 +82,50 @@ class ChannelMapping:
     stream: str | None = None
     element: str | None = None
     edge: str | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.mode is not None and self.mode not in get_args(Mode):
-            raise ValueError(f"mode {self.mode!r} does not exist: use one of {', '.join(get_args(Mode))}")
-        if wrong := sorted(set(self.dark) - {"i0", "it", "ir", "iff"}):
-            raise ValueError(f"dark offsets are for i0, it, ir and iff, not for {', '.join(wrong)}")
+        if self.mode is not None:
+            find_mode(self.mode)
+        counted = counted_channels()
+        if wrong := sorted(set(self.dark) - set(counted)):
+            known = f"{', '.join(counted[:-1])} and {counted[-1]}"
+            raise Refusal(f"dark offsets are for {known}, not for {', '.join(wrong)}")
+        further = {channel.name for channel in all_channels()} - set(_KEYWORDS)
+        if wrong := sorted(set(self.others) - further):
+            known = ", ".join(sorted(further)) or "none registered"
+            raise Refusal(f"others are fields of further channels ({known}), not of {', '.join(wrong)}")
         for name in ("up_offset", "down_offset"):
             if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name}={getattr(self, name)!r}: give a number of eV")
+                raise Refusal(f"{name}={getattr(self, name)!r}: give a number of eV")
 
     @property
     def channels(self) -> dict[str, str]:
-        """Fields by role, of the channels that are set."""
-        return {role: name for role in CHANNELS if (name := getattr(self, role)) is not None}
+        """Fields by channel, of the channels that are set."""
+        named = {name: value for name in _KEYWORDS if (value := getattr(self, name)) is not None}
+        return {**named, **self.others}
+
+    def with_channels(self, channels: Mapping[str, str]) -> ChannelMapping:
+        """Return this mapping with further channels set.
+
+        Parameters
+        ----------
+        channels : fields by channel, whether the channel has a keyword or not.
+        """
+        named = {name: channels.get(name, getattr(self, name)) for name in _KEYWORDS}
+        others = {name: value for name, value in channels.items() if name not in _KEYWORDS}
+        return replace(self, **named, others={**self.others, **others})
 
     def __str__(self) -> str:
-        """The call that makes this mapping, with what is set only."""
+        """Return the call that makes this mapping, with what is set only."""
         parts = (f"{f.name}={value!r}" for f in fields(self) if (value := getattr(self, f.name)))
         return f"ChannelMapping({', '.join(parts)})"
 
 
 def find_mapping(
-    descriptor: Mapping[str, Any], start: Mapping[str, Any], wanted: ChannelMapping | None = None
+    descriptor: EventDescriptor, start: RunStart, wanted: ChannelMapping | None = None
 ) -> ChannelMapping:
-    """The complete mapping for one stream: what is wanted, and guesses for the rest.
+    """Return the complete mapping for one stream: what is wanted, and guesses for the rest.
 
     Guesses use the run's hinted dimensions, the hints of the devices, units, and names usual at beamlines; a
     readback is preferred to its setpoint.
@@ -115,36 +142,28 @@ def find_mapping(
     wanted = wanted or ChannelMapping()
     stream = descriptor.get("name", "primary")
     keys = descriptor["data_keys"]
-    readable = {k: key for k, key in keys.items() if "external" not in key or is_stream_of_numbers(key)}
+    readable = _readable(keys)
     given = {"energy": wanted.energy, **wanted.channels}
-    if missing := [f"{role}={name!r}" for role, name in given.items() if name and name not in readable]:
-        raise MappingError(f"stream {stream!r} has no field for {', '.join(missing)}. It has {_listed(keys)}")
-    hinted = _hinted(descriptor)
-    energy = wanted.energy or _best(_energy_scores(readable, hinted, _dimensions(start, stream)))
+    if absent := [f"{channel}={name!r}" for channel, name in given.items() if name and name not in readable]:
+        raise MappingError(f"stream {stream!r} has no field for {', '.join(absent)}. It has {_listed(keys)}")
+    hinted = hinted_fields(descriptor)
+    energy = wanted.energy or best_energy(energy_scores(readable, hinted, scanned_fields(start, stream)))
     if energy is None:
         raise MappingError(f"no energy among the fields of stream {stream!r}: {_listed(keys)}")
-    # What stands in a file is images or spectra of a detector more often than a channel of the scan.
-    alike = {
-        name: key
-        for name, key in readable.items()
-        if "external" not in key or _points(key) in (1, _points(keys[energy]))
-    }
-    channels: dict[str, Any] = wanted.channels or _guess_channels(alike, hinted, taken=energy)
-    mode, lacking = mode_of(wanted, channels)
-    if lacking:
+    per_point = _of_sizes(readable, {1, points_of(keys[energy])})
+    channels = wanted.channels or guess_channels(per_point, hinted, taken=energy)
+    mode = wanted_mode(wanted, channels)
+    if missing := mode.missing(channels):
         raise MappingError(
-            f"energy is {energy!r}, but nothing found for {' and '.join(lacking)} among the fields of "
+            f"energy is {energy!r}, but nothing found for {' and '.join(missing)} among the fields of "
             f"stream {stream!r}: {_listed(keys)}"
         )
-    return replace(wanted, energy=energy, stream=stream, mode=mode, **channels)
+    return replace(wanted, energy=energy, stream=stream, mode=mode.name).with_channels(channels)
 
 
-def mode_of(wanted: ChannelMapping, channels: Iterable[str]) -> tuple[Mode, list[str]]:
-    """The mode that is wanted or that these roles allow, and which roles it lacks."""
-    mode: Mode = wanted.mode or (
-        "mu" if "mu" in channels else "transmission" if "it" in channels else "fluorescence"
-    )
-    return mode, [role for role in NEEDED[mode] if role not in channels]
+def wanted_mode(wanted: ChannelMapping, channels: Collection[str]) -> DetectorMode:
+    """Return the mode that is wanted, else the one that the channels speak for."""
+    return find_mode(wanted.mode) if wanted.mode is not None else intended_mode(channels)
 
 
 @dataclass(frozen=True)
@@ -157,11 +176,11 @@ class PartialFields:
     keys : data keys of the fields below.
     energy, clock : fields, or None.
     energy_score : how well the field speaks for being the energy.
-    channels : fields by role.
+    channels : fields by channel.
     """
 
     stream: str
-    keys: Mapping[str, Any]
+    keys: Mapping[str, DataKey]
     energy: str | None
     energy_score: int
     channels: Mapping[str, str]
@@ -171,13 +190,13 @@ class PartialFields:
     def dated(self) -> bool:
         """Whether its events tell the time of every point."""
         used = [name for name in (self.energy, *self.channels.values()) if name is not None]
-        return all("external" not in self.keys[name] and _points(self.keys[name]) == 1 for name in used)
+        return all("external" not in self.keys[name] and points_of(self.keys[name]) == 1 for name in used)
 
 
 def partial_fields(
-    descriptor: Mapping[str, Any], start: Mapping[str, Any], wanted: ChannelMapping | None = None
+    descriptor: EventDescriptor, start: RunStart, wanted: ChannelMapping | None = None
 ) -> PartialFields | None:
-    """Energy, channels and clock of a stream that has some of them; None where it has no energy or channel.
+    """Return energy, channels and clock of a stream; None where it has neither energy nor channels.
 
     Parameters
     ----------
@@ -185,19 +204,18 @@ def partial_fields(
     """
     wanted = wanted or ChannelMapping()
     stream = descriptor.get("name", "primary")
-    keys = descriptor["data_keys"]
-    readable = {k: key for k, key in keys.items() if "external" not in key or is_stream_of_numbers(key)}
-    hinted = _hinted(descriptor)
-    scores = _energy_scores(readable, hinted, _dimensions(start, stream))
-    energy = wanted.energy if wanted.energy in readable else None if wanted.energy else _best(scores)
+    readable = _readable(descriptor["data_keys"])
+    hinted = hinted_fields(descriptor)
+    scores = energy_scores(readable, hinted, scanned_fields(start, stream))
+    energy = _given_or(wanted.energy, best_energy(scores), readable)
     named = wanted.time.get(stream) if isinstance(wanted.time, Mapping) else wanted.time
-    clock = named if named in readable else None if named else _guess_clock(readable)
-    rests = {name: key for name, key in readable.items() if name not in (energy, clock)}
-    sizes = {1, *(_points(readable[name]) for name in (energy, clock) if name is not None)}
-    alike = {name: key for name, key in rests.items() if "external" not in key or _points(key) in sizes}
-    channels = {role: name for role, name in wanted.channels.items() if name in rests}
-    if not wanted.channels:
-        channels = _guess_channels(alike, hinted, taken=energy or "")
+    clock = _given_or(named, guess_clock(readable), readable)
+    rest = {name: key for name, key in readable.items() if name not in (energy, clock)}
+    if wanted.channels:
+        channels = {channel: name for channel, name in wanted.channels.items() if name in rest}
+    else:
+        sizes = {1, *(points_of(readable[name]) for name in (energy, clock) if name is not None)}
+        channels = guess_channels(_of_sizes(rest, sizes), hinted, taken=energy or "")
     if energy is None and not channels:
         return None
     used = {name for name in (energy, clock, *channels.values()) if name is not None}
@@ -211,128 +229,34 @@ def partial_fields(
     )
 
 
-def time_factor(key: Mapping[str, Any]) -> float:
-    """What turns a clock field into seconds, by its unit; 1 where it has none."""
-    return {"ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}.get(_unit(key), 1.0)
+def time_factor(key: DataKey) -> float:
+    """Return what turns a clock field into seconds, by its unit; 1 where it has none."""
+    return {"ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}.get(unit_of(key), 1.0)
 
 
-def energy_factor(descriptor: Mapping[str, Any], energy: str) -> float:
-    """What turns the energy field into eV: 1000 where its unit is recorded as keV, else 1."""
-    return 1000.0 if _unit(descriptor["data_keys"][energy]) == "kev" else 1.0
+def energy_factor(descriptor: EventDescriptor, energy: str) -> float:
+    """Return what turns the energy field into eV: 1000 where its unit is recorded as keV, else 1."""
+    return 1000.0 if unit_of(descriptor["data_keys"][energy]) == "kev" else 1.0
 
 
-_ALIASES: dict[str, tuple[str, ...]] = {
-    "i0": ("i0", "io", "izero", "monitor"),
-    "it": ("it", "i1", "itrans", "itr", "trans", "transmission", "transmitted"),
-    "ir": ("ir", "i2", "iref", "irefer", "ref", "refer", "reference"),
-    "iff": ("iff", "if", "ifl", "ifluor", "fluor", "fluo", "fluorescence", "pips", "lytle"),
-    "mu": ("mu", "xmu", "mutrans", "mut", "muf", "absorption"),
-    "reference": ("muref", "mur", "refmu", "xmuref"),
-}
-_NO_READING = {"setpoint", "sp", "target", "gain", "dark", "offset", "rate", "exposure", "dwell"}
-_OTHER_ENERGY = {"ring", "gap", "undulator", "id", "machine", "roi", "mca", "analyzer", "e0", "edge"}
+def _readable(keys: Mapping[str, DataKey]) -> dict[str, DataKey]:
+    """Return the fields whose values come with events, or as numbers in files."""
+    return {name: key for name, key in keys.items() if "external" not in key or is_stream_of_numbers(key)}
 
 
-_CLOCKS = {"time", "timestamp", "timestamps", "ts", "epoch"}
-_NO_CLOCK = {"live", "real", "dead", "count", "counting", "exposure", "acquire", "acquisition", "dwell",
-             "integration", "preset", "period", "shutter", "constant"}  # fmt: skip
+def _of_sizes(keys: Mapping[str, DataKey], sizes: Collection[int]) -> dict[str, DataKey]:
+    """Return the fields that may be channels: those in files only with one of these numbers of values a row.
+
+    What stands in a file is images or spectra of a detector more often than a channel of the scan.
+    """
+    return {name: key for name, key in keys.items() if "external" not in key or points_of(key) in sizes}
 
 
-def _guess_clock(keys: Mapping[str, Any]) -> str | None:
-    """The field whose name says that it is the time of each point."""
-    found = []
-    for name in _numeric(keys):
-        words = _words(name)
-        if _CLOCKS & set(words) and not (_NO_CLOCK | _NO_READING) & set(words):
-            found.append((words[-1] not in _CLOCKS, len(name), name))
-    return min(found)[2] if found else None
-
-
-def _energy_scores(keys: Mapping[str, Any], hinted: set[str], dimensions: set[str]) -> dict[str, int]:
-    scores: dict[str, int] = {}
-    for name in _numeric(keys):
-        words = _words(name)
-        unit = _unit(keys[name])
-        named = "energy" in words
-        in_ev = unit in ("ev", "kev")
-        if not (named or in_ev or (name in dimensions and words[-1] in ("en", "mono"))):
-            continue
-        if unit and not in_ev:
-            continue
-        scores[name] = (
-            8 * (name in dimensions)
-            + 4 * in_ev
-            + 4 * named
-            + 2 * (name in hinted)
-            + ("readback" in words or "rbv" in words)
-            + bool({"mono", "dcm", "hhm", "monochromator"} & set(words))
-            - 20 * bool(_NO_READING & set(words))
-            - 8 * bool(_OTHER_ENERGY & set(words))
-        )
-    return scores
-
-
-def _best(scores: Mapping[str, int]) -> str | None:
-    best = max(scores, key=lambda name: (scores[name], -len(name)), default=None)
-    return best if best is not None and scores[best] > 0 else None
-
-
-def _guess_channels(keys: Mapping[str, Any], hinted: set[str], taken: str) -> dict[str, str]:
-    ranked: dict[str, list[tuple[tuple[int, int, int, int], str]]] = {role: [] for role in CHANNELS}
-    for name in _numeric(keys):
-        if name != taken:
-            for role, rank in _roles(name):
-                ranked[role].append(((*rank, name not in hinted, len(name)), name))
-    return {role: min(candidates)[1] for role, candidates in ranked.items() if candidates}
-
-
-def _roles(name: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Roles that a field's name speaks for, each with how well: (how much of the name, which alias)."""
-    words = _words(name)
-    if _NO_READING & set(words):
-        return
-    joined = "".join(words)
-    about_mu = any(word in _ALIASES["mu"] for word in words)
-    if about_mu and any(word in _ALIASES["ir"] for word in words):
-        yield "reference", (0, 0)
-        return
-    for role, aliases in _ALIASES.items():
-        for index, alias in enumerate(aliases):
-            if joined == alias:
-                yield role, (0, index)
-            elif words[-1] == alias:
-                yield role, (1, index)
-            elif alias in words:
-                yield role, (2, index)
-
-
-def _words(name: str) -> list[str]:
-    """Lower-case words of a field name: 'monoEnergy_readback' is mono, energy, readback."""
-    spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
-    return [word.lower() for word in re.split(r"[^A-Za-z0-9]+", spaced) if word] or [name]
-
-
-def _numeric(keys: Mapping[str, Any]) -> list[str]:
-    return [name for name, key in keys.items() if key.get("dtype") in ("number", "integer", "array")]
-
-
-def _points(key: Mapping[str, Any]) -> int:
-    """Values that one row of a field holds."""
-    return math.prod(key.get("shape") or ())
-
-
-def _unit(key: Mapping[str, Any]) -> str:
-    return str(key.get("units") or "").strip().lower()
-
-
-def _hinted(descriptor: Mapping[str, Any]) -> set[str]:
-    hints = descriptor.get("hints") or {}
-    return {name for device in hints.values() for name in device.get("fields", ())}
-
-
-def _dimensions(start: Mapping[str, Any], stream: str) -> set[str]:
-    dimensions = (start.get("hints") or {}).get("dimensions", ())
-    return {name for names, of_stream in dimensions if of_stream == stream for name in names}
+def _given_or(given: str | None, guessed: str | None, keys: Mapping[str, DataKey]) -> str | None:
+    """Return the field given if the stream has it; the guessed one where none is given."""
+    if given:
+        return given if given in keys else None
+    return guessed
 
 
 def _listed(names: Iterable[str]) -> str:

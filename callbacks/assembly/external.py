@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 from bluesky_tiled_plugins.writing.consolidators import HDF5Consolidator, consolidator_factory
@@ -16,9 +16,47 @@ from tiled.utils import BrokenLink, path_from_uri
 
 from xas_live.spectrum import Array
 
+if TYPE_CHECKING:
+    from event_model.documents import DataKey, EventDescriptor, EventPage, StreamDatum, StreamResource
+    from event_model.documents.stream_datum import StreamRange
+    from tiled.structures.data_source import Asset
 
-def is_stream_of_numbers(key: Mapping[str, Any]) -> bool:
-    """Whether a data key's values stand in a stream resource, as numbers or as whole passes of them."""
+
+class Adapter(Protocol):
+    """What reads an array from a file."""
+
+    def read(self, slice: NDSlice) -> Array:
+        """Return a part of the array."""
+        ...
+
+
+class Consolidator(Protocol):
+    """What bluesky_tiled_plugins makes for a stream resource, to read the rows that are announced.
+
+    Attributes
+    ----------
+    assets : the files.
+    shape : of the whole array, rows first.
+    """
+
+    assets: Sequence[Asset]
+    shape: tuple[int, ...]
+
+    def consume_stream_datum(self, doc: StreamDatum) -> object:
+        """Take the announcement of further rows."""
+        ...
+
+    def adapter_parameters(self) -> Mapping[str, object]:
+        """Return how the adapter is opened."""
+        ...
+
+    def init_adapter(self) -> Adapter:
+        """Open the files."""
+        ...
+
+
+def is_stream_of_numbers(key: DataKey) -> bool:
+    """Return whether a field stands in files of a stream resource, as numbers or rows of numbers."""
     shape = [size for size in key.get("shape") or () if size != 1]
     return str(key.get("external", "")).startswith("STREAM:") and len(shape) <= 1
 
@@ -26,17 +64,24 @@ def is_stream_of_numbers(key: Mapping[str, Any]) -> bool:
 class _Announced(NamedTuple):
     """A stream_datum, the stream_resource that it is about, and what reads that."""
 
-    resource: Mapping[str, Any]
-    reader: Any
-    datum: Mapping[str, Any]
+    resource: StreamResource
+    reader: Consolidator
+    datum: StreamDatum
 
 
 @dataclass
 class _Field:
-    """One field of the stream: its newest file, what was announced, what was read and waits for others."""
+    """One field of the stream.
 
-    resource: Mapping[str, Any] = field(default_factory=dict)
-    reader: Any = None
+    Attributes
+    ----------
+    resource, reader : uid of its newest stream resource, and what reads that.
+    pending : what was announced and not read yet, in order.
+    rows : what was read and waits for other fields, by sequence number.
+    """
+
+    resource: str = ""
+    reader: Consolidator | None = None
     pending: deque[_Announced] = field(default_factory=deque)
     rows: dict[int, Array] = field(default_factory=dict)
 
@@ -59,16 +104,14 @@ class ExternalColumns:
     external : names of the fields that stand in files; internal : of those that come with events.
     """
 
-    def __init__(
-        self, descriptor: Mapping[str, Any], external: Sequence[str], internal: Sequence[str]
-    ) -> None:
+    def __init__(self, descriptor: EventDescriptor, external: Sequence[str], internal: Sequence[str]) -> None:
         self._descriptor = descriptor
         self._external = {name: _Field() for name in external}
         self._internal = {name: _Field() for name in internal}
         self._next: int | None = None
         self.trouble = ""
 
-    def announce(self, resource: Mapping[str, Any], datum: Mapping[str, Any]) -> None:
+    def announce(self, resource: StreamResource, datum: StreamDatum) -> None:
         """Take a stream_datum of a stream_resource; fields that nobody wants are passed over.
 
         Raises
@@ -78,20 +121,20 @@ class ExternalColumns:
         column = self._external.get(resource["data_key"])
         if column is None:
             return
-        if column.resource.get("uid") != resource["uid"]:
-            column.resource, column.reader = resource, self._reader(resource)
-        column.reader.consume_stream_datum(dict(datum))
+        if column.reader is None or column.resource != resource["uid"]:
+            column.resource, column.reader = resource["uid"], self._reader(resource)
+        column.reader.consume_stream_datum({**datum})
         column.pending.append(_Announced(resource, column.reader, datum))
 
-    def add(self, seq_num: Sequence[int], page: Mapping[str, Any]) -> None:
+    def add(self, page: EventPage) -> None:
         """Take the fields that come with events; of those in files, what was filled in already."""
         for name, column in (self._internal | self._external).items():
-            for number, value in zip(seq_num, page["data"].get(name, ()), strict=False):
+            for number, value in zip(page["seq_num"], page["data"].get(name, ()), strict=False):
                 if name in self._internal or not isinstance(value, str):  # a str is where to find it
                     column.rows[number] = np.atleast_1d(np.asarray(value, dtype=np.float64))
 
     def take(self, *, final: bool = False) -> tuple[list[int], dict[str, list[Array]]]:
-        """Sequence numbers of the rows that are ready now, in order, and their values by field.
+        """Return the sequence numbers of the rows that are ready now, in order, and their values by field.
 
         Parameters
         ----------
@@ -116,8 +159,8 @@ class ExternalColumns:
         }
         return ready, values
 
-    def _reader(self, resource: Mapping[str, Any]) -> Any:
-        return consolidator_factory(dict(resource), dict(self._descriptor))
+    def _reader(self, resource: StreamResource) -> Consolidator:
+        return cast("Consolidator", consolidator_factory({**resource}, {**self._descriptor}))
 
     def _read(self, column: _Field, *, final: bool) -> None:
         """Read what was announced; what the file does not hold yet stays pending, unless nothing follows."""
@@ -137,13 +180,13 @@ class ExternalColumns:
             column.pending.popleft()
 
     def _salvage(self, column: _Field, announced: _Announced) -> None:
-        """The run is over and the file shorter than announced: read as far as it goes, by halving."""
+        """Read as far as it goes a file that is shorter than announced when the run ends, by halving."""
         resource, _, datum = announced
         start, good, bad = datum["indices"]["start"], 0, datum["indices"]["stop"] - datum["indices"]["start"]
         found: Array | None = None
         while bad - good > 1:
             middle = (good + bad) // 2
-            shorter = {"start": 0, "stop": start + middle}
+            shorter: StreamRange = {"start": 0, "stop": start + middle}
             reader = self._reader(resource)
             reader.consume_stream_datum({**datum, "indices": shorter, "seq_nums": shorter})
             try:
@@ -157,16 +200,16 @@ class ExternalColumns:
 _UNREADABLE = (OSError, KeyError, ValueError, IndexError, BrokenLink)
 
 
-def _values(reader: Any, start: int, stop: int) -> Array:
-    """(rows, ...) of a consolidator's file."""
+def _values(reader: Consolidator, start: int, stop: int) -> Array:
+    """Read rows from a consolidator's file, (rows, ...)."""
     rows = _of_one_dataset(reader, start, stop)
     if rows is None:
         rows = reader.init_adapter().read(NDSlice(slice(start, stop)))
     return np.asarray(rows, dtype=np.float64)
 
 
-def _of_one_dataset(reader: Any, start: int, stop: int) -> Array | None:
-    """(rows, ...) where all rows stand in one HDF5 dataset as they are; None where they do not.
+def _of_one_dataset(reader: Consolidator, start: int, stop: int) -> Array | None:
+    """Read (rows, ...) if all rows stand in one HDF5 dataset as they are; return None if they do not.
 
     The consolidator's adapter would do, but plans a task for every chunk of the file, and opens it for each.
     """

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, SupportsFloat, cast
 
 import numpy as np
 
 from xas_live.callbacks.assembly.external import ExternalColumns
 from xas_live.spectrum import Array
+
+if TYPE_CHECKING:
+    from event_model.documents import Event, EventDescriptor, EventPage
 
 
 class StreamRows:
@@ -24,50 +27,71 @@ class StreamRows:
     descriptor : of the stream.
     fields : their order is that of the columns; the first one says how many points an event holds.
     factors : what fields are multiplied with, by name; default 1.
+
+    Attributes
+    ----------
+    external : the fields that stand in files; None where there are none.
     """
 
     def __init__(
-        self, descriptor: Mapping[str, Any], fields: Sequence[str], factors: Mapping[str, float] | None = None
+        self, descriptor: EventDescriptor, fields: Sequence[str], factors: Mapping[str, float] | None = None
     ) -> None:
         self.name = descriptor.get("name", "primary")
         self.fields = list(fields)
         self.factors = dict(factors or {})
         keys = descriptor["data_keys"]
-        outside = [name for name in self.fields if "external" in keys.get(name, {})]
+        outside = [name for name in self.fields if name in keys and "external" in keys[name]]
         inside = [name for name in self.fields if name not in outside]
         self.external = ExternalColumns(descriptor, outside, inside) if outside else None
         self._declared = float(descriptor.get("time", np.nan))
         self._times: dict[int, float] = {}  # of events that wait for their files
 
-    def take(self, page: Mapping[str, Any], time: Sequence[float], seq_num: Sequence[int]) -> Array:
-        """(points, columns): the rows that an event page completes; with fields in files, see `ready`.
+    def take(self, page: EventPage, times: Sequence[float] | None = None) -> Array:
+        """Return the rows that an event page completes, (points, columns); with fields in files, see `ready`.
+
+        Parameters
+        ----------
+        page : events.
+        times : one time an event (s), in place of the events' own.
 
         Raises
         ------
         ValueError : when the fields of an event do not have one length.
         """
+        times = page["time"] if times is None else times
         if self.external is not None:
-            self.external.add(seq_num, page)
-            self._times.update(zip(seq_num, time, strict=True))
+            self.external.add(page)
+            self._times.update(zip(page["seq_num"], times, strict=True))
             return self.ready()
-        return self._rows(page, time, seq_num)
+        return self._rows(page["data"], times, page["seq_num"], page.get("filled"))
 
     def ready(self, *, final: bool = False) -> Array:
-        """The rows whose files hold all their fields by now; `final`: nothing follows, NaN for the rest."""
+        """Return the rows whose files hold all their fields by now.
+
+        Parameters
+        ----------
+        final : nothing follows: all rows are given, with NaN for what is missing.
+        """
         numbers, values = self.external.take(final=final) if self.external is not None else ([], {})
         parts = [np.empty((0, len(self.fields) + 2))]
         lengths = zip(*([len(row) for row in rows] for rows in values.values()), strict=True)
         first = 0
-        for _, alike in groupby(lengths):
-            last = first + len(list(alike))
-            page = {"data": {name: rows[first:last] for name, rows in values.items()}}
+        for _, same_lengths in groupby(lengths):
+            last = first + len(list(same_lengths))
+            data = {name: rows[first:last] for name, rows in values.items()}
             times = [self._times.pop(seq_num, self._declared) for seq_num in numbers[first:last]]
-            parts.append(self._rows(page, times, numbers[first:last]))
+            parts.append(self._rows(data, times, numbers[first:last]))
             first = last
         return np.concatenate(parts) if len(parts) != 2 else parts[1]
 
-    def _rows(self, page: Mapping[str, Any], time: Sequence[float], seq_num: Sequence[int]) -> Array:
-        data, filled = page["data"], page.get("filled") or {}
+    def _rows(
+        self,
+        data: Mapping[str, Sequence[object]],
+        time: Sequence[float],
+        seq_num: Sequence[int],
+        filled: Mapping[str, Sequence[object]] | None = None,
+    ) -> Array:
+        filled = filled or {}
         columns = [_column(data.get(name), filled.get(name), len(time)) for name in self.fields]
         n = len(columns[0])
         columns += [np.asarray(time, dtype=np.float64), np.asarray(seq_num, dtype=np.float64)]
@@ -85,21 +109,29 @@ class StreamRows:
         return rows
 
 
-def as_page(event: Mapping[str, Any], parts: Sequence[str] = ("data", "filled")) -> dict[str, Any]:
-    """An event as a page of one, with these of its parts."""
-    return {part: {name: [value] for name, value in (event.get(part) or {}).items()} for part in parts}
+def as_page(event: Event) -> EventPage:
+    """Return an event as a page of one."""
+    return {
+        "descriptor": event["descriptor"],
+        "uid": [event.get("uid", "")],
+        "time": [event["time"]],
+        "seq_num": [event["seq_num"]],
+        "data": {name: [value] for name, value in event["data"].items()},
+        "timestamps": {name: [value] for name, value in (event.get("timestamps") or {}).items()},
+        "filled": {name: [value] for name, value in (event.get("filled") or {}).items()},
+    }
 
 
-def number(value: Any) -> float:
-    """A value as a number; NaN where it is none."""
+def number(value: object) -> float:
+    """Return a value as a number; NaN where it is none."""
     try:
-        return float(value)
+        return float(cast("SupportsFloat | str", value))
     except (TypeError, ValueError):
         return float("nan")
 
 
-def _column(values: Sequence[Any] | None, filled: Sequence[Any] | None, events: int) -> Array:
-    """Numbers of one field, (points,); NaN where there are none or they are not filled in."""
+def _column(values: Sequence[object] | None, filled: Sequence[object] | None, events: int) -> Array:
+    """Return the numbers of one field, (points,); NaN where there are none or they are not filled in."""
     if values is None:
         return np.full(events, np.nan)
     try:

@@ -25,7 +25,7 @@ _KEV_LOOKS_LIKE = 200.0  # an axis wholly below this many "eV" is in keV without
 
 
 def misread(energy: Array, tolerance: float = TOLERANCE_EV) -> NDArray[np.bool_]:
-    """Which single points jump out of their neighbours' way, as a readback does that was misread once.
+    """Find single points whose energy was misread: they lie off the course of the points around them.
 
     A point is misread when it lies further beyond the two before and the two after it than the tolerance and
     one of their steps, so that the tip of a turn is none. Where the energy jumps, the noise of the point and
@@ -54,7 +54,7 @@ def misread(energy: Array, tolerance: float = TOLERANCE_EV) -> NDArray[np.bool_]
 
 
 def sweep_end(energy: Array, tolerance: float = TOLERANCE_EV, *, final: bool = False) -> int | None:
-    """Where the first sweep in a series of energies ends.
+    """Find where the first sweep in a series of energies ends.
 
     A turn must persist: three points in a row must lie back, or all up to the end, for fewer were misread.
     The answer depends only on the points up to the fifth of the next sweep, so it is the same however the
@@ -105,8 +105,8 @@ def sweep_end(energy: Array, tolerance: float = TOLERANCE_EV, *, final: bool = F
 class SweepCutter:
     """The points of the sweep being measured, and the cuts between sweeps.
 
-    A sweep ends where the energy turns, which its successor shows. Where every event holds a whole sweep, as
-    once was seen, the next one that begins and ends as the last one did is given at once.
+    A sweep ends where the energy turns, which the points after it show. Where a sweep was one event, the next
+    event that begins and ends at the same energies is given at once.
 
     Parameters
     ----------
@@ -155,15 +155,15 @@ class SweepCutter:
         return self._cut() if len(self._open) >= self._check_at else []
 
     def finish(self) -> tuple[list[Array], Array | None]:
-        """End: sweeps that were complete but not yet cut, and the one that was open, if it is one."""
+        """End the stream: return the sweeps not cut yet, and the one that was open, if it is one."""
         sweeps = self._cut() + self._cut(final=True)
         last = self._judge(self._take(len(self._open), self._way_back), self._way_back)
         return sweeps, last[0] if last else None
 
     def _rewind(self, rows: Array) -> Array:
-        """The rows that are new, when a resumed plan measures points again: their numbers come twice.
+        """Return the rows that are new, when a resumed plan measures points again: their numbers come twice.
 
-        Points of the open sweep are forgotten for their second try; those already cut off stay as they are.
+        Points of the open sweep are replaced by their second measurement; those already cut off stay.
         """
         new = rows[:, -1] > self._taken_to
         rows = rows if new.all() else rows[new]
@@ -190,7 +190,7 @@ class SweepCutter:
         return sweeps
 
     def _event_end(self, way_back: float) -> int | None:
-        """Where the first event of the open sweep ends, if it is a sweep like the last one."""
+        """Find where the first event of the open sweep ends, if it is a sweep like the last one."""
         before, rows = self._event, self._open
         if before is None or len(rows) < len(before):
             return None
@@ -198,11 +198,11 @@ class SweepCutter:
         if rows[0, -1] != rows[n - 1, -1] or (len(rows) > n and rows[n, -1] == rows[0, -1]):
             return None
         ends = [0, -2, -1]
-        alike = np.all(np.abs(energy[ends] - before[ends]) <= way_back)
-        return n if alike and self._end_of(energy, way_back) is None else None
+        same_ends = np.all(np.abs(energy[ends] - before[ends]) <= way_back)
+        return n if same_ends and self._end_of(energy, way_back) is None else None
 
     def _as_event(self, sweep: Array) -> Array | None:
-        """The energies of a sweep that was one event, if the next begins where it began; else None."""
+        """Return the energies of a sweep that was one event, if the next begins where it began; else None."""
         following = self._open[:1]
         if not len(following) or len(sweep) < MIN_POINTS or not np.isfinite(sweep[:, 0]).all():
             return None
@@ -212,7 +212,7 @@ class SweepCutter:
         return sweep[:, 0].copy() if events and jumps else None
 
     def _next_end(self, way_back: float, *, final: bool) -> int | None:
-        """Where the open sweep ends; of many that came at once no more is read than the first needs."""
+        """Find where the open sweep ends; of many that came at once, read no more than the first needs."""
         energy, reach = self._open[:, 0], 2 * self._usual + AHEAD
         while reach < len(energy):
             if (end := self._end_of(energy[:reach], way_back)) is not None:
@@ -233,7 +233,7 @@ class SweepCutter:
         return sweep
 
     def _mended(self, rows: Array, way_back: float) -> Array:
-        """The rows with NaN for energies that were misread; as they are where nothing is cut."""
+        """Return the rows with NaN for energies that were misread; as they are where nothing is cut."""
         if not self.whole:
             energy = rows[:, 0]
             known = np.isfinite(energy)

@@ -1,4 +1,7 @@
-"""The panels of the live figure: each keeps its artists and only moves them."""
+"""Panels of the live figure that every model has: each keeps its artists and only moves them.
+
+Those of what a model gives are in `output_panels`.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,10 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.dates import date2num
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from xas_live.flags import Flag
@@ -27,12 +29,11 @@ BLUE, GREEN, ORANGE, VERMILION = "#0072B2", "#009E73", "#E69F00", "#D55E00"
 INK, GREY, PALE = "#222222", "#767676", "#C9CED3"
 
 XAxis = Literal["scan", "time"]
+Key = Literal["prediction", "interval", "probability", "member", "average", "truth", "outside", "refused"]
+"""Entries of the figure's key."""
 
-LEAST_ROOM = {"size": 0.6, "R1": 0.05}
-"""Least height of a panel's axis (nm, Å); 1.5 for coordination numbers."""
-
-_TICKS = 8  # along the axis of scans
-_LETTER = 7.5  # width of one in a tick's label (points)
+SIZE = "size"
+"""Name of the particle's size among what a model gives."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,27 @@ class Point:
     time: float
 
     def value(self, name: str) -> Value | None:
-        """The value called `name`; "size" is the diameter (nm)."""
-        if name != "size":
-            return self.prediction.values.get(name)
-        size = self.prediction.size
-        if size is None or size.diameter_nm is None or size.lower is None or size.upper is None:
+        """The value called `name`; `SIZE` is the diameter (nm)."""
+        value, size = self.prediction.values.get(name), self.prediction.size
+        if value is not None or name != SIZE or size is None:
+            return value
+        if size.diameter_nm is None or size.lower is None or size.upper is None:
             return None
         return Value(size.diameter_nm, math.nan, size.lower, size.upper, unit="nm")
 
     def truth(self, name: str) -> float:
         """What a simulation says the value is; NaN when nobody knows."""
+        known = self._known("diameter_nm" if name == SIZE else name)
+        return float(known) if isinstance(known, int | float) else math.nan
+
+    def true_class(self, name: str) -> str:
+        """What a simulation says the class is; empty when nobody knows."""
+        known = self._known(name)
+        return known if isinstance(known, str) else ""
+
+    def _known(self, name: str) -> object:
         truth = self.prediction.provenance.metadata.get("truth")
-        known = truth.get("diameter_nm" if name == "size" else name) if isinstance(truth, dict) else None
-        return float(known) if isinstance(known, (int, float)) else math.nan
+        return truth.get(name) if isinstance(truth, dict) else None
 
 
 @dataclass(frozen=True)
@@ -84,153 +93,6 @@ def positions(points: Sequence[Point], x: XAxis) -> Array:
     )
 
 
-class SeriesPanel:
-    """One quantity with its intervals against scan or time, and its latest value in large figures.
-
-    Parameters
-    ----------
-    ax : where to draw.
-    name : of the value: "CN1", or "size".
-    label : of the panel.
-    x : what the points are laid out against.
-    last : whether the x axis is labelled here.
-    """
-
-    def __init__(self, ax: Axes, name: str, label: str, x: XAxis, *, last: bool) -> None:
-        self.ax = ax
-        self.name = name
-        self.x: XAxis = x
-        self._points: Sequence[Point] = ()
-        self._intervals = LineCollection([], capstyle="round", zorder=2)
-        ax.add_collection(self._intervals, autolim=False)
-        self._path = _line(ax, color=BLUE, lw=1.0, alpha=0.5, zorder=2.5)
-        self._averages = LineCollection([], lw=1.6, alpha=0.85, zorder=3.5)
-        ax.add_collection(self._averages, autolim=False)
-        self._truth = _line(ax, color=INK, lw=1.3, ls=(0, (4, 2.5)), zorder=3)
-        dots: dict[str, Any] = {"marker": "o", "ls": "", "zorder": 4}
-        self._inside = _line(ax, color=BLUE, mec="white", **dots)
-        self._outside = _line(ax, mfc="white", mec=VERMILION, mew=1.6, **dots)
-        foot: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ls": "", "clip_on": False}
-        self._refused = _line(ax, marker="x", color=GREY, mew=1.6, zorder=3, **foot)
-        self._bulk = _line(ax, marker="^", color=BLUE, mec="white", ms=9, zorder=4, **foot)
-        self._value = ax.text(1.025, 0.52, "", transform=ax.transAxes, size=19, weight="bold", color=BLUE)
-        self._interval = ax.text(1.027, 0.44, "", transform=ax.transAxes, size=10, color=GREY, va="top")
-        ax.set_ylabel(label, rotation=0, ha="right", va="center", size=13, weight="bold", color=INK)
-        ax.yaxis.set_label_coords(-0.075 if name != "R1" else -0.105, 0.5)  # beside its longer figures
-        ax.yaxis.set_major_locator(MaxNLocator(4, integer=name != "R1", min_n_ticks=2))
-        _quiet(ax)
-        ax.tick_params(labelbottom=last)
-        ax.grid(axis="y", color=PALE, lw=0.6, alpha=0.7)
-        ax.set_axisbelow(True)
-        if x == "scan":
-            ax.xaxis.set_major_locator(MaxNLocator(_TICKS, integer=True, min_n_ticks=1))
-            ax.xaxis.set_major_formatter(FuncFormatter(self._scan_label))
-        else:
-            locator = AutoDateLocator(maxticks=6)
-            ax.xaxis.set_major_locator(locator)
-            ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-        if last:
-            ax.set_xlabel(x, size=12, color=INK)
-
-    def update(self, points: Sequence[Point], averages: Sequence[Average] = ()) -> None:
-        """Show these points, and a line across those that were averaged."""
-        self._points = points
-        at = positions(points, self.x)
-        values = [point.value(self.name) for point in points]
-        middle, lower, upper = (
-            np.array([math.nan if v is None else getattr(v, part) for v in values])
-            for part in ("value", "lower", "upper")
-        )
-        truth = np.array([point.truth(self.name) for point in points])
-        inside = np.array([point.prediction.in_domain for point in points], dtype=bool)
-        refused = np.array([point.prediction.refused is not None for point in points], dtype=bool)
-        sized = [self.name == "size" and point.prediction.size is not None for point in points]
-        bulk = np.array(sized, dtype=bool) & np.isnan(middle)
-        width = self._width_of_one(len(points))
-        known = np.isfinite(middle) & np.isfinite(at)
-        self._intervals.set_segments(
-            [[(x, a), (x, b)] for x, a, b in zip(at[known], lower[known], upper[known], strict=True)]
-        )
-        self._intervals.set_linewidth(min(7.0, max(1.2, 0.75 * width)))
-        self._intervals.set_color([BLUE if ok else VERMILION for ok in inside[known]])
-        self._intervals.set_alpha(0.28)
-        size = min(7.5, max(2.6, 0.8 * width))
-        edge = 0.8 if size > 4 else 0.0
-        for artist, shown in ((self._inside, known & inside), (self._outside, known & ~inside)):
-            artist.set_data(at[shown], middle[shown])
-            artist.set_markersize(size)
-        self._inside.set_markeredgewidth(edge)
-        self._path.set_data(at, middle)
-        self._truth.set_data(at, truth)
-        self._truth.set_marker("_" if np.isfinite(truth).sum() == 1 else "")
-        self._truth.set_markersize(14)
-        self._refused.set_data(at[refused], np.full(refused.sum(), 0.06))
-        self._refused.set_markersize(max(3.5, size - 1.0))
-        self._bulk.set_data(at[bulk], np.full(bulk.sum(), 0.9))
-        self._draw_averages(at, averages)
-        self._limits(at, lower, upper, truth)
-        self._latest(values[-1] if values else None)
-
-    def _draw_averages(self, at: Array, averages: Sequence[Average]) -> None:
-        lines, colours = [], []
-        for average in averages:
-            value = average.point.value(self.name)
-            over = at[average.first : average.last + 1]
-            over = over[np.isfinite(over)]
-            if value is not None and len(over):
-                lines.append([(over.min(), value.value), (over.max(), value.value)])
-                colours.append(BLUE if average.point.prediction.in_domain else VERMILION)
-        self._averages.set_segments(lines)
-        self._averages.set_color(colours)
-
-    def _width_of_one(self, count: int) -> float:
-        """Room that one point has along the axis (typographical points)."""
-        inches = self.ax.get_window_extent().width / self.ax.get_figure(root=True).dpi  # type: ignore[union-attr]
-        return 72.0 * inches / max(count, 5)
-
-    def _limits(self, at: Array, lower: Array, upper: Array, truth: Array) -> None:
-        shown = np.concatenate([lower, upper, truth])
-        shown = shown[np.isfinite(shown)]
-        self.ax.tick_params(labelleft=len(shown) > 0)
-        if len(shown):
-            low, high = float(shown.min()), float(shown.max())
-            room = max(LEAST_ROOM.get(self.name, 1.5), high - low)
-            middle = 0.5 * (low + high)
-            self.ax.set_ylim(middle - 0.62 * room, middle + 0.62 * room)
-        at = at[np.isfinite(at)]
-        if self.x == "scan":
-            self.ax.set_xlim(0.4, max(len(at), 5) + 0.6)
-        elif len(at):
-            margin = max(0.02 * (at.max() - at.min()), 1.0 / (24 * 60))
-            self.ax.set_xlim(at.min() - margin, at.max() + margin)
-
-    def _latest(self, value: Value | None) -> None:
-        last = self._points[-1].prediction if self._points else None
-        if last is None or last.refused is not None:
-            self._value.set_text("–" if last else "")
-            self._interval.set_text("")
-            self._value.set_color(GREY)
-            return
-        self._value.set_color(BLUE if last.in_domain else VERMILION)
-        if value is not None:
-            places = value.decimals if value.unit and self.name != "size" else 1
-            unit = f" {value.unit}" if self.name == "size" else ""
-            self._value.set_text(f"{value.value:.{places}f}")
-            self._interval.set_text(f"{value.lower:.{places}f} – {value.upper:.{places}f}{unit}")
-        else:
-            self._value.set_text("–")
-            label = last.size.label if self.name == "size" and last.size else ""
-            self._interval.set_text(label.replace(", ", ",\n"))
-
-    def _scan_label(self, x: float, _: int | None = None) -> str:
-        index = round(x) - 1
-        if not 0 <= index < len(self._points):
-            return ""
-        label = self._points[index].label  # a scan's number, or a file's name, which may be long
-        room = int(self._width_of_one(min(len(self._points), _TICKS)) / _LETTER)
-        return label if len(label) <= room else f"{label[: max(3, room - 1)]}…"
-
-
 class SpectrumPanel:
     """The latest normalised spectrum over the foil, their difference, and the growing sweep as a preview."""
 
@@ -238,43 +100,43 @@ class SpectrumPanel:
 
     def __init__(self, ax: Axes) -> None:
         self.ax = ax
-        _quiet(ax)
-        for level in (0, 1):
-            ax.axhline(level, color=PALE, lw=0.7, zorder=0)
-        self._foil = _line(ax, color=GREY, lw=4.5, alpha=0.45, solid_capstyle="round", label="foil")
-        self._traces = [_line(ax, color=BLUE, lw=1.0, alpha=0.08 + 0.04 * k) for k in range(self.TRACES)]
-        self._latest = _line(ax, color=BLUE, lw=2.2)
-        self._growing = _line(ax, color=ORANGE, lw=2.0, ls=(0, (2.2, 1.2)), label="measuring (preview)")
-        self._head = _line(ax, marker="o", color=ORANGE, mec="white", ms=10, zorder=5)
-        ax.set_xlabel("energy from the edge (eV)", size=12, color=INK)
-        ax.set_ylabel("normalised absorption", size=12, color=INK)
+        quiet(ax)
+        self._steps = [ax.axhline(level, color=PALE, lw=0.7, zorder=0) for level in (0, 1)]
+        self._foil = line(ax, color=GREY, lw=4.5, alpha=0.45, solid_capstyle="round", label="foil")
+        self._traces = [line(ax, color=BLUE, lw=1.0, alpha=0.08 + 0.04 * k) for k in range(self.TRACES)]
+        self._latest = line(ax, color=BLUE, lw=2.2)
+        self._growing = line(ax, color=ORANGE, lw=2.0, ls=(0, (2.2, 1.2)), label="measuring (preview)")
+        self._head = line(ax, marker="o", color=ORANGE, mec="white", ms=10, zorder=5)
+        self._name_axes(None)
         ax.set_xlim(-30, 90)
         ax.set_ylim(-0.08, 1.3)
         self._inset = ax.inset_axes((0.50, 0.13, 0.46, 0.34))
-        _quiet(self._inset)
+        quiet(self._inset)
         self._inset.axhline(0, color=PALE, lw=0.7, zorder=0)
         self._inset.set_title("minus the foil", size=11, color=GREY, loc="left", pad=3)
         self._inset.tick_params(labelsize=9)
         self._inset.yaxis.set_major_locator(MaxNLocator(3))
         self._old_differences = [
-            _line(self._inset, color=BLUE, lw=0.9, alpha=0.10 + 0.05 * k) for k in range(self.TRACES)
+            line(self._inset, color=BLUE, lw=0.9, alpha=0.10 + 0.05 * k) for k in range(self.TRACES)
         ]
-        self._difference = _line(self._inset, color=BLUE, lw=1.8)
+        self._difference = line(self._inset, color=BLUE, lw=1.8)
         self._inset.set_visible(False)
 
     def update(
         self, points: Sequence[Point], growing: tuple[Array, Array] | None = None, note: str = ""
     ) -> None:
         """Show the last spectra of the history, and the growing one as (energy from the edge, preview)."""
-        shown = [p for p in points if p.prediction.reduced is not None][-self.TRACES - 1 :]
-        reduced = [p.prediction.reduced for p in shown if p.prediction.reduced is not None]
+        every = [(p, p.prediction.reduced) for p in points if p.prediction.reduced is not None]
+        every = every[-self.TRACES - 1 :]
+        reduced = [r for _, r in every if r.kind == every[-1][1].kind]  # others have another axis
+        self._name_axes(reduced[-1] if reduced else None)
         heights = [1.3]
         for line in (*self._traces, *self._old_differences):
             line.set_data([], [])
         if reduced:
             latest = reduced[-1]
             self._latest.set_data(latest.grid, latest.flat)
-            self._latest.set_label(f"scan {shown[-1].label}")
+            self._latest.set_label(f"scan {every[-1][0].label}")
             self.ax.set_xlim(min(-30.0, float(latest.grid[0])), max(90.0, float(latest.grid[-1])))
             heights.append(1.1 * float(np.nanmax(latest.flat)))
             for line, old in zip(reversed(self._traces), reversed(reduced[:-1]), strict=False):
@@ -286,11 +148,30 @@ class SpectrumPanel:
         if len(y):
             heights.append(1.1 * min(1.6, float(np.nanmax(y))))
         self.ax.set_ylim(-0.08, max(heights))
+        if reduced and reduced[-1].kind == "chi":
+            self._frame_chi(reduced)
         self.ax.set_title(note, loc="left", size=12, color=ORANGE, weight="bold")
         drawn = (self._foil, self._latest, self._growing)
         handles = [line for line in drawn if np.size(line.get_xdata())]
         if handles:
             self.ax.legend(handles=handles, loc="upper right", frameon=False, fontsize=11, labelcolor=INK)
+
+    def _name_axes(self, reduced: Reduced | None) -> None:
+        """Axis labels and lines for mu(E), or for chi(k)."""
+        x, y = "energy from the edge (eV)", "normalised absorption"
+        if reduced is not None and reduced.kind == "chi":
+            power = ("", "k", "k²", "k³")[reduced.k_weight]
+            unit = f" ({reduced.unit})" if reduced.unit else ""
+            x, y = f"k ({reduced.x_unit})", f"{power}\u2009χ(k){unit}".lstrip()
+        self.ax.set_xlabel(x, size=12, color=INK)
+        self.ax.set_ylabel(y, size=12, color=INK)
+        self._steps[1].set_visible(reduced is None or reduced.kind != "chi")
+
+    def _frame_chi(self, reduced: Sequence[Reduced]) -> None:
+        grid = reduced[-1].grid
+        height = max(float(np.nanmax(np.abs(r.flat), initial=1e-6)) for r in reduced)
+        self.ax.set_xlim(float(grid[0]), float(grid[-1]))
+        self.ax.set_ylim(-1.1 * height, 1.4 * height)  # the legend stands above
 
     def _differ(self, reduced: Sequence[Reduced]) -> None:
         """Sample minus foil, of the latest and the ones before; hidden where there is no foil."""
@@ -338,12 +219,12 @@ class LatentPanel:
         self.ax = ax
         self._cloud: Cloud | None = None
         self._training = ax.scatter([], [], c=[], s=11, lw=0, cmap=_SHADES, zorder=1)
-        self._way = _line(ax, color=BLUE, lw=1.0, alpha=0.4, zorder=2)
+        self._way = line(ax, color=BLUE, lw=1.0, alpha=0.4, zorder=2)
         dots: dict[str, Any] = {"marker": "o", "ls": "", "clip_on": False, "zorder": 3}
-        self._inside = _line(ax, color=BLUE, mec="white", mew=0.5, **dots)
-        self._outside = _line(ax, mfc="white", mec=VERMILION, mew=1.2, **dots)
-        self._newest = _line(ax, marker="o", ls="", ms=10, clip_on=False, zorder=4)
-        _quiet(ax)
+        self._inside = line(ax, color=BLUE, mec="white", mew=0.5, **dots)
+        self._outside = line(ax, mfc="white", mec=VERMILION, mew=1.2, **dots)
+        self._newest = line(ax, marker="o", ls="", ms=10, clip_on=False, zorder=4)
+        quiet(ax)
         ax.set_xticks([])
         ax.set_yticks([])
         ax.set_title("among training spectra", loc="left", size=10, color=GREY, pad=4)
@@ -419,7 +300,7 @@ class LightsPanel:
         rows = (0.92, 0.28)
         light: dict[str, Any] = {"marker": "o", "ms": 30, "mew": 2, "clip_on": False, "transform": lamp}
         text: dict[str, Any] = {"transform": words}
-        self._lamps = [_line(ax, [0.0], [y], **light) for y in rows]
+        self._lamps = [line(ax, [0.0], [y], **light) for y in rows]
         self._signs = [ax.text(0.0, y - 0.01, "", size=17, transform=lamp, **_SIGN) for y in rows]
         self._titles = [
             ax.text(0.0, y + 0.07, "", size=14, weight="bold", color=INK, va="center", **text) for y in rows
@@ -445,12 +326,13 @@ class LightsPanel:
         return "\n".join(textwrap.wrap(words, columns, max_lines=lines, placeholder=" …"))
 
 
-def _line(ax: Axes, x: Sequence[float] = (), y: Sequence[float] = (), **style: Any) -> Line2D:
+def line(ax: Axes, x: Sequence[float] = (), y: Sequence[float] = (), **style: Any) -> Line2D:
+    """Draw a line, mostly without points so far."""
     [line] = ax.plot(x, y, **style)
     return line
 
 
-def _quiet(ax: Axes) -> None:
+def quiet(ax: Axes) -> None:
     """Axes that step back behind the data."""
     ax.tick_params(labelsize=10, color=PALE, labelcolor=GREY)
     for side in ("top", "right"):
@@ -471,6 +353,10 @@ def verdicts(prediction: Prediction | None) -> tuple[Verdict, Verdict]:
             (PALE, "", "Domain", "not judged"),
             (VERMILION, "×", "Refused", prediction.refused),
         )
+    flags = [flag.replace("_", " ") for flag in prediction.flags if flag != Flag.OUT_OF_DOMAIN]
+    quality = (ORANGE, "!", "Flagged", ", ".join(flags)) if flags else (GREEN, "✓", "Good data", "no flags")
+    if prediction.domain.inside is None:
+        return (PALE, "–", "Domain", "not judged by this model"), quality
     p = "" if math.isnan(prediction.domain.p) else f" (p\xa0=\xa0{prediction.domain.p:.2g})"
     if prediction.in_domain:
         domain = (GREEN, "✓", "In domain", f"like the spectra the model was trained on{p}")
@@ -478,7 +364,4 @@ def verdicts(prediction: Prediction | None) -> tuple[Verdict, Verdict]:
         why = prediction.domain.reason or "unlike the spectra the model was trained on"
         words = f"{why}{p}: do not use the numbers"
         domain = (VERMILION, "!", "Out of domain", words)
-    flags = [flag.replace("_", " ") for flag in prediction.flags if flag != Flag.OUT_OF_DOMAIN]
-    if flags:
-        return domain, (ORANGE, "!", "Flagged", ", ".join(flags))
-    return domain, (GREEN, "✓", "Good data", "no flags")
+    return domain, quality

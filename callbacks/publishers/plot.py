@@ -13,36 +13,38 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.lines import Line2D
 
 from xas_live.callbacks.assembly.absorber import edge_energy
 from xas_live.callbacks.live.several import Leads
 from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.callbacks.publishers.layout import Layout
+from xas_live.callbacks.publishers.output_panels import OutputPanel, likeness, panel_of, results_of
 from xas_live.callbacks.publishers.panels import (
-    BLUE,
-    GREY,
-    INK,
-    VERMILION,
     Average,
     Cloud,
+    Key,
     LatentPanel,
     LightsPanel,
     Point,
-    SeriesPanel,
     SpectrumPanel,
     XAxis,
 )
+from xas_live.flags import Flag
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Array, Spectrum
 
 REDRAW_INTERVAL_MS = 200
 """A figure on the screen is redrawn at most this often (ms)."""
 
-TARGETS = ("CN1", "CN2", "CN3", "CN4", "R1")
+MOST_PANELS = 8
+"""A figure shows so many results unless `targets` names them."""
 
 
 class LiveStructurePlot(BasePublisher):
-    """A live figure: the spectrum over the foil, coordination numbers, size, two lights, and the latent map.
+    """A live figure: the spectrum over the foil, what the model gives, two lights, and the latent map.
+
+    The first result shows what the model gives; from then on numbers (with the particle's size), classes and
+    curves have a panel each.
 
     On a screen it draws in the main thread's event loop, at most five times a second, never in the worker;
     without one (Agg) it draws on `refresh` and `save`. Closing its window ends the drawing and nothing else.
@@ -52,9 +54,9 @@ class LiveStructurePlot(BasePublisher):
     Parameters
     ----------
     x : "scan" lays the predictions out one by one, "time" by the clock.
-    targets : values to show, one panel each.
+    targets : what to show, by name, one panel each, as ("CN1", "size"). Default: all that the model gives.
     ax : your own axes, to embed the plot, by panel: any of "spectrum", "lights", "size", "latent" and the
-        targets. Only these are drawn into.
+        names of targets and outputs. Only these are drawn into.
     fig : your own figure or subfigure to lay all panels out in. Default: a new figure.
     history : number of predictions kept.
 
@@ -73,7 +75,7 @@ class LiveStructurePlot(BasePublisher):
         self,
         *,
         x: XAxis = "scan",
-        targets: Sequence[str] = TARGETS,
+        targets: Sequence[str] | None = None,
         ax: Mapping[str, Axes] | None = None,
         fig: Figure | SubFigure | None = None,
         history: int = 2000,
@@ -82,9 +84,11 @@ class LiveStructurePlot(BasePublisher):
             raise ValueError(f"x is 'scan' or 'time', not {x!r}")
         if ax is not None and fig is not None:
             raise ValueError("give either ax (your axes by panel) or fig (a figure to fill), not both")
-        panels = ("spectrum", "lights", *targets, "size", "latent")
-        if ax is not None and (unknown := sorted(set(ax) - set(panels))):
+        panels = ("spectrum", "lights", *(targets or ()), "size", "latent")
+        if ax is not None and targets is not None and (unknown := sorted(set(ax) - set(panels))):
             raise ValueError(f"there are no panels {', '.join(unknown)}: choose from {', '.join(panels)}")
+        if ax is not None and not ax:
+            raise ValueError(f"ax names no panel: choose from {', '.join(panels)} and what the model gives")
         self._lock = threading.Lock()
         self._points: deque[Point] = deque(maxlen=history)
         self._averages: dict[tuple[str | None, str], Point] = {}
@@ -96,21 +100,17 @@ class LiveStructurePlot(BasePublisher):
         self._clouds: dict[str, Cloud | None] = {}
         self._changed = True
         self._open = True
-        self._titles: dict[str, Any] = {}
-        axes = (
-            dict(ax) if ax is not None else self._lay_out(fig if fig is not None else _new_figure(), targets)
-        )
-        if not axes:
-            raise ValueError(f"ax names no panel: choose from {', '.join(panels)}")
+        self._x: XAxis = x
+        self._targets = None if targets is None else tuple(targets)
+        self._layout = None if ax is not None else Layout(fig if fig is not None else _new_figure())
+        self._given = dict(ax or {})
+        axes = self._given if self._layout is None else self._layout.common
         self.figure: Figure = next(iter(axes.values())).get_figure(root=True)  # type: ignore[assignment]
-        series = [name for name in (*targets, "size") if name in axes]
-        self._series = [
-            SeriesPanel(axes[name], name, "R1 (Å)" if name == "R1" else name, x, last=name == series[-1])
-            for name in series
-        ]
+        self._panels: dict[str, OutputPanel] = {}
+        self._shown: dict[str, tuple[object, ...]] = {}
         self._spectrum = SpectrumPanel(axes["spectrum"]) if "spectrum" in axes else None
         self._latent = LatentPanel(axes["latent"]) if "latent" in axes else None
-        beside = axes["latent"] if ax is None else None
+        beside = None if self._layout is None else axes["latent"]
         self._lights = LightsPanel(axes["lights"], beside) if "lights" in axes else None
         self.figure.canvas.mpl_connect("close_event", self._window_closed)
         # Backends without an event loop give a timer that never fires.
@@ -167,7 +167,8 @@ class LiveStructurePlot(BasePublisher):
             foreseen = self._foreseen
             averages = _laid_over(points, self._averages.values())
             self._changed = False
-        for panel in self._series:
+        self._make_panels(points)
+        for panel in self._panels.values():
             panel.update(points, averages)
         if self._spectrum is not None:
             preview, note = None, ""
@@ -206,85 +207,66 @@ class LiveStructurePlot(BasePublisher):
         self._open = False
         self._timer.stop()
 
-    def _lay_out(self, fig: Figure | SubFigure, targets: Sequence[str]) -> dict[str, Axes]:
-        halves = fig.add_gridspec(
-            1, 2, width_ratios=[1, 1.08], left=0.065, right=0.915, top=0.845, bottom=0.085, wspace=0.24
-        )
-        left = halves[0].subgridspec(2, 1, height_ratios=[1, 0.42], hspace=0.29)
-        below = left[1].subgridspec(1, 2, width_ratios=[1.45, 1], wspace=0.08)
-        right = halves[1].subgridspec(
-            len(targets) + 1, 1, height_ratios=[1.35, *[1] * (len(targets) - 1), 1.1], hspace=0.2
-        )
-        axes = {
-            "spectrum": fig.add_subplot(left[0]),
-            "lights": fig.add_subplot(below[0]),
-            "latent": fig.add_subplot(below[1]),
+    def _make_panels(self, points: Sequence[Point]) -> None:
+        """Make the panels anew where the results to show are of other names or kinds than before."""
+        results = results_of(points)
+        if self._layout is None:
+            results = {name: each for name, each in results.items() if name in self._given}
+        elif self._targets is not None:
+            results = {name: results[name] for name in (*self._targets, "size") if name in results}
+        else:
+            results = dict(list(results.items())[:MOST_PANELS])
+        shown = {name: likeness(each) for name, each in results.items()}
+        if shown == self._shown:
+            return
+        if self._layout is not None:
+            axes = self._layout.place(results)
+        else:
+            axes = {name: self._given[name] for name in results}
+            for name in self._panels:  # what was drawn before; what else is in the user's axes stays
+                self._given[name].clear()
+        lowest = [name for name, each in results.items() if panel_of(each).by_sweep][-1:]
+        self._panels = {
+            name: panel_of(each)(axes[name], name, each, self._x, last=name in lowest)
+            for name, each in results.items()
         }
-        first: Axes | None = None
-        for k, name in enumerate((*targets, "size")):
-            axes[name] = fig.add_subplot(right[k], sharex=first)
-            first = first or axes[name]
-        self._titles = {
-            "absorber": fig.text(0.065, 0.925, "", size=21, weight="bold", color=INK, va="bottom"),
-            "sample": fig.text(0.065, 0.915, "", size=12.5, color=GREY, va="top"),
-        }
-        keys = [
-            Line2D([], [], marker="o", color=BLUE, ls="", mec="white", ms=8, label="prediction"),
-            Line2D([], [], color=BLUE, alpha=0.28, lw=7, label="interval"),
-            Line2D([], [], color=BLUE, lw=1.6, alpha=0.85, label="mean of sweeps"),
-            Line2D([], [], color=INK, ls=(0, (4, 2.5)), lw=1.3, label="truth"),
-            Line2D(
-                [], [], marker="o", mfc="white", mec=VERMILION, mew=1.6, ls="", ms=7, label="out of domain"
-            ),
-            Line2D([], [], marker="x", color=GREY, mew=1.6, ls="", ms=6, label="refused"),
-        ]
-        names = ("prediction", "interval", "average", "truth", "outside", "refused")
-        self._keys = dict(zip(names, keys, strict=True))
-        self._key_box = axes[targets[0]]
-        return axes
+        self._shown = shown
 
     def _head_line(self, points: Sequence[Point], averages: Sequence[Average]) -> None:
-        if not self._titles:
+        if self._layout is None:
             return
         latest = points[-1] if points else None
         if latest is None:
-            self._titles["absorber"].set_text("xas_live")
-            self._titles["sample"].set_text("waiting for the first sweep")
+            self._layout.say("xas_live", "waiting for the first sweep")
             return
         p = latest.prediction
         absorber = " ".join(filter(None, _absorber(p))) or "unknown absorber"
-        size = f"   {p.size.label}" if p.size is not None and p.in_domain else ""
-        self._titles["absorber"].set_text(f"{absorber}{size}")
         metadata = p.provenance.metadata
         sample = metadata.get("sample_name") or metadata.get("sample")
         parts = [f"scan {latest.label}", str(sample) if isinstance(sample, str) else "", p.model]
-        parts += ["unanchored" if not p.anchored and p.refused is None else ""]
-        self._titles["sample"].set_text("  ·  ".join(filter(None, parts)))
+        parts += ["unanchored" if Flag.UNANCHORED in p.flags else ""]
+        self._layout.say(
+            "   ".join(filter(None, (absorber, _in_short(p)))), "  ·  ".join(filter(None, parts))
+        )
         self._key(points, averages)
 
     def _key(self, points: Sequence[Point], averages: Sequence[Average]) -> None:
+        assert self._layout is not None
         predictions = [point.prediction for point in points]
-        level = next((v.level for p in reversed(predictions) for v in p.values.values()), 0.9)
-        self._keys["interval"].set_label(f"{level:.0%} interval".replace("%", " %"))
-        names = ["prediction", "interval"]
-        names += ["average"] if any(average.point.prediction.values for average in averages) else []
-        names += (
-            ["truth"] if any(math.isfinite(q.truth(s.name)) for q in points for s in self._series) else []
-        )
-        names += ["outside"] if any(p.refused is None and not p.in_domain for p in predictions) else []
-        names += ["refused"] if any(p.refused is not None for p in predictions) else []
-        self._key_box.legend(
-            handles=[self._keys[name] for name in names],
-            loc="lower left",
-            bbox_to_anchor=(-0.02, 1.04),
-            ncols=len(names) if len(names) <= 4 else 3,  # in two rows what would run out of the figure
-            frameon=False,
-            fontsize=11,
-            labelcolor=INK,
-            columnspacing=1.3,
-            handletextpad=0.5,
-            borderaxespad=0.0,
-        )
+        by_sweep = [panel for panel in self._panels.values() if panel.by_sweep]
+        names: list[Key] = list(dict.fromkeys(name for panel in by_sweep for name in panel.keys))
+        if not names:
+            return
+        given = (average.point.prediction.outcome.results for average in averages)
+        further: dict[Key, bool] = {
+            "average": any(panel.name in results for results in given for panel in by_sweep),
+            "truth": any(panel.knows_truth(points) for panel in by_sweep),
+            "outside": any(p.refused is None and not p.in_domain for p in predictions),
+            "refused": any(p.refused is not None for p in predictions),
+        }
+        results = (each for p in reversed(predictions) for each in p.outcome.results.values())
+        level = next((each.level for each in results), 0.9)
+        self._layout.show_key(names + [name for name, shown in further.items() if shown], level)
 
 
 def previewed(growing: Spectrum, last: tuple[Spectrum, Prediction] | None) -> tuple[Array, Array] | None:
@@ -300,11 +282,12 @@ def previewed(growing: Spectrum, last: tuple[Spectrum, Prediction] | None) -> tu
 
     Returns
     -------
-    (energy from the edge (eV), preview), in the order of energy; None while nothing can be said.
+    (energy from the edge (eV), preview), in the order of energy; None while nothing can be said, and where
+    spectra are shown as chi(k).
     """
     good = np.isfinite(growing.energy) & np.isfinite(growing.mu)
     energy, mu = growing.energy[good], growing.mu[good]
-    if len(energy) < 2:
+    if len(energy) < 2 or _in_k(last):
         return None
     if last is not None and last[1].reduced is not None and last[1].edge_step > 0:
         before, prediction, reduced = last[0], last[1], last[1].reduced
@@ -388,6 +371,20 @@ def _new_figure() -> Figure:
         figure.canvas.manager.set_window_title("xas_live")
     figure.show()
     return figure
+
+
+def _in_k(last: tuple[Spectrum, Prediction] | None) -> bool:
+    reduced = None if last is None else last[1].reduced
+    return reduced is not None and reduced.kind == "chi"
+
+
+def _in_short(prediction: Prediction) -> str:
+    """The size, or the likeliest class, of a sweep in the domain; else nothing."""
+    if not prediction.in_domain:
+        return ""
+    if prediction.size is not None:
+        return prediction.size.label
+    return next((each.likeliest for each in prediction.classes.values() if each.members), "")
 
 
 def _absorber(prediction: Prediction) -> tuple[str | None, str | None]:

@@ -24,7 +24,7 @@ class Result:
     def row(self) -> dict[str, Any]:
         """The result as a row of the table."""
         p = self.prediction
-        row: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "scan": p.provenance.scan,
             "sweep": p.provenance.sweep,
             "time": local_time(p.provenance.time),
@@ -36,9 +36,7 @@ class Result:
             "refused": p.refused or "",
             "lag": self.lag,
         }
-        for name, value in p.values.items():
-            row |= {name: value.value, f"{name}_lower": value.lower, f"{name}_upper": value.upper}
-        return row
+        return facts | p.outcome.row()
 
 
 class LastAverages(BasePublisher):
@@ -59,10 +57,9 @@ class LastAverages(BasePublisher):
 
 
 def table(results: Sequence[Result]) -> pd.DataFrame:
-    """One row per result; the columns of values are those of all results together."""
-    names = dict.fromkeys(name for result in results for name in result.prediction.values)
-    values = [column for name in names for column in (name, f"{name}_lower", f"{name}_upper")]
-    columns = ["scan", "sweep", "time", "model", *values]
+    """One row per result; the columns of what models give are those of all results together."""
+    given = dict.fromkeys(column for result in results for column in result.prediction.outcome.row())
+    columns = ["scan", "sweep", "time", "model", *given]
     columns += ["size", "in_domain", "anchor", "flags", "refused", "lag"]
     return pd.DataFrame([result.row() for result in results], columns=columns)
 

@@ -17,7 +17,7 @@ from event_model import ComposeRunBundle, compose_run
 from xas_live import __version__
 from xas_live.analysis.drift import Drift, SeriesMonitor
 from xas_live.callbacks.publishers.base import BasePublisher
-from xas_live.prediction import Prediction, Reduced, Value, finite
+from xas_live.prediction import Prediction, Reduced, finite
 from xas_live.spectrum import Spectrum
 
 SCHEMA = 1
@@ -241,8 +241,9 @@ class _DerivedRun:
             "averaged": int(prediction.provenance.averaged),
             "noise": _number(_noise(spectrum, prediction)),
         }
-        quantities = _quantities(prediction) | _curves(prediction)
-        self._averages.add(_time(spectrum), facts, quantities, partial(_units, prediction))
+        quantities, curves = _quantities(prediction), _curves(prediction)
+        both = None if quantities is None else quantities | (curves or {})
+        self._averages.add(_time(spectrum), facts, both, partial(_units, prediction))
 
     def flush(self) -> None:
         """Write the sweeps told so far, one page a stream; averages after their sweeps."""
@@ -285,14 +286,14 @@ class _Stream:
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._compose: Any = None
 
-    def add(self, when: float, facts: Values, quantities: Values, units: Units) -> None:
-        """Take an event: facts that every sweep has, and quantities that a good one has."""
+    def add(self, when: float, facts: Values, quantities: Values | None, units: Units) -> None:
+        """Take an event: facts that every sweep has, and quantities that a good one has (None: none)."""
         if self._compose is None:
-            if not quantities:
+            if quantities is None:
                 self._waiting.append((when, facts))
                 return
             self._begin(when, facts, quantities, units())
-        self._gather(when, facts, quantities)
+        self._gather(when, facts, quantities or {})
 
     def finish(self) -> None:
         """Let the events go that wait."""
@@ -344,7 +345,11 @@ class _Stream:
         values = facts | quantities
         if self._overflow is not None:
             late = quantities.keys() - self._missing.keys()
-            others = {k: finite(v) for k, v in quantities.items() if k in late and not _shape(v)}
+            others = {
+                k: v if isinstance(v, str) else finite(v)
+                for k, v in quantities.items()
+                if k in late and not _shape(v)
+            }
             values[self._overflow] = json.dumps(others) if others else ""
         self._gathered.append((when, values))
 
@@ -359,7 +364,9 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 
 def _nothing(value: Any) -> Any:
-    """What stands for a missing value: NaN, in its shape."""
+    """What stands for a missing value: NaN, in its shape; of texts the empty one."""
+    if isinstance(value, str):
+        return ""
     return np.full(value.shape, math.nan) if isinstance(value, np.ndarray) else math.nan
 
 
@@ -391,14 +398,20 @@ _UNITS = {
 
 def _units(prediction: Prediction) -> Mapping[str, str]:
     """Units of all columns that have one."""
-    values = dict(prediction.values) | {f"fraction_{k}": v for k, v in prediction.fractions.items()}
-    named = {name: value.unit for name, value in values.items() if value.unit}
-    return _UNITS | {f"{name}{end}": unit for name, unit in named.items() for end in _INTERVAL}
+    units, reduced = _UNITS | prediction.outcome.units(), prediction.reduced
+    if reduced is None:
+        return units
+    return units | {_axis(reduced): reduced.x_unit} | ({reduced.kind: reduced.unit} if reduced.unit else {})
+
+
+def _axis(reduced: Reduced) -> str:
+    """Name of the column of its grid."""
+    return "k" if reduced.kind == "chi" else "energy"
 
 
 def _worth_showing(quantities: Values) -> list[str]:
-    scalars = [name for name, value in quantities.items() if not _shape(value)]
-    return [name for name in scalars if not name.endswith(_INTERVAL[1:])]
+    numbers = [k for k, value in quantities.items() if not isinstance(value, str) and not _shape(value)]
+    return [k for k in numbers if not k.endswith(("_lower", "_upper", "_std"))]
 
 
 def _facts(prediction: Prediction) -> Values:
@@ -444,41 +457,28 @@ def _standing(drift: Drift) -> Values:
     }
 
 
-def _quantities(prediction: Prediction) -> Values:
-    quantities: Values = {}
-    for name, value in prediction.values.items():
-        quantities |= _interval(name, value)
-    for name, value in prediction.fractions.items():
-        quantities |= _interval(f"fraction_{name}", value)
-    for output, classes in prediction.classes.items():
-        for name, probability in classes.probabilities.items():
-            quantities[f"class_{output}_{name}"] = _number(probability)
-    return quantities
+def _quantities(prediction: Prediction) -> Values | None:
+    """Numbers and texts of what the model gives; None where it gives nothing, not even a curve."""
+    outcome = prediction.outcome
+    nothing = not (outcome.results or outcome.fractions)
+    return None if nothing else dict(outcome.columns())
 
 
-_INTERVAL = ("", "_lower", "_upper", "_std")
-
-
-def _interval(name: str, value: Value) -> Values:
-    numbers = (value.value, value.lower, value.upper, value.std)
-    return {f"{name}{end}": _number(number) for end, number in zip(_INTERVAL, numbers, strict=True)}
-
-
-def _curves(prediction: Prediction) -> Values:
-    reduced: Reduced | None = prediction.reduced
-    if reduced is None:
-        return {}
-    foil = np.full_like(reduced.flat, math.nan) if reduced.foil is None else reduced.foil
-    curves = {"energy": reduced.grid, "flat": reduced.flat, "foil": foil}
-    curves["network_input"] = reduced.network_input
-    if reduced.denoised is not None:
-        curves["denoised"] = reduced.denoised
-    if prediction.domain.latent:
-        curves["latent"] = np.array(prediction.domain.latent)
-    for name, curve in prediction.curves.items():
-        columns = {"x": curve.x, "": curve.y, "lower": curve.lower, "upper": curve.upper}
-        curves |= {"_".join(filter(None, ("curve", name, end))): column for end, column in columns.items()}
-    return {name: np.asarray(curve, dtype=np.float64) for name, curve in curves.items()}
+def _curves(prediction: Prediction) -> Values | None:
+    """The reduced spectrum, the network's input, and arrays of the outcome; None without any."""
+    reduced, curves = prediction.reduced, prediction.outcome.arrays()
+    if reduced is not None:
+        shown = {_axis(reduced): reduced.grid, reduced.kind: reduced.flat}
+        if reduced.kind == "flat":  # only on flat spectra foils are laid
+            foil = reduced.foil
+            shown["foil"] = np.full_like(reduced.flat, math.nan) if foil is None else foil
+        shown["network_input"] = reduced.network_input
+        if reduced.denoised is not None:
+            shown["denoised"] = reduced.denoised
+        if prediction.domain.latent:
+            shown["latent"] = np.array(prediction.domain.latent)
+        curves = shown | curves
+    return {name: np.asarray(curve, dtype=np.float64) for name, curve in curves.items()} or None
 
 
 def _number(value: float | None) -> float:

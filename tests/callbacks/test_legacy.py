@@ -16,7 +16,7 @@ from event_model import compose_resource
 from ophyd import Device
 from ophyd.status import Status
 
-from xas_live.callbacks import legacy
+from xas_live.callbacks.assembly import legacy
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.spectrum import Spectrum
 
@@ -136,13 +136,13 @@ def test_images_beside_the_scan_change_nothing(tmp_path, monkeypatch):
     camera = FileCounter("camera", energy, tmp_path / "c.h5", shape=(4, 5))
     beside = [Counter(name=name, energy=energy) for name in ("ir", "iff")]
     translated: list[str] = []
-    take = legacy.LegacyAssets.__call__
+    take = legacy.LegacyAssets.event
 
-    def listening(self: legacy.LegacyAssets, name: str, doc: Any) -> Any:
-        translated.append(name)
-        return take(self, name, doc)
+    def listening(self: legacy.LegacyAssets, doc: Any) -> Any:
+        translated.append("event")
+        return take(self, doc)
 
-    monkeypatch.setattr(legacy.LegacyAssets, "__call__", listening)
+    monkeypatch.setattr(legacy.LegacyAssets, "event", listening)
     describe, read = camera.describe, camera.read
     renamed = {"i0": "camera_image", "it": "camera_other"}
     monkeypatch.setattr(camera, "describe", lambda: {renamed[k]: v for k, v in describe().items()})

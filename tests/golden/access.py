@@ -122,7 +122,11 @@ class Remembering:
             self._history.add([prediction])
         return predictions
 
-    def preview(self, growing: Spectrum, step: tuple[float, float] | None = None) -> Prediction | None:
+    def preview(
+        self, growing: Spectrum, step: tuple[float, float] | Earlier | None = None
+    ) -> Prediction | None:
+        if isinstance(step, Earlier):  # a live analysis keeps a history of its own
+            return self._analyzes.preview(growing, step)
         before = self._history.before(growing)
         return self._analyzes.preview(growing, Earlier(before.anchor, before.shift, step))
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xas_live.training
-from xas_live.models.card import InputSpec
 from xas_live.training.radial import Displaced, RadialLibrary, skew_normal
 from xas_live.training.recipe import Nuisances, read_recipe
 
@@ -20,8 +19,7 @@ RECIPE = Path(xas_live.training.__file__).parent / "recipes" / "au-l3-msd.toml"
 
 @pytest.fixture(scope="module")
 def displaced() -> Displaced:
-    recipe = read_recipe(RECIPE)
-    return Displaced(recipe, InputSpec(grid=recipe.grid, origin="", windows=recipe.windows).points)
+    return Displaced(read_recipe(RECIPE))
 
 
 def test_there_is_no_library_of_another_name():

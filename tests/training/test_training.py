@@ -130,7 +130,7 @@ def test_the_tail_below_the_edge_is_smooth_and_falls(library):
 
 def test_a_recipe_becomes_a_bundle_that_learned(tmp_path):
     text = (RECIPES / "au-l3.toml").read_text()
-    text = text.replace("hidden = [160, 160, 80]", "hidden = [64, 32]")
+    text = text.replace("hidden = [256, 256, 128]", "hidden = [64, 32]")
     text = text.replace("members = 10", "members = 5").replace("steps = 8000", "steps = 250")
     text = text.replace("steps = 3000", "steps = 150")
     path = tmp_path / "small.toml"
@@ -162,18 +162,18 @@ def test_a_radial_recipe_becomes_a_bundle_that_learned(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("steps = 8000", "steps = -1", "line 62, schedule.steps = -1"),
-        ("noise = [0.001, 0.01]", 'noise = "loud"', "line 36, nuisances.noise = 'loud'"),
-        ("noise = [0.001, 0.01]", "noise = [0.01, 0.001]", "line 36, .*not from 0.01 to 0.001"),
-        ("folds = 5", "floods = 5", "line 7, floods = 5"),
+        ("steps = 8000", "steps = -1", "line 70, schedule.steps = -1"),
+        ("noise = [0.001, 0.01]", 'noise = "loud"', "line 43, nuisances.noise = 'loud'"),
+        ("noise = [0.001, 0.01]", "noise = [0.01, 0.001]", "line 43, .*not from 0.01 to 0.001"),
+        ("folds = 5", "floods = 5", "line 4, floods = 5"),
         ("folds = 5", "folds = ", "not valid TOML"),
-        ("members = 10", "members = 3", "line 7, folds = 5: .*members = 3 are fewer"),
-        ("random_sites = 0.35", "random_sites = 0.9", "line 22, structures.particles = 0.62: .*over 1"),
-        ('sites = "au_l3"\n', "", "line 16, structures.sites: Field required"),
-        ('kind = "mixtures"', 'kind = "fixtures"', "line 16, structures = "),
-        ("mismatch_length = 0.5", "mismatch_length = 0.0", "line 41, nuisances.mismatch_length"),
-        ("start = 30.0", "start = 20.0", "line 5, grid = .*begins at 20 eV"),
-        ("step = 0.5", "step = 0.0", "line 5, grid.0.step = 0.0"),
+        ("members = 10", "members = 3", "line 62, network = .*members = 3 are fewer than folds = 5"),
+        ("random_sites = 0.35", "random_sites = 0.9", "line 29, structures.particles = 0.62: .*over 1"),
+        ('sites = "au_l3"\n', "", "line 23, structures.sites: Field required"),
+        ('kind = "mixtures"', 'kind = "fixtures"', "line 23, structures = "),
+        ("mismatch_length = 0.5", "mismatch_length = 0.0", "line 48, nuisances.mismatch_length"),
+        ("start = 30.0", "start = 20.0", "line 8, inputs.0.grid = .*begins at 20 eV"),
+        ("step = 0.5", "step = 0.0", "line 8, inputs.0.grid.0.step = 0.0"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_its_line(tmp_path, old, new, said):
@@ -187,12 +187,16 @@ def test_a_wrong_recipe_is_refused_with_its_line(tmp_path, old, new, said):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('unit = "Å"', 'unit = "nm"', "line 13, targets.4.unit = 'nm': the unit of R1 is 'Å'"),
-        ('name = "R1", unit = "Å"', 'name = "R1"', "line 13, targets.4.unit: the unit of R1 is 'Å'"),
-        ('name = "CN3"', 'name = "CN5"', "line 11, targets.2.name = 'CN5': no such target"),
-        ('name = "CN3"', 'name = "CN1"', "line 11, targets.2.name = 'CN1': a target is named once"),
-        ("stop = 85.5", "stop = 850.5", "line 5, grid = .*theory reaches from -30 to 90 eV"),
-        ("cuboctahedron_3_1", "cuboctahedron_3_9", "line 19, structures.left_out = .*cuboctahedron_3_9"),
+        ('unit = "Å"', 'unit = "nm"', "line 20, outputs.0.targets.4.unit = 'nm': the unit of R1 is 'Å'"),
+        (
+            'name = "R1", unit = "Å"',
+            'name = "R1"',
+            "line 20, outputs.0.targets.4.unit: the unit of R1 is ",
+        ),
+        ('name = "CN3"', 'name = "CN5"', "line 18, outputs.0.targets.2.name = 'CN5': no such target"),
+        ('name = "CN3"', 'name = "CN1"', "line 18, outputs.0.targets.2.name = 'CN1': a target is named once"),
+        ("stop = 85.5", "stop = 850.5", "line 8, inputs.0.grid = .*theory reaches from -30 to 90 eV"),
+        ("cuboctahedron_3_1", "cuboctahedron_3_9", "line 26, structures.left_out = .*cuboctahedron_3_9"),
     ],
 )
 def test_a_recipe_that_does_not_fit_its_spectra_is_refused_with_its_line(tmp_path, old, new, said):

@@ -136,12 +136,11 @@ class Analyzer:
                 f"the model {bundle.name} does not fit shares of other phases: leave them out"
             )
         self._ensemble = Ensemble(bundle, self.device, self.config.level)
-        anchors = "reference" if anchor == "reference" else _fitted(anchor, bundle)
-        fallbacks = _fitted(fallback, bundle)
+        anchors, fallbacks = _fitted(anchor, bundle), _fitted(fallback, bundle)
         own = [
             Reducer(
                 target,
-                "reference" if anchors == "reference" else anchors.get(target.absorbers[0]),
+                "reference" if anchor == "reference" else anchors.get(target.absorbers[0]),
                 fallbacks.get(target.absorbers[0]),
                 self.config.align,
                 self.device,
@@ -416,15 +415,17 @@ class Analyzer:
         return DomainVerdict(inside, p, float(scores.max()), reason, latent)
 
     def _shown(self, sweep: ReducedSweep, judged: Judged, row: int, network_input: Array) -> Reduced:
-        denoised = None
+        target, denoised = self._target_of(sweep), None
         if judged.reconstruction is not None:
             denoised = sweep.plan.measured_as(judged.reconstruction[row], self._theory_of(sweep))
         return Reduced(
-            grid=self._target_of(sweep).grid,
+            grid=target.grid,
             flat=sweep.normalised,
             foil=sweep.plan.foil,
             network_input=network_input,
             denoised=denoised,
+            kind=target.kind,
+            k_weight=target.k_weight,
         )
 
     def _reducer_of(self, sweep: ReducedSweep | RefusedSweep) -> Reducer:

@@ -9,6 +9,7 @@ import typer
 from xas_live import __version__
 from xas_live.cli.anchor import anchor
 from xas_live.cli.demo import demo
+from xas_live.cli.flags import flags
 from xas_live.cli.models import models
 from xas_live.cli.profile import profile
 from xas_live.cli.replay import replay
@@ -25,6 +26,7 @@ app.command()(replay)
 app.command()(anchor)
 app.command()(train)
 app.add_typer(models, name="models")
+app.add_typer(flags, name="flags")
 app.add_typer(profile, name="profile")
 
 

@@ -62,7 +62,7 @@ def show_model(name: Name, as_json: AsJson = False) -> None:
 
 @models.command("document")
 def document_models() -> None:
-    """Print the cards of all shipped models as a Markdown page (docs/models.md)."""
+    """Print the cards of all shipped models as a Markdown page (docs/reference/models.md)."""
     from xas_live.models.cards_page import document
     from xas_live.models.registry import available_models, load_model
 
@@ -73,7 +73,10 @@ def document_models() -> None:
 def calibrate_model(
     name: Name,
     labelled: Annotated[
-        Path, typer.Option(help="HDF5 file of labelled spectra of your standards; see docs/training.md.")
+        Path,
+        typer.Option(
+            help="HDF5 file of labelled spectra of your standards; see docs/how-to/train-a-model.md."
+        ),
     ],
     output: Annotated[
         Path | None,

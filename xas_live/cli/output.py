@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import typer
 from rich import box
@@ -16,9 +16,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from xas_live.flags import Flag
-from xas_live.prediction import Prediction, Value
+from xas_live.prediction import Classes, Curve, OutputResult, Prediction, Value
 
 _NAMED = 8  # scans at most that a line names
+_CLASSES = 3  # at most that a cell names
 _PIPED_WIDTH = 132  # what goes to a file or a pipe has no screen to fit
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
@@ -33,7 +34,7 @@ def refuse(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """A JSON document on standard output, whatever the terminal's width."""
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
 
@@ -61,20 +62,21 @@ def print_predictions(predictions: Sequence[Prediction], averages: Sequence[Pred
     """A table of one row a prediction; under it the flags, and why spectra were refused.
 
     Models that predict the same quantities share a table, with a column that names them where there are
-    several; those that predict others have a table of their own.
+    several; those that predict others have a table of their own. Curves have no column: a remark says where
+    they are.
 
     Parameters
     ----------
     predictions : of single sweeps, in order.
     averages : one a run (and stream and absorber) at most, printed as the last row of its sweeps.
     """
-    told: dict[str, set[str]] = {}
+    given: dict[str, set[str]] = {}
     for p in (*predictions, *averages):
-        told.setdefault(p.model, set()).update(p.values)
-    kinds = list(dict.fromkeys(frozenset(names) for names in told.values() if names)) or [frozenset()]
+        given.setdefault(p.model, set()).update(p.outcome.results)
+    kinds = list(dict.fromkeys(frozenset(names) for names in given.values() if names)) or [frozenset()]
 
     def of(kind: frozenset[str], all_of: Sequence[Prediction]) -> list[Prediction]:
-        return [p for p in all_of if (told[p.model] or kinds[0]) == kind]  # refused ones in the first table
+        return [p for p in all_of if (given[p.model] or kinds[0]) == kind]  # refused ones in the first table
 
     for kind in kinds:
         out.print(_table(of(kind, predictions), of(kind, averages)))
@@ -83,16 +85,23 @@ def print_predictions(predictions: Sequence[Prediction], averages: Sequence[Pred
 
 def _table(predictions: Sequence[Prediction], averages: Sequence[Prediction]) -> Table:
     """Rows of predictions, each run's average after its sweeps."""
-    names = list(dict.fromkeys(name for p in (*predictions, *averages) for name in p.values))
+    every = (*predictions, *averages)
+    results = {name: result for p in every for name, result in p.outcome.results.items()}
+    names = [name for name, result in results.items() if not isinstance(result, Curve)]
     models = list(dict.fromkeys(p.model for p in predictions if p.model))
     table = Table(title=", ".join(models), title_justify="left", box=box.SIMPLE)
     table.add_column("scan", overflow="fold", min_width=12)
     if len(models) > 1:
         table.add_column("model", no_wrap=True)
     phases = [n for n in dict.fromkeys(n for p in predictions for n in p.fractions) if n != "metal"]
-    for name in (*names, *phases):
+    for name in names:
+        number = isinstance(results[name], Value)
+        table.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for name in phases:
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("size", overflow="fold", min_width=6)
+    sized = not results or any(p.size for p in every)
+    if sized:
+        table.add_column("size", overflow="fold", min_width=6)
     table.add_column("verdict", no_wrap=True)
     last = {p.provenance.run_uid: k for k, p in enumerate(predictions)}
     means: dict[int, list[Prediction]] = {}
@@ -100,10 +109,11 @@ def _table(predictions: Sequence[Prediction], averages: Sequence[Prediction]) ->
         means.setdefault(last[average.provenance.run_uid], []).append(average)
     for k, prediction in enumerate(predictions):
         for p in (prediction, *means.get(k, [])):
-            values = [with_interval(p.values.get(name)) for name in names]
-            values += [with_interval(p.fractions.get(name)) for name in phases]
-            named = [escape(p.model)] if len(models) > 1 else []
-            table.add_row(escape(_label(p)), *named, *values, p.size.label if p.size else "", verdict(p))
+            cells = [escape(_label(p))] + ([escape(p.model)] if len(models) > 1 else [])
+            cells += [escape(_cell(p.outcome.results.get(name))) for name in names]
+            cells += [with_interval(p.fractions.get(name)) for name in phases]
+            cells += [p.size.label if p.size else ""] if sized else []
+            table.add_row(*cells, verdict(p))
     return table
 
 
@@ -129,6 +139,8 @@ def print_remarks(predictions: Sequence[Prediction], averages: Sequence[Predicti
             out.print(f"  [red]out of domain[/] {which}: {escape(p.domain.reason)}", soft_wrap=True)
         if p.refused is not None:
             out.print(f"  [red]refused[/] {which}: {escape(p.refused)}", soft_wrap=True)
+    for name in dict.fromkeys(name for p in predictions for name in p.curves):
+        out.print(f"  {escape(name)} is a curve: see the figure, JSON or the archive", soft_wrap=True)
 
 
 def _label(prediction: Prediction) -> str:
@@ -145,14 +157,35 @@ def with_interval(value: Value | None) -> str:
     return f"{value.value:.{value.decimals}f} ±{half:.{value.decimals}f}"
 
 
+def with_set(classes: Classes) -> str:
+    """The likeliest class with its probability, and the others of the set, as "T4 0.63 or O6"."""
+    best = classes.likeliest
+    text, others = f"{best} {classes.probabilities[best]:.2f}", [c for c in classes.members if c != best]
+    if not classes.members:
+        return f"{text} (none fits)"
+    if not others:
+        return text
+    named, more = others[: _CLASSES - 1], len(others) - _CLASSES + 1
+    return f"{text} or {', '.join(named)}" + (f", {more} more" if more > 0 else "")
+
+
+def _cell(result: OutputResult | None) -> str:
+    """What a cell of the table says of a result; empty where there is none."""
+    if isinstance(result, Classes):
+        return with_set(result)
+    return with_interval(result) if isinstance(result, Value) else ""
+
+
 def verdict(prediction: Prediction) -> str:
     """In a word or two, whether to believe a prediction; coloured."""
     if prediction.refused is not None:
         return "[red]refused[/]"
+    if prediction.domain.inside is None:
+        return "not judged"
     return "[green]in domain[/]" if prediction.in_domain else "[red]out of domain[/]"
 
 
-def facts_table(facts: Mapping[str, Any]) -> Table:
+def facts_table(facts: Mapping[str, object]) -> Table:
     """Two columns: what, and its value."""
     table = Table(show_header=False)
     for name, value in facts.items():

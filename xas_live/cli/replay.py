@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.progress import Progress
@@ -15,7 +15,8 @@ from rich.progress import Progress
 from xas_live.cli.anchor import fit_foil
 from xas_live.cli.output import check_output, err, out, print_predictions, refuse, write_text
 from xas_live.cli.storing import Hurry, open_past, open_store, show_trouble, wait_until_stored
-from xas_live.spectrum import Mode, Spectrum
+from xas_live.modes import all_channels, mode_names
+from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:
     from xas_live.analysis import Alignment
@@ -60,11 +61,13 @@ def replay(
     ] = "auto",
     columns: Annotated[
         str | None,
-        typer.Option(metavar="NAME=N,...", help="Columns from 0: energy=0,mu=1 or energy=0,i0=1,it=2,ir=3."),
+        typer.Option(
+            metavar="NAME=N,...",
+            help="Columns from 0: energy=0,mu=1 or energy=0,i0=1,it=2,ir=3. Names: energy, "
+            f"{', '.join(channel.name for channel in all_channels())}.",
+        ),
     ] = None,
-    mode: Annotated[
-        str | None, typer.Option(metavar="|".join(get_args(Mode)), help="How mu is made.")
-    ] = None,
+    mode: Annotated[str | None, typer.Option(metavar="|".join(mode_names()), help="How mu is made.")] = None,
     standards: Annotated[
         list[str] | None,
         typer.Option(
@@ -208,10 +211,10 @@ def _columns(text: str | None) -> dict[str, int] | None:
         refuse(f"--columns: {error}")
 
 
-def _mode(text: str | None) -> Mode | None:
-    if text is not None and text not in get_args(Mode):
-        refuse(f"--mode {text!r}: use one of {', '.join(get_args(Mode))}")
-    return text  # type: ignore[return-value]
+def _mode(text: str | None) -> str | None:
+    if text is not None and text not in mode_names():
+        refuse(f"--mode {text!r}: use one of {', '.join(mode_names())}")
+    return text
 
 
 def _standards(given: list[str], model: str | None) -> dict[str, Spectrum]:

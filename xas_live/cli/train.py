@@ -22,7 +22,9 @@ def train(
     ] = None,
     labelled: Annotated[
         Path | None,
-        typer.Option(help="HDF5 file of labelled spectra that it learns from; see docs/training.md."),
+        typer.Option(
+            help="HDF5 file of labelled spectra that it learns from; see docs/how-to/train-a-model.md."
+        ),
     ] = None,
     freeze: Annotated[int, typer.Option(help="How many of its lower layers stay as they are.")] = 2,
     output: Annotated[

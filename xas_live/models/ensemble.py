@@ -10,11 +10,11 @@ import torch
 
 from xas_live.models.bundle import Bundle
 from xas_live.models.networks import network
-from xas_live.models.outputs import Estimate, Said
+from xas_live.models.outputs import Estimate, Said, Scalars, columns_of
 from xas_live.models.outputs.intervals import gaussian_quantile
 from xas_live.models.sections.domain import domain_distances, domain_p_value, nearest
 from xas_live.models.sections.latent import reconstruct
-from xas_live.reduction.arrays import Numbers, library_of
+from xas_live.reduction.arrays import Numbers, library_of, standard_deviation
 from xas_live.spectrum import Array
 
 MISMATCH_STEP = 0.25  # of the foil's theory error, by which its effect on predictions is measured
@@ -70,16 +70,17 @@ class Ensemble:
         self._network = {name: self._here(tensor) for name, tensor in bundle.network.items()}
         self._quantile = gaussian_quantile(level)
         self.distances = bundle.card.sections.distances
-        ends = np.cumsum([kind.width for kind in bundle.kinds]).tolist()
-        starts = [0, *ends[:-1]]
-        self._columns = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
+        self._columns = columns_of(bundle.kinds)
         sections = bundle.card.sections
         self._missing_from = None if sections.theory is None else sections.theory.missing_from
         self._full = 1.0 if sections.theory is None else sections.theory.full
         self._domain_strata = None if sections.domain is None else sections.domain.stratify_by
         self._domain, self._latent = sections.domain is not None, sections.latent is not None
         self._place = {
-            name: (o, c) for o, kind in enumerate(bundle.kinds) for c, name in enumerate(kind.columns)
+            name: (o, c)
+            for o, kind in enumerate(bundle.kinds)
+            if isinstance(kind, Scalars)
+            for c, name in enumerate(kind.columns)
         }
 
     def judge(self, inputs: Numbers, theory_error: Numbers | None = None) -> Judged:
@@ -119,7 +120,11 @@ class Ensemble:
                 p, scores = domain_p_value(t, far, self._stratum(estimates), self.distances)
                 residual = x - nearest(t, x if reconstruction is None else reconstruction)
         return Judged(
-            *(_float64(v) for v in (mean, half, p, scores, latent)),
+            _float64(mean),
+            _float64(half),
+            _float64(p),
+            _float64(scores),
+            _float64(latent),
             None if residual is None else _float64(residual),
             None if reconstruction is None else _float64(reconstruction),
         )
@@ -167,7 +172,8 @@ class Ensemble:
             if kind.strata is not None:
                 output, column = self._place[kind.strata]
                 stratum = decoded[output][:, :, column].mean(0)
-            found.append(kind.estimate(self._tensors, out, stratum, self.level))
+            mean, spread = out.mean(0), standard_deviation(out)
+            found.append(kind.estimate(self._tensors, mean, spread, stratum, self.level))
         return found
 
     def _stratum(self, estimates: Sequence[Estimate]) -> Numbers | None:

@@ -12,10 +12,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "8a3e18bb085c77262a65df565f8fb599f88102408c3acd5855d48eb0e88fed23",
-    "au-l3-msd": "bbbdfabccbdfb6c84abb94b3cce58f2c00eb5cdfef0a3a6e27138ee69ded83ce",
-    "pd-k": "d1be06412dc789ea0395dcf6de302444e89f3c0c2502a8588092fec262881eed",
-    "pt-l3": "8de905a4e870ab49e880dbe3aad96df4685ee3cddcd5be577e8eb8c00188b011",
+    "au-l3": "a2a8d1df11e5f343565b4ea2d3c74b21c28957ec8b3f7209ab3f1850d63f7b4b",
+    "au-l3-msd": "c732880c8208703d67f1cc68643928468aa1ff529b5bd55610ce95779216ba61",
+    "pd-k": "ddfcac80510c66a5aaf018b5a60847627c713d7d0de2e9e815188f90e6188fa2",
+    "pt-l3": "4f054c1c5c867a1968a9b6464887caeadc97e1399a856180861fc88737969e3f",
 }
 
 _in_use: WeakValueDictionary[str, Bundle] = WeakValueDictionary()  # the user's own, by hash

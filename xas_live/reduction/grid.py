@@ -107,14 +107,19 @@ class _Cells:
         return cls(first, last, starts, count, knots, raw_ends)
 
 
-def spline_matrix(knots: Array, points: Array) -> Array:
-    """(g, m) matrix of natural cubic spline interpolation from `knots` to `points`."""
-    return spline(knots, np.eye(len(knots)), points).T
+def spline_matrix(knots: Array, points: Array, *, not_a_knot: bool = False) -> Array:
+    """(g, m) matrix of cubic spline interpolation from `knots` to `points`; ends as for `spline`."""
+    return spline(knots, np.eye(len(knots)), points, not_a_knot=not_a_knot).T
 
 
-def spline(knots: Array, values: Array, points: Array) -> Array:
-    """(batch, g) natural cubic splines through values (batch, m) at the knots (m,), at the points (g,)."""
-    curvature = _curvature(knots, values)
+def spline(knots: Array, values: Array, points: Array, *, not_a_knot: bool = False) -> Array:
+    """(batch, g) cubic splines through values (batch, m) at the knots (m,), at the points (g,).
+
+    Parameters
+    ----------
+    not_a_knot : the first two pieces are one cubic, and the last two; else the ends are straight (natural).
+    """
+    curvature = _curvature(knots, values, not_a_knot and len(knots) > 3)
     left = np.clip(np.searchsorted(knots, points, side="right") - 1, 0, len(knots) - 2)
     width = knots[left + 1] - knots[left]
     b = (points - knots[left]) / width
@@ -127,8 +132,8 @@ def spline(knots: Array, values: Array, points: Array) -> Array:
     )
 
 
-def _curvature(knots: Array, values: Array) -> Array:
-    """(batch, m) second derivatives of natural cubic splines at their knots: a tridiagonal system.
+def _curvature(knots: Array, values: Array, not_a_knot: bool) -> Array:
+    """(batch, m) second derivatives of cubic splines at their knots: a tridiagonal system.
 
     Solved by elimination (Thomas), one step a knot for the whole batch; the core does without scipy.
     """
@@ -139,25 +144,36 @@ def _curvature(knots: Array, values: Array) -> Array:
     step = np.diff(knots)
     right = np.diff(np.diff(values, axis=1) / step, axis=1)
     diagonal, beside = ((step[:-1] + step[1:]) / 3.0).tolist(), (step[1:-1] / 6.0).tolist()
+    below, above = beside, beside
+    if not_a_knot:
+        below, above = [*beside], [*beside]
+        (outer, inner), (last_inner, last_outer) = step[:2].tolist(), step[-2:].tolist()
+        diagonal[0] += outer * (1.0 + outer / inner) / 6.0
+        above[0] -= outer**2 / inner / 6.0
+        diagonal[-1] += last_outer * (1.0 + last_outer / last_inner) / 6.0
+        below[-1] -= last_outer**2 / last_inner / 6.0
     factors = []
     for i in range(1, m - 2):
-        factors.append(beside[i - 1] / diagonal[i - 1])
-        diagonal[i] -= factors[-1] * beside[i - 1]
+        factors.append(below[i - 1] / diagonal[i - 1])
+        diagonal[i] -= factors[-1] * above[i - 1]
     if len(values) == 1:  # plain numbers are faster than arrays of one
-        out[0, 1:-1] = _substitute(right[0].tolist(), factors, diagonal, beside)
+        out[0, 1:-1] = _substitute(right[0].tolist(), factors, diagonal, above)
     else:
-        rows = _substitute(list(np.ascontiguousarray(right.T)), factors, diagonal, beside)
+        rows = _substitute(list(np.ascontiguousarray(right.T)), factors, diagonal, above)
         out[:, 1:-1] = np.stack(rows, axis=1)
+    if not_a_knot:
+        out[:, 0] = out[:, 1] + (out[:, 1] - out[:, 2]) * (outer / inner)
+        out[:, -1] = out[:, -2] + (out[:, -2] - out[:, -3]) * (last_outer / last_inner)
     return out
 
 
 def _substitute(
-    right: list[Any], factors: list[float], diagonal: list[float], beside: list[float]
+    right: list[Any], factors: list[float], diagonal: list[float], above: list[float]
 ) -> list[Any]:
     """Forward and back substitution, for numbers or for rows of a batch."""
     for i, factor in enumerate(factors, start=1):
         right[i] = right[i] - factor * right[i - 1]
     right[-1] = right[-1] / diagonal[-1]
     for i in range(len(right) - 2, -1, -1):
-        right[i] = (right[i] - beside[i] * right[i + 1]) / diagonal[i]
+        right[i] = (right[i] - above[i] * right[i + 1]) / diagonal[i]
     return right

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -282,8 +282,12 @@ class NormalizationOperator:
         edge_step = fitted[:, -1]
         flat = fitted @ shapes
         flat += values
-        flat /= _divisor(edge_step)
+        flat /= divisor(edge_step)
         return flat, edge_step
+
+    def edge_step(self, mu: Numbers, weights: Numbers | None = None) -> Numbers:
+        """Signed edge steps, (batch,). Parameters as for a call."""
+        return self._parts(mu, weights)[1][:, -1]
 
     def _parts(self, mu: Numbers, weights: Numbers | None) -> tuple[Numbers, Numbers, Numbers]:
         """mu at the points, fitted coefficients (the last is the edge step), and their shapes."""
@@ -340,16 +344,16 @@ def flat_once(
         bins = _WeightedFits(energy, e0, windows)
         fitted = bins.fit(mu, weights, bins.arrays)
         steps = fitted[:, -1]
-        return resample(energy, mu + fitted @ bins.shapes.T, points) / _divisor(steps), steps
+        return resample(energy, mu + fitted @ bins.shapes.T, points) / divisor(steps), steps
     fits = _Fits(energy, e0, windows)
     less_line = mu - (mu[:, fits.ranges.pre] @ fits.pre.T) @ fits.line.T
     curve = (less_line[:, fits.ranges.post] @ fits.post.T) @ fits.curve.T
     edge_step = curve[:, fits.ranges.ie0]
     flat = less_line + fits.above * (edge_step[:, None] - curve)
-    return resample(energy, flat, points) / _divisor(edge_step), edge_step
+    return resample(energy, flat, points) / divisor(edge_step), edge_step
 
 
-def _divisor(edge_step: Numbers) -> Numbers | float:
+def divisor(edge_step: Numbers) -> Numbers | float:
     """What spectra are divided by, (batch, 1): their steps' sizes, or 1 where there is none."""
     if isinstance(edge_step, np.ndarray) and len(edge_step) == 1:  # a plain number is faster than an array
         return abs(float(edge_step[0])) or 1.0
@@ -373,7 +377,19 @@ def normalize(
     return result.norm[0], result.flat[0], float(result.edge_step[0])
 
 
-class OperatorCache:
+class Operator(Protocol):
+    """What an `OperatorCache` keeps."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of its matrices on the CPU."""
+        ...
+
+
+AnOperator = TypeVar("AnOperator", bound=Operator)
+
+
+class OperatorCache(Generic[AnOperator]):
     """The operators used last, within a bound of memory; safe to share between threads.
 
     Parameters
@@ -383,7 +399,7 @@ class OperatorCache:
 
     def __init__(self, max_bytes: int = 128 * 2**20) -> None:
         self.max_bytes = max_bytes
-        self._operators: OrderedDict[Hashable, NormalizationOperator] = OrderedDict()
+        self._operators: OrderedDict[Hashable, AnOperator] = OrderedDict()
         self._asked: OrderedDict[Hashable, None] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
@@ -403,7 +419,7 @@ class OperatorCache:
                 self._asked.popitem(last=False)
             return False
 
-    def get(self, key: Hashable, build: Callable[[], NormalizationOperator]) -> NormalizationOperator:
+    def get(self, key: Hashable, build: Callable[[], AnOperator]) -> AnOperator:
         """The operator stored under `key`, built first if need be (outside the lock: others go on)."""
         with self._lock:
             if key in self._operators:

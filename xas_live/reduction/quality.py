@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,19 +10,15 @@ from numpy.typing import NDArray
 
 from xas_live.errors import Refusal
 from xas_live.flags import Flag
+from xas_live.modes import Channel, CountCheck, checked_channels
 from xas_live.reduction.axis import LEAST_ENERGY, MIN_POINTS, SAME_ENERGY, Axis, AxisCache
 from xas_live.reduction.rebin import EdgeGrid, Layout
-from xas_live.spectrum import Array, Channel, Mode, Spectrum
+from xas_live.spectrum import Array, Spectrum
 
 GLITCH_REACH = 12  # points to either side that tell what is usual
 GLITCH_STEP = 0.03  # of the edge step, by which a glitch stands out at least
 USUAL, NEIGHBOURS = 10.0, 3.0  # times what the points around, and the two beside it, do
 E0_RANGE = 40.0  # eV around the tabulated edge
-COUNTED: Mapping[Mode, tuple[Channel, ...]] = {
-    "transmission": ("i0", "it"),
-    "fluorescence": ("i0", "iff"),
-    "mu": (),
-}
 SATURATED = 0.2  # share of points at the largest value, from which a detector is saturated
 BEFORE_EDGE = 20.0  # eV that a sweep must start before the edge
 SAME_EVERYWHERE = "mu is the same at every energy: is a detector dead?"
@@ -77,7 +73,7 @@ def check_all(
     found: list[Checked | Unusable | None] = [None] * len(spectra)
     groups: dict[tuple[bytes, tuple[Channel, ...], bool, bool, EdgeGrid | None], list[int]] = {}
     for i, spectrum in enumerate(spectra):
-        channels = tuple(c for c in COUNTED[spectrum.mode] if counts and c in spectrum.counts)
+        channels = checked_channels(spectrum.mode, spectrum.counts) if counts else ()
         grid = None if grids is None else grids[i]
         key = (spectrum.energy.tobytes(), channels, spectrum.reference is None, "i0" in spectrum.counts, grid)
         groups.setdefault(key, []).append(i)
@@ -127,7 +123,7 @@ def _sound(group: Sequence[Spectrum], channels: Sequence[Channel]) -> NDArray[np
         low, high = values.min(axis=1), values.max(axis=1)
         sound &= np.isfinite(high - low) & (high > low)
     for channel in channels:
-        values = np.stack([s.counts[channel] for s in group])
+        values = np.stack([s.counts[channel.name] for s in group])
         low, high = values.min(axis=1), values.max(axis=1)
         saturated = np.count_nonzero(values == high[:, None], axis=1) > SATURATED * values.shape[1]
         sound &= (low > 0) & np.isfinite(high) & (high > low) & ~saturated
@@ -279,36 +275,40 @@ def _check_energy(energy: Array) -> None:
 
 
 def _check_counts(spectrum: Spectrum) -> None:
-    for name in COUNTED[spectrum.mode]:
-        counts = spectrum.counts.get(name)
-        if counts is None:
-            continue
+    for channel in checked_channels(spectrum.mode, spectrum.counts):
+        counts = spectrum.counts[channel.name]
         finite = counts[np.isfinite(counts)]
         if not finite.size:
-            raise Unusable(f"{name} has no numbers")
+            raise Unusable(f"{channel.name} has no numbers")
         if np.ptp(finite) == 0:
             raise Unusable(
-                f"{name} is {finite[0]:g} at every point: the detector is dead or saturated "
+                f"{channel.name} is {finite[0]:g} at every point: the detector is dead or saturated "
                 "(if the scan counts to a preset value, give mu ready-made)"
             )
-        negative = float((finite < 0).mean())
-        if negative == 1.0 and name == "iff":
-            raise Unusable("iff is negative at every point: check its sign and dark offset")
-        if name in ("i0", "it") and 0.05 < negative < 0.95:
-            raise Unusable(
-                f"{name} is negative at {100 * negative:.0f} % of the points: check its dark offset"
-            )
-        if name in ("i0", "it") and float((finite == 0).mean()) > 0.05:
-            raise Unusable(
-                f"{name} is zero at {100 * float((finite == 0).mean()):.0f} % of the points: no beam?"
-            )
+        _check_sign(channel, finite)
         top = finite.max()
         flat = float((finite == top).mean())
         if top > 0 and flat > SATURATED:
             raise Unusable(
-                f"{name} stays at its largest value, {top:g}, for {100 * flat:.0f} % of the points: "
+                f"{channel.name} stays at its largest value, {top:g}, for {100 * flat:.0f} % of the points: "
                 "the detector is saturated"
             )
+
+
+def _check_sign(channel: Channel, counts: Array) -> None:
+    """Refuse counts whose sign or zeros tell that there was no beam, or a wrong dark offset."""
+    negative = float((counts < 0).mean())
+    match channel.check:
+        case CountCheck.YIELD:
+            if negative == 1.0:
+                raise Unusable(f"{channel.name} is negative at every point: check its sign and dark offset")
+        case CountCheck.BEAM:
+            if 0.05 < negative < 0.95:
+                share = f"{100 * negative:.0f} % of the points"
+                raise Unusable(f"{channel.name} is negative at {share}: check its dark offset")
+            zero = float((counts == 0).mean())
+            if zero > 0.05:
+                raise Unusable(f"{channel.name} is zero at {100 * zero:.0f} % of the points: no beam?")
 
 
 def locate_edge(axis: Axis, mu: Array, expected: float) -> float:

@@ -20,6 +20,7 @@ from xas_live.prediction import Alignment
 from xas_live.reduction.align import AlignmentError, reference_shift
 from xas_live.reduction.anchor import AnchorError, FoilAnchor, common_windows
 from xas_live.reduction.axis import Axis, AxisCache
+from xas_live.reduction.chi import ChiOperator
 from xas_live.reduction.gate import gate, i0_nonlinear
 from xas_live.reduction.normalize import NormalizationOperator, OperatorCache, Windows, flat_once
 from xas_live.reduction.quality import (
@@ -97,7 +98,8 @@ class Reducer:
         self._align_by = align
         self.theory = None if target.theory is None else target.theory.on(target.grid)
         self._axes = AxisCache()
-        self._operators = OperatorCache()
+        self._operators: OperatorCache[NormalizationOperator] = OperatorCache()
+        self._backgrounds: OperatorCache[ChiOperator] = OperatorCache()
         self._plans: OrderedDict[PlanKey, Plan] = OrderedDict()
         self._foils: dict[tuple[str, Windows], tuple[Array, float]] = {}
         self._lock = Lock()
@@ -236,7 +238,8 @@ class Reducer:
         align, good = self._align_by, sweep.data
         if not self.is_lasting(anchor) and align in ("auto", "reference"):
             return Alignment("reference", sweep.e0), []  # foil and sample share one energy axis
-        shift, by, flags = 0.0, "none", []
+        shift, by = 0.0, "none"
+        flags: list[str] = []
         if align == "reference" or (align == "auto" and good.reference is not None):
             try:
                 if good.reference is None:
@@ -277,9 +280,7 @@ class Reducer:
     def _new_plan(self, axis: Axis, anchor: FoilAnchor | None, alignment: Alignment) -> Plan:
         grid, axes = self.target.grid, [axis.energy]
         if anchor is None:
-            theory = self.target.theory
-            center = alignment.e0
-            points = center + grid - (0.0 if theory is None else theory.edge)
+            center, points = alignment.e0, self.target.energies(alignment.e0)
         else:
             center, points = anchor.e0 + alignment.shift, anchor.energies(grid, alignment.shift)
             axes += [anchor.energy + alignment.shift, *(standard.energy for standard in self.standards)]
@@ -357,6 +358,8 @@ class Reducer:
         self, axis: Axis, sweep: AlignedSweep, mu: Array, weights: Array | None
     ) -> tuple[Array, Array]:
         """Matrices for an axis that comes again, and on other devices; else the same without them."""
+        if self.target.kind == "chi":
+            return self._chi(axis, sweep, mu, weights)
         plan, on_cpu = sweep.plan, self.device.type == "cpu"
         flat = self.target.kind == "flat"
         several = self.is_lasting(sweep.anchor) and len(mu) > 1
@@ -372,6 +375,15 @@ class Reducer:
             values, steps = self._by(operator, torch.from_numpy(mu).to(self.device), there)
             return values.cpu().numpy(), steps.cpu().numpy()
         return self._by(operator, mu, weights)
+
+    def _chi(self, axis: Axis, sweep: AlignedSweep, mu: Array, weights: Array | None) -> tuple[Array, Array]:
+        """chi(k) on the grid, on the CPU whatever the device: a product far smaller than the network's."""
+        target, plan = self.target, sweep.plan
+
+        def build() -> ChiOperator:
+            return ChiOperator(axis.energy, plan.center, plan.windows, target.grid, k_weight=target.k_weight)
+
+        return self._backgrounds.get(sweep.key, build)(mu, weights)
 
     def _by(self, operator: NormalizationOperator, mu: Any, weights: Any) -> tuple[Any, Any]:
         """Spectra as the model takes them, and their edge steps."""

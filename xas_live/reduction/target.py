@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from xas_live.reduction.constants import K2_PER_EV
 from xas_live.reduction.normalize import Windows
 from xas_live.spectrum import Array
 
@@ -82,6 +83,12 @@ class InputTarget:
     def absorbers(self) -> tuple[tuple[str, str], ...]:
         """Its only element and edge."""
         return ((self.element, self.edge),)
+
+    def energies(self, e0: float) -> Array:
+        """(g,) measured energies (eV) of the grid for a sweep without a foil, whose edge lies at e0."""
+        if self.kind == "chi":
+            return e0 + self.grid**2 / K2_PER_EV
+        return e0 + self.grid - (0.0 if self.theory is None else self.theory.edge)
 
     def input_for(self, element: str | None, edge: str | None) -> InputTarget | None:
         """Itself, where element and edge are its own or not known; else None."""

@@ -7,7 +7,7 @@ import json
 import re
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
@@ -20,16 +20,41 @@ from xas_live.sources.scan import (
     element_of,
     mode_of,
 )
-from xas_live.spectrum import Mode
+from xas_live.spectrum import Array
+
+
+class AthenaParameters(Protocol):
+    """Athena's parameters of a group: `bkg` may have `eshift` and `z`, `fft` may have `edge`."""
+
+    bkg: object
+    fft: object
+
+
+class AthenaGroup(Protocol):
+    """What larch gives of one group of a project; `atsym` and `edge` may be missing.
+
+    Attributes
+    ----------
+    energy, mu : (n,) eV, and absorption.
+    """
+
+    energy: Array
+    mu: Array
+    athena_params: AthenaParameters
 
 
 def is_project(path: Path, head: bytes) -> bool:
-    """Whether a file is an Athena project, or says so by its name."""
+    """Return whether a file is an Athena project, or says so by its name."""
     return b"Athena project file" in head or head.startswith(b"\x1f\x8b") or path.suffix.lower() == ".prj"
 
 
-def read_project(path: Path, mode: Mode | None) -> list[Scan | Unreadable]:
-    """Read every group of a project, in order; raises UnreadableError when it is no project at all."""
+def read_project(path: Path, mode: str | None) -> list[Scan | Unreadable]:
+    """Read every group of a project, in order.
+
+    Raises
+    ------
+    UnreadableError : when it is no project at all.
+    """
     from larch.io.athena_project import parse_jsonathena, parse_perlathena
 
     raw = path.read_bytes()
@@ -60,7 +85,7 @@ def read_project(path: Path, mode: Mode | None) -> list[Scan | Unreadable]:
 
 
 def _records(text: str, is_json: bool) -> list[str]:
-    """A project of one group each: in a project of many, larch keeps only the last of equal labels."""
+    """Split a project in projects of one group: of equal labels in one project, larch keeps the last only."""
     if is_json:
         try:
             project = json.loads(text)
@@ -80,7 +105,7 @@ def _records(text: str, is_json: bool) -> list[str]:
     return [f"{first}\n{part}\n[record]\n" for part in parts]
 
 
-def _athena_scan(path: Path, label: str, group: Any, mode: Mode | None) -> Scan:
+def _athena_scan(path: Path, label: str, group: AthenaGroup, mode: str | None) -> Scan:
     from larch.math import remove_dups
     from larch.xafs.xafsutils import TINY_ENERGY
 
@@ -113,6 +138,6 @@ def _athena_scan(path: Path, label: str, group: Any, mode: Mode | None) -> Scan:
     )
 
 
-def _is(parameters: Any, name: str) -> bool:
+def _is(parameters: AthenaParameters, name: str) -> bool:
     value = getattr(parameters, f"is_{name}", 0)
     return isinstance(value, int | float) and bool(value)

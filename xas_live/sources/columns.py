@@ -5,52 +5,52 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
 import numpy as np
 
+from xas_live.modes import possible_mode
 from xas_live.sources.scan import (
     LARCH_ERRORS,
     Scan,
     UnreadableError,
-    default_mode,
     edge_of,
     element_of,
+    file_channels,
     mode_of,
 )
-from xas_live.spectrum import Array, Mode
+from xas_live.spectrum import Array
 
-# Names as files spell them, lower case, all that is no letter or digit written as "_". Earlier ones win.
-_SPELLINGS: Mapping[str, tuple[str, ...]] = {
-    "energy": ("energy", "energy_ev", "energy_kev", "e_ev", "e_kev", "ev", "kev", "e"),
-    "mu": ("mu", "xmu", "mu_e", "xmu_e", "mutrans", "mufluor"),
-    "reference": ("reference", "murefer", "mu_ref", "muref", "mu_reference"),
-    "i0": ("i0",),
-    "it": ("it", "itrans", "i1"),
-    "ir": ("ir", "irefer", "iref"),
-    "iff": ("iff", "ifluor", "if"),
-}
+_ENERGY_HEADERS = ("energy", "energy_ev", "energy_kev", "e_ev", "e_kev", "ev", "kev", "e")
+"""Names of the energy column, lower case, all that is no letter or digit written as "_". Earlier ones win."""
+
+
+class LarchTable(Protocol):
+    """What larch's readers give of a table; `header` and `array_units` may be missing.
+
+    Attributes
+    ----------
+    data : (columns, rows).
+    array_labels : one name a column, of the first columns at least.
+    """
+
+    data: Array
+    array_labels: Sequence[str]
+
 
 # Rows of numbers above an interruption: a few may be a header's, more are data that larch would pass over.
 _MAX_NUMERIC_HEADER_ROWS = 2
 ROOM_TEMPERATURE = 295.0
 
 
-def read_columns(path: Path, head: bytes, columns: Mapping[str, int] | None, mode: Mode | None) -> Scan:
-    """Read one table of numbers; see `files.read_file`. Raises UnreadableError."""
-    from larch.io import read_ascii, read_xdi
+def read_columns(path: Path, head: bytes, columns: Mapping[str, int] | None, mode: str | None) -> Scan:
+    """Read one table of numbers; the parameters are those of `files.read_file`, and the file's first bytes.
 
-    group = None
-    if b"XDI/" in head.split(b"\n", 1)[0]:
-        try:
-            group = read_xdi(str(path))
-        except LARCH_ERRORS:
-            group = None  # XDI that breaks its own rules is still columns of text
-    if group is None:
-        try:
-            group = read_ascii(str(path))
-        except LARCH_ERRORS as error:
-            raise UnreadableError(f"not columns of text: {error}") from None
+    Raises
+    ------
+    UnreadableError : when it gives no spectrum.
+    """
+    group = _read_table(path, is_xdi=b"XDI/" in head.split(b"\n", 1)[0])
     data = np.asarray(group.data, dtype=np.float64)
     if data.ndim != 2 or data.size == 0:
         raise UnreadableError("no columns of numbers found")
@@ -82,8 +82,22 @@ def read_columns(path: Path, head: bytes, columns: Mapping[str, int] | None, mod
     )
 
 
-def _header(path: Path, group: Any) -> list[str]:
-    """The lines above the numbers; read_xdi keeps none."""
+def _read_table(path: Path, *, is_xdi: bool) -> LarchTable:
+    from larch.io import read_ascii, read_xdi
+
+    if is_xdi:
+        try:
+            return cast("LarchTable", read_xdi(str(path)))
+        except LARCH_ERRORS:
+            pass  # XDI that breaks its own rules is still columns of text
+    try:
+        return cast("LarchTable", read_ascii(str(path)))
+    except LARCH_ERRORS as error:
+        raise UnreadableError(f"not columns of text: {error}") from None
+
+
+def _header(path: Path, group: LarchTable) -> list[str]:
+    """Return the lines above the numbers; read_xdi keeps none."""
     lines = getattr(group, "header", None)
     if lines is not None:
         return [str(line) for line in lines]
@@ -108,19 +122,19 @@ def _is_row(line: str, width: int) -> bool:
 
 
 def _cut_short(data: Array) -> bool:
-    """Whether the last row lacks columns that the row before has: a scan stopped while it was written."""
+    """Return whether the last row lacks columns that the row before has: writing stopped there."""
     return data.shape[1] > 1 and bool(np.isnan(data[-1, -1]) and not np.isnan(data[-1, -2]))
 
 
-def _in_kev(name: str, group: Any, column: int) -> bool:
-    """Whether the header gives the energy in keV, by its name or by XDI's unit."""
+def _in_kev(name: str, group: LarchTable, column: int) -> bool:
+    """Return whether the header gives the energy in keV, by its name or by XDI's unit."""
     units = getattr(group, "array_units", [])
     unit = str(units[column]) if column < len(units) else ""
     return "kev" in (name.rsplit("_", 1)[-1], unit.lower())
 
 
-def _names(header: Sequence[str], group: Any, width: int) -> list[str]:
-    """One name a column: the header's last line, where it names an energy, else what larch makes of it."""
+def _names(header: Sequence[str], group: LarchTable, width: int) -> list[str]:
+    """Name each column: by the header's last line, where it names an energy, else as larch does."""
     for line in reversed(header):
         text = re.sub(r"^#L\s+", "", line).lstrip("#;%*!$ \t").strip()  # SPEC writes #L before its names
         if not re.search(r"[A-Za-z]", text):
@@ -142,13 +156,14 @@ def _plain(name: str) -> str:
 
 
 def _is_energy(name: str) -> bool:
-    return name in _SPELLINGS["energy"] or name.endswith("_energy")
+    return name in _ENERGY_HEADERS or name.endswith("_energy")
 
 
 def _recognise(names: Sequence[str]) -> dict[str, int]:
-    """Column number of each channel that the names tell."""
+    """Return the column number of each channel that a name stands for."""
+    headers = {"energy": _ENERGY_HEADERS} | {channel.name: channel.headers for channel in file_channels()}
     found: dict[str, int] = {}
-    for channel, spellings in _SPELLINGS.items():
+    for channel, spellings in headers.items():
         number = next((names.index(name) for name in spellings if name in names), None)
         if number is None and channel == "energy":
             number = next((i for i, name in enumerate(names) if _is_energy(name)), None)
@@ -157,7 +172,7 @@ def _recognise(names: Sequence[str]) -> dict[str, int]:
     unnamed = "energy" not in found and len(names) in (2, 3)
     if unnamed or (found == {"energy": 0} and len(names) == 2):
         return {"energy": 0, "mu": 1}
-    if "energy" not in found or default_mode(found) is None:
+    if "energy" not in found or possible_mode(found) is None:
         shown = ", ".join(name or "?" for name in names)
         raise UnreadableError(
             f"cannot tell its {len(names)} columns apart ({shown}): name them in the header, "
@@ -167,7 +182,7 @@ def _recognise(names: Sequence[str]) -> dict[str, int]:
 
 
 def _stated(header: Sequence[str], *keys: str) -> str | None:
-    """The value of the first line `key: value` or `key = value` with one of the keys."""
+    """Return the value of the first line `key: value` or `key = value` with one of the keys."""
     for line in header:
         match = re.match(r"[#;%*!$\s]*([\w. ]+?)\s*[:=]\s*(.+)", line)
         if match and match[1].lower() in keys:
@@ -182,7 +197,7 @@ def _absorber(header: Sequence[str]) -> tuple[str | None, str | None]:
 
 
 def _temperature(header: Sequence[str]) -> float | None:
-    """Kelvin from "13K", "77 K", "25 C" or "room temperature"."""
+    """Return kelvin from "13K", "77 K", "25 C" or "room temperature"."""
     text = _stated(header, "sample.temperature", "temperature") or ""
     match = re.match(r"([-+]?\d+(?:\.\d+)?)\s*(?:deg(?:rees)?|°)?\s*([KC])\b", text, re.IGNORECASE)
     if match:

@@ -6,14 +6,16 @@ import hashlib
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import event_model
+import event_model.documents
 import numpy as np
+from event_model.documents import DataKey
 
 from xas_live.sources.scan import Scan
 
-Document = tuple[str, dict[str, Any]]
+Document = tuple[str, event_model.documents.Document]
+"""Name and document."""
 
 PLAN_NAME = "file"
 """What the start document of a file's run says in place of a plan's name."""
@@ -23,13 +25,13 @@ _UNITS = {"energy": "eV"}
 
 
 def documents(scan: Scan) -> Iterator[Document]:
-    """One run of one scan: start, descriptor, one event page, stop; all are valid by event-model's schemas.
+    """Give one run of one scan: start, descriptor, one event page, stop; all valid by event-model's schemas.
 
     The run's uid follows from the label and the numbers, so the same spectrum is the same run however often
     and from wherever it is read. Times are the file's modification time.
     """
     run = event_model.compose_run(uid=run_uid(scan), time=scan.time, metadata=_metadata(scan))
-    yield "start", dict(run.start_doc)
+    yield "start", run.start_doc
     names = list(scan.channels)
     stream = run.compose_descriptor(
         name="primary",
@@ -39,26 +41,24 @@ def documents(scan: Scan) -> Iterator[Document]:
         hints={"file": {"fields": [name for name in names if name != "energy"]}},
         time=scan.time,
     )
-    yield "descriptor", dict(stream.descriptor_doc)
+    yield "descriptor", stream.descriptor_doc
     points = len(scan.channels["energy"])
     times = [scan.time] * points
     yield (
         "event_page",
-        dict(
-            stream.compose_event_page(
-                data={name: column.tolist() for name, column in scan.channels.items()},
-                timestamps=dict.fromkeys(names, times),
-                seq_num=list(range(1, points + 1)),
-                time=times,
-                validate=False,  # the schema check of a page takes 50 us a point; the tests do it
-            )
+        stream.compose_event_page(
+            data={name: column.tolist() for name, column in scan.channels.items()},
+            timestamps=dict.fromkeys(names, times),
+            seq_num=list(range(1, points + 1)),
+            time=times,
+            validate=False,  # the schema check of a page takes 50 us a point; the tests do it
         ),
     )
-    yield "stop", dict(run.compose_stop(time=scan.time))
+    yield "stop", run.compose_stop(time=scan.time)
 
 
 def run_uid(scan: Scan) -> str:
-    """The uid of the run that holds a scan: the same for the same label and numbers."""
+    """Return the uid of the run that holds a scan: the same for the same label and numbers."""
     digest = hashlib.sha256(f"{scan.scan}\n{scan.mode}\n{scan.element}\n{scan.edge}".encode())
     for name, column in sorted(scan.channels.items()):
         digest.update(name.encode())
@@ -66,7 +66,7 @@ def run_uid(scan: Scan) -> str:
     return str(uuid.uuid5(_NAMESPACE, digest.hexdigest()))
 
 
-def _metadata(scan: Scan) -> dict[str, Any]:
+def _metadata(scan: Scan) -> dict[str, object]:
     known = {
         "element": scan.element,
         "edge": scan.edge,
@@ -86,6 +86,13 @@ def _metadata(scan: Scan) -> dict[str, Any]:
     }
 
 
-def _data_key(name: str, source: str) -> dict[str, Any]:
-    key = {"source": f"file:{source}#{name}", "dtype": "number", "dtype_numpy": "<f8", "shape": []}
-    return key | ({"units": _UNITS[name]} if name in _UNITS else {})
+def _data_key(name: str, source: str) -> DataKey:
+    key: DataKey = {
+        "source": f"file:{source}#{name}",
+        "dtype": "number",
+        "dtype_numpy": "<f8",
+        "shape": [],
+    }
+    if name in _UNITS:
+        key["units"] = _UNITS[name]
+    return key

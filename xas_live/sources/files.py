@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
 
+from xas_live.modes import mode_names
 from xas_live.sources.athena import is_project, read_project
 from xas_live.sources.columns import read_columns
 from xas_live.sources.scan import ColumnsError, Scan, Unreadable, UnreadableError
-from xas_live.spectrum import Mode
 
 
 def read_file(
-    path: str | Path, *, columns: Mapping[str, int] | None = None, mode: Mode | None = None
+    path: str | Path, *, columns: Mapping[str, int] | None = None, mode: str | None = None
 ) -> list[Scan | Unreadable]:
     """Read every spectrum of a data file.
 
@@ -26,15 +25,16 @@ def read_file(
     path : an XDI file, an Athena project (.prj), or column text.
     columns : channel -> column number from 0, for XDI and text; default: by the names in the header, else two
         or three unnamed columns are energy and mu.
-    mode : default: ready mu wins over counts, transmission over fluorescence.
+    mode : name of a detector mode; default: the preferred one that the columns allow (ready mu before counts,
+        transmission before fluorescence).
 
     Returns
     -------
     One entry a spectrum, never empty: a project has one a group, every other file one.
     """
     path = Path(path)
-    if mode is not None and mode not in get_args(Mode):
-        raise ColumnsError(f"mode {mode!r} is unknown: use one of {', '.join(get_args(Mode))}")
+    if mode is not None and mode not in mode_names():
+        raise ColumnsError(f"mode {mode!r} is unknown: use one of {', '.join(mode_names())}")
     try:
         head = _head(path)
         if is_project(path, head):
@@ -45,7 +45,7 @@ def read_file(
 
 
 def _head(path: Path) -> bytes:
-    """First bytes of a file that may be read at all."""
+    """Return the first bytes of a file; raise UnreadableError for one that cannot be a data file."""
     try:
         with path.open("rb") as file:
             head = file.read(4096)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def replay(
     analyzer: Analyzes,
     *,
     mapping: ChannelMapping | None = None,
-    raw: Callable[[str, Mapping[str, Any]], None] | None = None,
+    raw: Callable[[str, Mapping[str, object]], None] | None = None,
     publishers: Sequence[Publisher] = (),
     model: tuple[str, str] = ("", ""),
     batch: int = BATCH,
@@ -109,7 +109,7 @@ def replay(
 
 
 def spectra_of(scan: Scan) -> list[Spectrum]:
-    """The spectrum of one scan of a file, assembled from its documents as a live run's are; none if empty."""
+    """Return the spectrum of one scan of a file, assembled from its documents as a live run is; else none."""
     return _assemble(scan, None).spectra
 
 
@@ -126,8 +126,8 @@ def _assemble(entry: Scan | Unreadable | Recorded, mapping: ChannelMapping | Non
         return _Run(refusal=entry)
     whole = isinstance(entry, Scan) or entry.whole
     if isinstance(entry, Scan):
-        own: dict[str, Any] = {name: name for name in entry.channels}
-        mapping = ChannelMapping(**own, mode=entry.mode, element=entry.element, edge=entry.edge)
+        own = ChannelMapping(energy="energy", mode=entry.mode, element=entry.element, edge=entry.edge)
+        mapping = own.with_channels({name: name for name in entry.channels if name != "energy"})
     run = _Run()
     assembler = SpectrumAssembler(mapping, source=entry.source, whole_runs=whole, say=run.said.append)
     try:
@@ -152,7 +152,7 @@ def _labelled(spectrum: Spectrum, entry: Scan | Recorded) -> Spectrum:
 def _publish(
     runs: Sequence[_Run],
     analyzer: Analyzes,
-    raw: Callable[[str, Mapping[str, Any]], None] | None,
+    raw: Callable[[str, Mapping[str, object]], None] | None,
     publishers: Sequence[Publisher],
     model: tuple[str, str],
 ) -> Iterator[Prediction]:

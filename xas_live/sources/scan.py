@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from xas_live.spectrum import Array, Mode
-
-CHANNELS = ("energy", "mu", "reference", "i0", "it", "ir", "iff")
-
-_NEEDS: Mapping[Mode, tuple[str, ...]] = {
-    "mu": ("mu",),
-    "transmission": ("i0", "it"),
-    "fluorescence": ("i0", "iff"),
-}
+from xas_live.errors import Refusal
+from xas_live.modes import Channel, all_channels, find_mode, modes_by_preference, possible_mode
+from xas_live.spectrum import Array
 
 # What larch raises on text that it does not understand: it has no error of its own.
 LARCH_ERRORS = (
@@ -30,11 +23,11 @@ LARCH_ERRORS = (
 )
 
 
-class ColumnsError(ValueError):
+class ColumnsError(Refusal):
     """A choice of columns that cannot be used."""
 
 
-class UnreadableError(ValueError):
+class UnreadableError(Refusal):
     """Carries the reason from where it is found to the file's `Unreadable`."""
 
 
@@ -46,8 +39,8 @@ class Scan:
     ----------
     source : the file's path, as given.
     scan : its label: the file's name, or Athena's label of the group.
-    channels : energy (eV) and any of mu, reference, i0, it, ir, iff; each (n,).
-    mode : how mu is to be made from them.
+    channels : energy (eV) and any of mu, reference, i0, it, ir, iff and those of further modes; each (n,).
+    mode : how mu is to be made from them: name of a detector mode.
     element, edge : as the file states them, else None.
     temperature : of the sample (K) as the file states it, else None.
     time : the file's modification time (Unix, s).
@@ -57,12 +50,12 @@ class Scan:
     source: str
     scan: str
     channels: Mapping[str, Array]
-    mode: Mode
+    mode: str
     element: str | None = None
     edge: str | None = None
     temperature: float | None = None
     time: float = 0.0
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,6 +67,11 @@ class Unreadable:
     reason: str
 
 
+def file_channels() -> tuple[Channel, ...]:
+    """Return the channels that a file may hold beside the energy: mu, reference, then the counts."""
+    return tuple(sorted(all_channels(), key=lambda channel: channel.counted))
+
+
 def parse_columns(text: str) -> dict[str, int]:
     """Read a choice of columns as the command line writes it: "energy=0,i0=1,it=2", counting from 0.
 
@@ -81,12 +79,13 @@ def parse_columns(text: str) -> dict[str, int]:
     ------
     ColumnsError : for a name that is no channel, a number that is none, or channels that give no spectrum.
     """
+    known = ("energy", *(channel.name for channel in file_channels()))
     columns: dict[str, int] = {}
     for part in text.split(","):
         name, _, number = (word.strip() for word in part.partition("="))
-        if name not in CHANNELS:
+        if name not in known:
             raise ColumnsError(
-                f"{part.strip()!r} names no channel: write NAME=NUMBER, NAME one of {', '.join(CHANNELS)}"
+                f"{part.strip()!r} names no channel: write NAME=NUMBER, NAME one of {', '.join(known)}"
             )
         if not number.isdecimal():
             raise ColumnsError(f"{part.strip()!r} has no column number: columns count from 0, as in energy=0")
@@ -95,29 +94,31 @@ def parse_columns(text: str) -> dict[str, int]:
         columns[name] = int(number)
     if "energy" not in columns:
         raise ColumnsError("the energy column is missing: add energy=NUMBER")
-    if default_mode(columns) is None:
-        raise ColumnsError("no spectrum can be made: give mu, or i0 and it, or i0 and iff")
+    if possible_mode(columns) is None:
+        choices = ", or ".join(" and ".join(mode.needed) for mode in modes_by_preference())
+        raise ColumnsError(f"no spectrum can be made: give {choices}")
     return columns
 
 
-def default_mode(channels: Mapping[str, Any]) -> Mode | None:
-    """The best mode that the channels allow: ready mu, else transmission, else fluorescence."""
-    return next((mode for mode, needed in _NEEDS.items() if set(needed) <= set(channels)), None)
+def mode_of(channels: Collection[str], mode: str | None) -> str:
+    """Return the mode asked for, or the preferred one that the channels allow.
 
-
-def mode_of(channels: Mapping[str, Any], mode: Mode | None) -> Mode:
-    """The mode asked for, or the best there is; an UnreadableError says what it lacks."""
-    chosen = mode or default_mode(channels)
+    Raises
+    ------
+    UnreadableError : says what the mode asked for lacks, or that no mode is possible.
+    """
+    chosen = possible_mode(channels) if mode is None else find_mode(mode)
     if chosen is None:
         raise UnreadableError(f"no spectrum can be made of {', '.join(sorted(channels))}")
-    missing = [name for name in _NEEDS[chosen] if name not in channels]
-    if missing:
-        raise UnreadableError(f"mode {chosen} needs {' and '.join(missing)}, which the file does not have")
-    return chosen
+    if missing := chosen.missing(channels):
+        raise UnreadableError(
+            f"mode {chosen.name} needs {' and '.join(missing)}, which the file does not have"
+        )
+    return chosen.name
 
 
 def element_of(text: str | None) -> str | None:
-    """Symbol from "Pd", "Palladium ( 46)" or the like; None when it is no element."""
+    """Return the symbol from "Pd", "Palladium ( 46)" or the like; None when it is no element."""
     from xraydb import atomic_number, atomic_symbol
 
     word = re.match(r"[A-Za-z]+", text or "")
@@ -128,6 +129,6 @@ def element_of(text: str | None) -> str | None:
 
 
 def edge_of(text: str | None) -> str | None:
-    """Edge from "L3", "l3" or "K edge"; None when it is none."""
+    """Return the edge from "L3", "l3" or "K edge"; None when it is none."""
     match = re.match(r"(K|[LM][1-5])\b", (text or "").upper())
     return match[1] if match else None

@@ -5,12 +5,58 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
 from xas_live.sources.documents import PLAN_NAME, Document
 from xas_live.sources.scan import Unreadable, UnreadableError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from event_model.documents import DataKey, EventDescriptor, EventPage, RunStart, RunStop
+    from numpy.typing import NDArray
+
+    Column = NDArray[np.generic]
+
+
+class PartClient(Protocol):
+    """Tiled's client of a table of a stream, or of an array beside it."""
+
+    def read(self) -> pd.DataFrame | Column:
+        """Return all of it."""
+        ...
+
+
+class StreamClient(Protocol):
+    """Tiled's client of a stream; `descriptors` may be missing."""
+
+    base: Mapping[str, PartClient]
+
+
+class RunClient(Protocol):
+    """Tiled's client of a run: its streams by name; the metadata are its start and stop documents."""
+
+    metadata: Mapping[str, Mapping[str, object] | None]
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def __getitem__(self, stream: str, /) -> StreamClient: ...
+
+
+class CatalogEntry(RunClient, Protocol):
+    """What a catalog holds; `v3` is the run in today's interface."""
+
+    v3: RunClient
+
+
+class Catalog(Protocol):
+    """Tiled's client of a catalog: runs by uid or scan id."""
+
+    uri: object
+
+    def __getitem__(self, run: str | int, /) -> CatalogEntry: ...
+
 
 _PAGE = 10_000  # events a page: a run of any length goes by in bounded memory
 
@@ -28,15 +74,15 @@ class StoredRun:
 
     source: str
     scan: str
-    run: Any
+    run: RunClient
 
     @property
     def whole(self) -> bool:
         """Whether it was a file, so that it is one sweep whatever its energies do."""
-        return bool(self.run.metadata["start"].get("plan_name") == PLAN_NAME)
+        return bool(self._start.get("plan_name") == PLAN_NAME)
 
     def documents(self) -> Iterator[Document]:
-        """Start, then each stream's descriptor and event pages, then stop if there is one.
+        """Give start, then each stream's descriptor and event pages, then stop if there is one.
 
         Raises
         ------
@@ -45,17 +91,21 @@ class StoredRun:
         import httpx
 
         try:
-            yield "start", dict(self.run.metadata["start"])
+            yield "start", self._start.copy()
             for name in self.run:
                 yield from self._stream(self.run[name])
             stop = self.run.metadata.get("stop")
             # A run that never got its stop document ended somehow: what was measured is complete as it is.
-            yield "stop", dict(stop) if stop else self._aborted()
+            yield "stop", cast("RunStop", dict(stop)) if stop else self._aborted()
         except (httpx.HTTPError, OSError, KeyError, ValueError) as error:
             raise UnreadableError(f"cannot be read from the catalog: {error}") from error
 
-    def _aborted(self) -> dict[str, Any]:
-        start = self.run.metadata["start"]
+    @property
+    def _start(self) -> RunStart:
+        return cast("RunStart", dict(self.run.metadata["start"] or {}))
+
+    def _aborted(self) -> RunStop:
+        start = self._start
         return {
             "uid": str(uuid.uuid5(uuid.NAMESPACE_OID, start["uid"])),
             "time": start["time"],
@@ -65,13 +115,17 @@ class StoredRun:
             "num_events": {},
         }
 
-    def _stream(self, stream: Any) -> Iterator[Document]:
+    def _stream(self, stream: StreamClient) -> Iterator[Document]:
         descriptors = getattr(stream, "descriptors", None) or []
         if not descriptors:
             return
-        descriptor = dict(descriptors[0])
+        descriptor = cast("EventDescriptor", dict(descriptors[0]))
         columns = _columns(stream, descriptor["data_keys"])
-        keys = {name: dict(key) for name, key in descriptor["data_keys"].items() if name in columns}
+        keys = {
+            name: cast("DataKey", dict(key))
+            for name, key in descriptor["data_keys"].items()
+            if name in columns
+        }
         for key in keys.values():
             key.pop("external", None)  # the data are in the pages
         yield "descriptor", {**descriptor, "data_keys": keys}
@@ -81,21 +135,19 @@ class StoredRun:
         for first in range(0, length, _PAGE):
             part = slice(first, min(first + _PAGE, length))
             times = np.asarray(all_times[part], dtype=np.float64).tolist()
-            yield (
-                "event_page",
-                {
-                    "descriptor": descriptor["uid"],
-                    "uid": [f"{descriptor['uid']}/{first + i + 1}" for i in range(len(times))],
-                    "time": times,
-                    "seq_num": list(range(first + 1, first + len(times) + 1)),
-                    "data": {name: columns[name][part].tolist() for name in keys},
-                    "timestamps": dict.fromkeys(keys, times),
-                    "filled": {},
-                },
-            )
+            page: EventPage = {
+                "descriptor": descriptor["uid"],
+                "uid": [f"{descriptor['uid']}/{first + i + 1}" for i in range(len(times))],
+                "time": times,
+                "seq_num": list(range(first + 1, first + len(times) + 1)),
+                "data": {name: columns[name][part].tolist() for name in keys},
+                "timestamps": dict.fromkeys(keys, times),
+                "filled": {},
+            }
+            yield "event_page", page
 
 
-def stored_runs(catalog: Any, uids: Sequence[str], source: str = "") -> list[StoredRun | Unreadable]:
+def stored_runs(catalog: Catalog, uids: Sequence[str], source: str = "") -> list[StoredRun | Unreadable]:
     """Find runs in a catalog; those that are not there come back with the reason.
 
     Parameters
@@ -115,22 +167,22 @@ def stored_runs(catalog: Any, uids: Sequence[str], source: str = "") -> list[Sto
             if "start" not in run.metadata:  # the sub-catalog of derived runs, where there is no run
                 raise LookupError(uid)
             # databroker's Broker switches every run of the process to its older interface: ask for the newer.
-            found.append(StoredRun(source, _label(run.metadata["start"]), run.v3))
+            found.append(StoredRun(source, _label(run.metadata["start"] or {}), run.v3))
         except (LookupError, ValueError, httpx.HTTPError) as error:
             found.append(Unreadable(source, uid, f"no such run in the catalog: {error}"))
     return found
 
 
-def _label(start: Mapping[str, Any]) -> str:
-    return str(start.get("scan") or start.get("scan_id") or start["uid"][:8])
+def _label(start: Mapping[str, object]) -> str:
+    return str(start.get("scan") or start.get("scan_id") or str(start["uid"])[:8])
 
 
-def _columns(stream: Any, keys: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """Every field of a stream that has one number or one row an event, and `time` where it is recorded."""
-    columns: dict[str, np.ndarray[Any, Any]] = {}
+def _columns(stream: StreamClient, keys: Mapping[str, DataKey]) -> dict[str, Column]:
+    """Return the fields of a stream with one number or one row an event, and `time` where it is recorded."""
+    columns: dict[str, Column] = {}
     parts = set(stream.base)
     if "internal" in parts:
-        table = stream.base["internal"].read()
+        table = cast("pd.DataFrame", stream.base["internal"].read())
         columns = {name: table[name].to_numpy() for name in [*keys, "time"] if name in table}
     for name in parts - {"internal"}:
         if name in keys and len(keys[name].get("shape", ())) <= 1:

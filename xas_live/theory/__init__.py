@@ -1,6 +1,6 @@
 """Calculated spectra that training and simulation draw from, and the constants they share."""
 
-from xas_live.theory.constants import K2_PER_EV
+from xas_live.reduction.constants import K2_PER_EV
 from xas_live.theory.oxides import Oxides, UnknownOxideError
 from xas_live.theory.radial import RadialLibrary
 from xas_live.theory.sites import Particle, SiteLibrary, extend_below

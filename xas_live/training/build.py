@@ -11,14 +11,37 @@ import numpy as np
 import torch
 
 from xas_live.models.bundle import Bundle
-from xas_live.models.card import Absorber, Card, InputSpec
+from xas_live.models.card import Card
+from xas_live.models.outputs.specs import ScalarsSpec
+from xas_live.models.sections.specs import (
+    DomainSection,
+    EdgeRiseSection,
+    LatentSection,
+    OxideSection,
+    PhasesSection,
+    PreviewSection,
+    Sections,
+    SizeSection,
+    TheorySection,
+)
 from xas_live.training.calibrate import Unseen, accuracy, measure_unseen
 from xas_live.training.domain import domain_tensors
+from xas_live.training.labelled import LabelledSpectra
 from xas_live.training.partial import partial_scores
-from xas_live.training.population import Particles, Population
+from xas_live.training.population import Particles, Population, Tensors
 from xas_live.training.radial import Displaced
-from xas_live.training.recipe import RadialStructures, Recipe, RecipeError, WrongEntry, read_recipe
+from xas_live.training.recipe import (
+    LabelledStructures,
+    RadialStructures,
+    Recipe,
+    RecipeError,
+    WrongEntry,
+    read_recipe,
+)
 from xas_live.training.train import Trained, train_ensemble
+
+SHELL_TARGETS = ("CN1", "CN2", "CN3", "CN4")
+FEFF = "FEFF10: Kas et al., J. Synchrotron Rad. 28, 1801 (2021)"
 
 Progress = Callable[[str, int, int, float], None]
 
@@ -44,10 +67,8 @@ def build_bundle(
     FileNotFoundError : when its spectra are missing.
     """
     recipe = read_recipe(recipe_path)
-    grid = InputSpec(grid=recipe.grid, origin="", windows=recipe.windows).points
-    kind = Displaced if isinstance(recipe.structures, RadialStructures) else Particles
     try:
-        population: Population = kind(recipe, grid)
+        population = population_of(recipe, recipe_path.parent)
     except WrongEntry as error:
         text = recipe_path.read_text(encoding="utf-8")
         raise RecipeError.at(recipe_path, text, [(error.where, str(error))]) from error
@@ -72,26 +93,43 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def population_of(recipe: Recipe, folder: Path) -> Population:
+    """Return the structures that a recipe trains on.
+
+    Parameters
+    ----------
+    folder : of the recipe, from which its own files are found.
+
+    Raises
+    ------
+    WrongEntry : for entries that do not fit the spectra.
+    FileNotFoundError : when spectra are missing.
+    """
+    if isinstance(recipe.structures, RadialStructures):
+        return Displaced(recipe)
+    if isinstance(recipe.structures, LabelledStructures):
+        return LabelledSpectra(recipe, folder)
+    return Particles(recipe)
+
+
 def calibrated(recipe: Recipe, population: Population, trained: Trained) -> Bundle:
     """The bundle of a trained ensemble: with intervals, domain and measured accuracy, not yet stored."""
     rng = np.random.default_rng(recipe.schedule.seed + 1)
-    grid = InputSpec(grid=recipe.grid, origin="", windows=recipe.windows).points
+    grid = population.inputs[0].points
     unseen = measure_unseen(recipe, population, trained, rng)
-    scaling = trained.scaling
-    tensors = {k: v.half() for k, v in trained.weights.items()} | {
-        "input_mean": scaling.input_mean,
-        "input_scale": scaling.input_scale,
-        "target_mean": scaling.target_mean,
-        "target_scale": scaling.target_scale,
-        "theory_energy": torch.from_numpy(population.mesh),
-        "theory_bulk": population.bulk.double(),
-        "bulk_r1": torch.tensor([population.r1], dtype=torch.float64),
-        **population.tables(),
-        **unseen.intervals(),
-        **domain_tensors(recipe, population, grid, trained, rng),
-    }
-    bundle = Bundle(card=_card(recipe, population, unseen, trained), tensors=tensors, sha256="")
-    return with_partial(recipe, population, trained, bundle)
+    tensors = {k: v.half() for k, v in trained.weights.items()} | trained.scaling.tensors
+    if population.bulk is not None:
+        tensors |= {
+            "theory_energy": torch.from_numpy(population.bulk.energy),
+            "theory_bulk": population.bulk.mu.double(),
+            "bulk_r1": torch.tensor([population.bulk.r1], dtype=torch.float64),
+        }
+    tensors |= {**population.tables(), **unseen.intervals()}
+    if recipe.domain is not None:
+        tensors |= domain_tensors(recipe, population, grid, trained, rng)
+    card = _card(recipe, population, unseen, trained, tensors)
+    bundle = Bundle(card=card, tensors=tensors, sha256="")
+    return bundle if not _can_preview(card) else with_partial(recipe, population, trained, bundle)
 
 
 def with_partial(recipe: Recipe, population: Population, trained: Trained, bundle: Bundle) -> Bundle:
@@ -99,7 +137,39 @@ def with_partial(recipe: Recipe, population: Population, trained: Trained, bundl
     rng = np.random.default_rng(recipe.schedule.seed + 2)
     factors = partial_scores(recipe, population, trained, bundle, rng).factors()
     tensors = {**bundle.stored, "partial_widening": torch.from_numpy(factors).float()}
-    return Bundle(card=bundle.card, tensors=tensors, sha256="")
+    sections = bundle.card.sections.model_copy(update={"preview": PreviewSection()})
+    return Bundle(card=bundle.card.model_copy(update={"sections": sections}), tensors=tensors, sha256="")
+
+
+def _can_preview(card: Card) -> bool:
+    """Whether growing sweeps can be completed: by training spectra, and a foil to compare with."""
+    sections = card.sections
+    numbers_only = len(card.outputs) == 1 and isinstance(card.outputs[0], ScalarsSpec)
+    return sections.theory is not None and sections.domain is not None and numbers_only
+
+
+def _sections(recipe: Recipe, population: Population, tensors: Tensors) -> Sections:
+    """What the tensors allow."""
+    domain, bulk, names = recipe.domain, population.bulk, [t.name for t in recipe.targets]
+    leading = None if domain is None else domain.stratify_by
+    if leading is None and names:
+        leading = names[0]
+    shells = tuple(name for name in SHELL_TARGETS if name in names)
+    sized = "particle_cn" in tensors and shells[:1] == SHELL_TARGETS[:1]
+    phases = None
+    if "metal_mean" in tensors and leading is not None:
+        phases = PhasesSection(leading=leading, sample="CN1_sample" if leading == "CN1" else None)
+    return Sections(
+        theory=None if bulk is None else TheorySection(missing_from=bulk.missing_from),
+        domain=None
+        if domain is None
+        else DomainSection(threshold=domain.threshold, stratify_by=domain.stratify_by),
+        oxide=OxideSection() if any(name.startswith("oxide.") for name in tensors) else None,
+        latent=LatentSection(shown_by=leading) if "latent_cloud" in tensors else None,
+        phases=phases,
+        size=SizeSection(shells=shells) if sized else None,
+        edge_rise=EdgeRiseSection() if "edge_rise_limit" in tensors else None,
+    )
 
 
 def _as_stored(trained: Trained) -> Trained:
@@ -107,45 +177,45 @@ def _as_stored(trained: Trained) -> Trained:
     return replace(trained, weights={k: v.half().float() for k, v in trained.weights.items()})
 
 
-def _card(recipe: Recipe, population: Population, unseen: Unseen, trained: Trained) -> Card:
+def _card(recipe: Recipe, population: Population, unseen: Unseen, trained: Trained, tensors: Tensors) -> Card:
+    strata = next((kind.strata for kind in unseen.kinds if kind.strata is not None), None)
+    by = "" if strata is None else f", by predicted {strata}"
+    domain = {} if recipe.domain is None else {"domain": recipe.domain.model_dump(mode="json")}
     return Card(
         name=recipe.name,
         version=recipe.version,
         summary=recipe.summary,
-        absorbers=(Absorber(element=population.element, edge=population.edge, energy=recipe.edge_energy),),
-        input=InputSpec(
-            kind="flat",
-            grid=recipe.grid,
-            origin="Fermi level of the theory; the foil's anchor places it on the measured scale",
-            windows=recipe.windows,
-            needs_anchor=True,
-        ),
-        targets=population.targets,
+        inputs=population.inputs,
+        outputs=population.outputs,
+        sections=_sections(recipe, population, tensors),
         network=recipe.network,
         training={
             **population.about,
             "structures": recipe.structures.model_dump(mode="json"),
             "nuisances": recipe.nuisances.model_dump(mode="json"),
-            "domain": recipe.domain.model_dump(mode="json"),
+            **domain,
             "schedule": recipe.schedule.model_dump(),
             "final_loss": float(f"{trained.loss:.4g}"),
         },
         calibration={
-            "method": "split conformal, normalised by ensemble spread, by predicted "
-            f"{population.targets[0].name}",
+            "method": f"split conformal, normalised by ensemble spread{by}",
             "set": population.test_set,
             "particles": unseen.particles,
             "calibrated_on": "simulation",
         },
-        domain_threshold=recipe.domain.threshold,
-        accuracy=accuracy(population, unseen, recipe.nuisances.noise),
+        accuracy=accuracy(population, unseen, trained.scaling.tensors, recipe.nuisances.noise),
         limits=(
             *population.limits,
             "Intervals are calibrated on simulated measurements; no beamline's own standards are in them.",
         ),
-        references=(
-            *population.references,
-            recipe.network.source,
-            "FEFF10: Kas et al., J. Synchrotron Rad. 28, 1801 (2021)",
+        references=tuple(
+            filter(
+                None,
+                (
+                    *population.references,
+                    recipe.network.source,
+                    FEFF if population.bulk is not None else "",
+                ),
+            )
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from xas_live.models.card import Accuracy
-from xas_live.models.outputs.intervals import fit_intervals, half_width
+from xas_live.models.outputs import Estimate, OutputKind, Scalars, columns_of
 from xas_live.theory.sites import Indices, Mask
 from xas_live.training.population import Population
 from xas_live.training.recipe import Recipe
@@ -23,17 +24,19 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Unseen:
-    """Simulated measurements of particles, each predicted by the members that never saw its environments.
+    """Simulated measurements of structures, each predicted by the members that never saw it.
 
     Attributes
     ----------
-    truth, mean : (rows, targets).
-    spread : (rows, targets) of the whole ensemble, as a user's prediction will have it: the scale of an
+    kinds : the outputs, side by side in the columns below.
+    truth, mean : (rows, width).
+    spread : (rows, width) of the whole ensemble, as a user's prediction will have it: the scale of an
         interval must be the same function of the spectrum in calibration and in use.
-    particle, fold : (rows,) index of the particle and its fold.
+    particle, fold : (rows,) index of the structure and its fold.
     whole : (rows,) whether it is a whole particle, not one cut down to the fold's environments.
     """
 
+    kinds: tuple[OutputKind, ...]
     truth: torch.Tensor
     mean: torch.Tensor
     spread: torch.Tensor
@@ -42,17 +45,35 @@ class Unseen:
     whole: Mask
 
     def intervals(self, without_fold: int | None = None) -> Tensors:
-        """Calibration tensors, of all particles or of those not in a fold."""
-        rows = (
-            np.arange(len(self.fold)) if without_fold is None else np.flatnonzero(self.fold != without_fold)
-        )
-        error = (self.mean - self.truth)[rows]
-        return fit_intervals(error, self.spread[rows], self.mean[rows, 0], draws=DRAWS)
+        """Return the outputs' calibration tensors, of all structures or of those not in a fold."""
+        every = np.arange(len(self.fold))
+        rows = every if without_fold is None else np.flatnonzero(self.fold != without_fold)
+        tensors: Tensors = {}
+        for kind, c in zip(self.kinds, columns_of(self.kinds), strict=True):
+            mean, spread, truth = (part[rows][:, c] for part in (self.mean, self.spread, self.truth))
+            tensors |= kind.calibrate(mean, spread, truth, self._stratum(kind, rows), draws=DRAWS)
+        return tensors
+
+    def estimates(self, tensors: Tensors, rows: Indices) -> list[Estimate]:
+        """Return what each output says of these rows with this calibration."""
+        return [
+            kind.estimate(
+                tensors, self.mean[rows][:, c], self.spread[rows][:, c], self._stratum(kind, rows), LEVEL
+            )
+            for kind, c in zip(self.kinds, columns_of(self.kinds), strict=True)
+        ]
+
+    def column(self, target: str) -> int:
+        """Return where a target stands among the columns."""
+        return column_of(self.kinds, target)
 
     @property
     def particles(self) -> int:
-        """How many there are."""
+        """How many structures there are."""
         return len(np.unique(self.particle))
+
+    def _stratum(self, kind: OutputKind, rows: Indices) -> torch.Tensor | None:
+        return None if kind.strata is None else self.mean[rows, self.column(kind.strata)]
 
 
 def measure_unseen(
@@ -71,55 +92,98 @@ def measure_unseen(
         rows.append(np.repeat(of, DRAWS))
     index = np.concatenate(rows)
     return Unseen(
-        torch.cat(truth), torch.cat(mean), torch.cat(spread), index, tested.fold[index], tested.whole[index]
+        trained.scaling.kinds,
+        torch.cat(truth),
+        torch.cat(mean),
+        torch.cat(spread),
+        index,
+        tested.fold[index],
+        tested.whole[index],
     )
 
 
-def accuracy(population: Population, unseen: Unseen, noise: tuple[float, float]) -> Accuracy:
-    """Errors and coverage on whole particles; a fold's intervals come from the particles of the others."""
+def accuracy(
+    population: Population, unseen: Unseen, tensors: Tensors, noise: tuple[float, float]
+) -> Accuracy:
+    """Errors and coverage on whole structures; a fold's intervals come from the structures of the others.
+
+    Parameters
+    ----------
+    tensors : of the outputs' scaling.
+    noise : of the simulated measurements, for the card's words.
+    """
     rows_of = [np.flatnonzero((unseen.fold == k) & unseen.whole) for k in np.unique(unseen.fold)]
-    inside, order = [], []
-    for rows in rows_of:
-        if not len(rows):
-            continue
-        tensors = unseen.intervals(without_fold=int(unseen.fold[rows[0]]))
-        half = half_width(tensors, unseen.spread[rows], unseen.mean[rows, 0], LEVEL)
-        inside.append(((unseen.truth[rows] - unseen.mean[rows]).abs() <= half).float())
-        order.append(rows)
-    rows = np.concatenate(order)
-    names = [target.name for target in population.targets]
-    hit, first = torch.cat(inside), unseen.truth[rows, 0].numpy()
-    error = (unseen.mean - unseen.truth)[rows]
-    shipped = half_width(unseen.intervals(), unseen.spread[rows], unseen.mean[rows, 0], LEVEL)
-
-    def by_name(values: torch.Tensor) -> dict[str, float]:
-        return dict(zip(names, [float(f"{x:.3g}") for x in values.tolist()], strict=True))
-
-    by_size, ranges = {}, population.ranges
-    for low, high in pairwise(ranges):
-        of = (first >= low) & (first < high)
-        if of.any():
-            count = len(np.unique(unseen.particle[rows][of]))
-            words = (
-                f"under {high:g}"
-                if low == ranges[0]
-                else f"over {low:g}"
-                if high == ranges[-1]
-                else f"{low:g} to {high:g}"
-            )
-            by_size[f"{names[0]} {words} ({count} {population.counted})"] = by_name(
-                hit[torch.from_numpy(of)].mean(0)
-            )
+    rows_of = [rows for rows in rows_of if len(rows)]
+    rows = np.concatenate(rows_of)
+    inside = []
+    for of_fold in rows_of:
+        own = tensors | unseen.intervals(without_fold=int(unseen.fold[of_fold[0]]))
+        inside.append(_covered(unseen, own, of_fold))
+    hits = [torch.cat(of_kind) for of_kind in zip(*inside, strict=True)]
+    shipped = unseen.estimates(tensors | unseen.intervals(), rows)
+    errors = _errors(unseen, rows)
+    by_size: dict[str, dict[str, float]] = {}
+    strata = next((kind.strata for kind in unseen.kinds if kind.strata is not None), None)
+    if strata is not None:
+        first = unseen.truth[rows, unseen.column(strata)].numpy()
+        for low, high in pairwise(population.ranges):
+            of = (first >= low) & (first < high)
+            if of.any():
+                count = len(np.unique(unseen.particle[rows][of]))
+                name = f"{strata} {_range(low, high, population.ranges)} ({count} {population.counted})"
+                by_size[name] = _figures(unseen, [hit[torch.from_numpy(of)] for hit in hits])
     return Accuracy(
-        mae=by_name(error.abs().mean(0)),
-        bias=by_name(error.mean(0)),
-        coverage=by_name(hit.mean(0)),
+        mae=_figures(unseen, [error.abs() for error in errors]),
+        bias=_figures(unseen, errors),
+        coverage=_figures(unseen, hits),
         coverage_by_size=by_size,
-        half_width=by_name(shipped.mean(0)),
+        half_width=_figures(unseen, [estimate.half for estimate in shipped]),
         level=LEVEL,
         particles=len(np.unique(unseen.particle[rows])),
         counted=population.counted,
-        folds=len(order),
+        folds=len(rows_of),
         conditions="simulated measurements with every nuisance of the recipe, noise of "
         f"{noise[0]:g} to {noise[1]:g} edge steps a point",
     )
+
+
+def column_of(kinds: Sequence[OutputKind], target: str) -> int:
+    """Return where a target stands among the columns of all outputs.
+
+    Raises
+    ------
+    KeyError : when none has it.
+    """
+    for kind, columns in zip(kinds, columns_of(kinds), strict=True):
+        if isinstance(kind, Scalars) and target in kind.columns:
+            return int(columns.start) + kind.columns.index(target)
+    raise KeyError(target)
+
+
+def _covered(unseen: Unseen, tensors: Tensors, rows: Indices) -> list[torch.Tensor]:
+    estimates = unseen.estimates(tensors, rows)
+    return [
+        kind.covered(estimate, unseen.truth[rows][:, c])
+        for kind, c, estimate in zip(unseen.kinds, columns_of(unseen.kinds), estimates, strict=True)
+    ]
+
+
+def _errors(unseen: Unseen, rows: Indices) -> list[torch.Tensor]:
+    return [
+        kind.error(unseen.mean[rows][:, c], unseen.truth[rows][:, c])
+        for kind, c in zip(unseen.kinds, columns_of(unseen.kinds), strict=True)
+    ]
+
+
+def _figures(unseen: Unseen, of_kinds: Sequence[torch.Tensor]) -> dict[str, float]:
+    """Means by name, three digits each."""
+    found: dict[str, float] = {}
+    for kind, values in zip(unseen.kinds, of_kinds, strict=True):
+        found |= {name: float(f"{value:.3g}") for name, value in kind.figures(values).items()}
+    return found
+
+
+def _range(low: float, high: float, ranges: Sequence[float]) -> str:
+    if low == ranges[0]:
+        return f"under {high:g}"
+    return f"over {low:g}" if high == ranges[-1] else f"{low:g} to {high:g}"

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from xas_live.models.networks import Weights, init_network, network
-from xas_live.models.sections.domain import OXIDE_SEEN, domain_distances, fit_reference, fit_subspace
-from xas_live.models.sections.latent import DECODER, ENCODER, LATENT, decode, encode, give_back
+from xas_live.models.sections.domain import domain_distances, fit_reference, fit_subspace
+from xas_live.models.sections.latent import decode, encode, reconstruct
+from xas_live.models.sections.specs import DECODER, ENCODER, LATENT, OXIDE_NETWORK, Distance
 from xas_live.reduction.quality import half_rise
 from xas_live.spectrum import Array
 from xas_live.theory.oxides import Oxides, UnknownOxideError
-from xas_live.training.instrument import Instrument
+from xas_live.training.calibrate import column_of
 from xas_live.training.population import Population
 from xas_live.training.recipe import Nuisances, Recipe, WrongEntry
 from xas_live.training.train import Trained
@@ -36,44 +37,58 @@ Tensors = dict[str, torch.Tensor]
 def domain_tensors(
     recipe: Recipe, population: Population, grid: Array, trained: Trained, rng: np.random.Generator
 ) -> Tensors:
-    """All that judges the domain, by name; mean and covariance of the inputs."""
+    """Return all that judges the domain, by name; mean and covariance of the inputs.
+
+    Without bulk theory there is neither an edge rise to compare nor a metal whose share can be fitted.
+    """
+    assert recipe.domain is not None
     z = recipe.domain.nuisances(recipe.nuisances)
+    by = recipe.domain.stratify_by
+    column = None if by is None else column_of(trained.scaling.kinds, by)
 
     def inputs(nuisances: Nuisances, n: int = DRAWS) -> torch.Tensor:
         return population.measure(population.belonging(n, rng), nuisances, rng)[0]
 
     train, calibration = inputs(z), inputs(z)
-    bulk = np.interp(grid, population.mesh, population.bulk.double().numpy())
     tensors = {
-        "input_mean": trained.scaling.input_mean,
-        "input_scale": trained.scaling.input_scale,
+        "input_mean": trained.scaling.tensors["input_mean"],
+        "input_scale": trained.scaling.tensors["input_scale"],
         **fit_subspace(inputs(z.model_copy(update=EXACT)), train),
     }
-    tensors |= _metals(inputs, z, tensors, trained)
-    tensors |= _autoencoder(tensors, recipe, population, grid, z, rng)
-    tensors |= _oxide_seen(tensors, recipe, population, _oxides(recipe, grid, bulk), z, rng)
+    if population.bulk is not None:
+        tensors |= _metals(inputs, z, tensors, trained, column)
+    tensors |= _autoencoder(tensors, recipe, population, grid, z, rng, column)
+    names: list[Distance] = ["subspace", "residual", "disagreement"]
+    if recipe.domain.oxides and population.bulk is not None:
+        bulk = np.interp(grid, population.bulk.energy, population.bulk.mu.double().numpy())
+        tensors |= _oxide_seen(tensors, recipe, population, _oxides(recipe, grid, bulk), z, rng)
+        names.append("oxide")
     with torch.inference_mode():
         out = trained.predict(calibration)
-        disagreement = (out.std(0, correction=0) / trained.scaling.target_scale).mean(1)
-        predicted = out.mean(0)[:, 0]
+        disagreement = trained.scaling.disagreement(out.std(0, correction=0))
+        predicted = None if column is None else out.mean(0)[:, column]
         stored = _widened(tensors)
-        distances = domain_distances(stored, calibration, give_back(stored, calibration)[1], disagreement)
-
-    rises_of = recipe.nuisances
-    physics = {name: getattr(rises_of, name) for name in STRUCTURAL}
-    foil = half_rise(population.mesh, population.bulk.double().numpy())
-    bare = inputs(Nuisances(**physics), EDGE_DRAWS)
-    rises = [half_rise(grid, x) - foil for x in bare.double().numpy()]
-    return {
+        distances = domain_distances(
+            stored, calibration, reconstruct(stored, calibration)[1], disagreement, names
+        )
+    found = {
         **{k: v for k, v in tensors.items() if not k.startswith("input")},
-        **fit_reference(distances, predicted),
+        **fit_reference(distances, predicted, names),
         "train_mean": train.mean(0),
         "train_covariance": torch.cov(train.T),
-        "edge_rise_limit": torch.tensor([max(float(np.nanquantile(rises, 0.99)), SMALLEST_EDGE_RISE)]),
     }
+    if population.bulk is None:
+        return found
+    physics = {name: getattr(recipe.nuisances, name) for name in STRUCTURAL}
+    foil = half_rise(population.bulk.energy, population.bulk.mu.double().numpy())
+    bare = inputs(Nuisances(**physics), EDGE_DRAWS)
+    rises = [half_rise(grid, x) - foil for x in bare.double().numpy()]
+    limit = max(float(np.nanquantile(rises, 0.99)), SMALLEST_EDGE_RISE)
+    return {**found, "edge_rise_limit": torch.tensor([limit])}
 
 
 def _oxides(recipe: Recipe, grid: Array, bulk: Array) -> Oxides:
+    assert recipe.domain is not None
     try:
         return Oxides(recipe.domain.oxides, grid, bulk)
     except UnknownOxideError as error:
@@ -85,6 +100,7 @@ def _metals(
     nuisances: Nuisances,
     tensors: Tensors,
     trained: Trained,
+    column: int | None,
 ) -> Tensors:
     """Training spectra as a mixture of Gaussians: by predicted size, and by what lies outside the subspace.
 
@@ -92,7 +108,7 @@ def _metals(
     """
     x = inputs(nuisances, METAL_DRAWS)
     with torch.inference_mode():
-        predicted = torch.cat([trained.predict(part).mean(0)[:, 0] for part in x.split(2000)])
+        predicted = torch.cat([trained.predict(part).mean(0)[:, column or 0] for part in x.split(2000)])
     centred = x - tensors["domain_mean"]
     axes = tensors["domain_components"]
     level = (centred - centred @ axes.T @ axes).square().mean(1)
@@ -118,9 +134,11 @@ def _autoencoder(
     grid: Array,
     nuisances: Nuisances,
     rng: np.random.Generator,
+    column: int | None,
 ) -> Tensors:
     """Encoder and decoder, in half precision, and the cloud of training spectra in latent coordinates."""
-    quiet, instrument = nuisances.model_copy(update=NOISELESS), Instrument(grid)
+    quiet = nuisances.model_copy(update=NOISELESS)
+    assert recipe.domain is not None
     generator = torch.Generator().manual_seed(recipe.schedule.seed)
     weights = _named("encoder.", init_network(ENCODER, len(grid), LATENT, generator)) | _named(
         "decoder.", init_network(DECODER, LATENT, len(grid), generator)
@@ -129,7 +147,7 @@ def _autoencoder(
 
     def loss() -> torch.Tensor:
         aim, _ = population.measure(population.belonging(BATCH, rng), quiet, rng)
-        x = instrument.counted(aim, nuisances, rng)
+        x = population.add_noise(aim, nuisances, rng)
         return ((decode(both, encode(both, x)) - aim) / tensors["input_scale"]).square().mean()
 
     _train(weights, loss, recipe.domain.steps)
@@ -137,11 +155,12 @@ def _autoencoder(
     x, truth = population.measure(draws, quiet, rng)
     with torch.inference_mode():
         cloud = encode(both, x)
-        _to_principal_axes(weights, cloud, truth[:, 0])
+        shown = truth[:, column or 0]
+        _to_principal_axes(weights, cloud, shown)
         cloud = encode(tensors | weights, x)
     return {k: v.half() for k, v in weights.items()} | {
         "latent_cloud": cloud.half(),
-        "latent_target": truth[:, 0].half(),
+        "latent_target": shown.half(),
     }
 
 
@@ -169,8 +188,9 @@ def _oxide_seen(
     rng: np.random.Generator,
 ) -> Tensors:
     """The network that tells spectra with some oxide from those without, in half precision."""
+    assert recipe.domain is not None
     weights = init_network(
-        OXIDE_SEEN, len(oxides.grid), 1, torch.Generator().manual_seed(recipe.schedule.seed + 1)
+        OXIDE_NETWORK, len(oxides.grid), 1, torch.Generator().manual_seed(recipe.schedule.seed + 1)
     )
     label = torch.cat([torch.zeros(BATCH), torch.ones(BATCH)])
     low, high = np.log(OXIDE_SHARE)
@@ -180,7 +200,7 @@ def _oxide_seen(
         share = torch.from_numpy(np.exp(rng.uniform(low, high, (BATCH, 1)))).float()
         x[BATCH:] += share * oxides.draw(BATCH, rng)
         scaled = (x - tensors["input_mean"]) / tensors["input_scale"]
-        odds = network(OXIDE_SEEN, weights, scaled)[0, :, 0]
+        odds = network(OXIDE_NETWORK, weights, scaled)[0, :, 0]
         return torch.nn.functional.binary_cross_entropy_with_logits(odds, label)
 
     _train(weights, loss, recipe.domain.steps)

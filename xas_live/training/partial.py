@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from xas_live.models.bundle import Bundle
-from xas_live.models.networks import network
-from xas_live.models.outputs.intervals import conformal_rank, gaussian_quantile, half_width
+from xas_live.models.outputs.intervals import conformal_rank, gaussian_quantile
 from xas_live.models.sections.completion import Completion
 from xas_live.models.sections.preview import LAST_ENERGIES, partial_values
 from xas_live.spectrum import Array
 from xas_live.theory.sites import Indices
-from xas_live.training.calibrate import DRAWS, LEVEL
+from xas_live.training.calibrate import DRAWS, LEVEL, column_of
 from xas_live.training.population import Population
 from xas_live.training.recipe import Recipe
 from xas_live.training.train import Trained
@@ -69,15 +68,17 @@ def partial_scores(
         weights = {name: w[unseen] for name, w in trained.weights.items()}
 
         def values(inputs: Array, weights: dict[str, torch.Tensor] = weights) -> Array:
-            scaled = trained.scaling.inputs(torch.from_numpy(inputs).float())
             with torch.inference_mode():
-                out = trained.scaling.targets(network(recipe.network, weights, scaled))
+                out = replace(trained, weights=weights).predict(torch.from_numpy(inputs).float())
                 return out.mean(0).double().numpy()
 
         def half_of(inputs: Array) -> Array:
             everyone = trained.predict(torch.from_numpy(inputs).float())
             mean, spread = everyone.mean(0), everyone.std(0, correction=0)
-            return half_width(bundle.tensors, spread, mean[:, 0], LEVEL).double().numpy()
+            [kind] = bundle.kinds
+            stratum = None if kind.strata is None else mean[:, column_of(bundle.kinds, kind.strata)]
+            half: torch.Tensor = kind.estimate(bundle.tensors, mean, spread, stratum, LEVEL).half
+            return half.double().numpy()
 
         error, width = [], []
         inputs, truth = x.double().numpy(), y.double().numpy()

@@ -8,12 +8,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from xas_live.models.card import Target
+from xas_live.models.card import Absorber, InputSpec
+from xas_live.models.outputs.specs import OutputSpec
 from xas_live.spectrum import Array
 from xas_live.theory.sites import Indices, Mask, Particle, SiteLibrary
 from xas_live.training.recipe import Nuisances, Recipe, Structures, WrongEntry
 from xas_live.training.simulate import Mixtures, Simulator, fcc_particles
-from xas_live.training.targets import PARTICLE_TARGETS, columns, described
+from xas_live.training.targets import PARTICLE_TARGETS, columns, described, scalars_of
 
 CN1_STEP = 0.5  # particles are chosen evenly over CN1 in such steps: the library has mostly large ones
 PER_STEP = 40
@@ -38,26 +39,39 @@ class Tested:
     whole: Mask
 
 
+@dataclass(frozen=True, eq=False)
+class Bulk:
+    """The bulk metal in theory, which measured foils are laid on.
+
+    Attributes
+    ----------
+    energy, mu : (m,) eV, and its spectrum.
+    r1 : nearest-neighbour distance, Å.
+    missing_from : target that tells the share of missing neighbours, or None.
+    """
+
+    energy: Array
+    mu: torch.Tensor
+    r1: float
+    missing_from: str | None = None
+
+
 class Population(Protocol):
     """Structures and their simulated measurements; each is a row of weights of known spectra.
 
     Attributes
     ----------
-    element, edge, r1 : absorber, and its bulk's nearest-neighbour distance (Å).
-    mesh, bulk : energies (eV) and spectrum of the theoretical foil.
-    targets : what `measure` gives the truth of.
-    ranges : of the first target, for which the card states coverage apart.
+    inputs, outputs : as the card states them; `measure` gives the truth of the outputs, side by side.
+    bulk : theory of the foil; None for spectra that are not anchored.
+    ranges : of the target that stratifies, for which the card states coverage apart; empty for none.
     counted : what one structure is called.
     about : what the card says of the data; test_set : of the structures that judge.
     limits, references : for the card.
     """
 
-    element: str
-    edge: str
-    r1: float
-    mesh: Array
-    bulk: torch.Tensor
-    targets: tuple[Target, ...]
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[OutputSpec, ...]
+    bulk: Bulk | None
     ranges: tuple[float, ...]
     counted: str
     about: dict[str, object]
@@ -79,6 +93,10 @@ class Population(Protocol):
         """Network inputs (n, g) and the truth (n, targets), both float32."""
         ...
 
+    def add_noise(self, x: torch.Tensor, nuisances: Nuisances, rng: np.random.Generator) -> torch.Tensor:
+        """Noiseless network inputs (n, g) with the noise of counting."""
+        ...
+
     def tested(self, rng: np.random.Generator) -> Tested:
         """The structures that judge."""
         ...
@@ -94,7 +112,6 @@ class Particles:
     Parameters
     ----------
     recipe : with structures of kind "mixtures".
-    grid : (g,) eV, the network's.
 
     Raises
     ------
@@ -115,19 +132,27 @@ class Particles:
     )
     references: tuple[str, ...] = ("Timoshenko et al., J. Phys. Chem. Lett. 8, 5091 (2017)",)
 
-    def __init__(self, recipe: Recipe, grid: Array) -> None:
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[OutputSpec, ...]
+    bulk: Bulk | None
+
+    def __init__(self, recipe: Recipe) -> None:
         structures = recipe.structures
         assert isinstance(structures, Structures)
         self.library = library = SiteLibrary.load(structures.sites)
-        self.element, self.edge, self.r1 = library.element, library.edge, library.r1[1.0]
+        request = scalars_of(recipe, PARTICLE_TARGETS)
+        self.inputs = (anchored_input(recipe, library.element, library.edge),)
+        grid = self.inputs[0].points
         check_grid(grid, library.energy)
         try:
             self.particles = fcc_particles(library, structures.left_out)
         except ValueError as error:
             raise WrongEntry(("structures", "left_out"), str(error)) from error
-        self._columns = columns(recipe.targets, PARTICLE_TARGETS)
+        self._columns = columns(request.targets, PARTICLE_TARGETS)
         self.simulator = Simulator(library, grid)
-        self.mesh, self.bulk = self.simulator.mesh, self.simulator.bulk
+        names = [target.name for target in request.targets]
+        r1 = library.r1[1.0]
+        self.bulk = Bulk(self.simulator.mesh, self.simulator.bulk, r1, "CN1" if "CN1" in names else None)
         self.fold = site_folds(self.particles, len(library.cn), library.bulk_site, recipe.folds)
         self.sites = used_sites(self.particles)
         used = np.isin(np.arange(len(self.fold)), self.sites)
@@ -145,8 +170,8 @@ class Particles:
         z, cn = recipe.nuisances, library.cn[self.sites]
         ranges = {f"CN{i + 1}": (float(cn[:, i].min()), float(cn[:, i].max())) for i in range(4)}
         least = 1.0 - z.contraction[1] * (1.0 - float(cn[:, 0].min()) / 12.0)
-        ranges["R1"] = (self.r1 * (least + z.lattice[0]), self.r1 * (1.0 + z.lattice[1]))
-        self.targets = described(recipe.targets, PARTICLE_TARGETS, ranges)
+        ranges["R1"] = (r1 * (least + z.lattice[0]), r1 * (1.0 + z.lattice[1]))
+        self.outputs = (described(request, PARTICLE_TARGETS, ranges),)
         self.about: dict[str, object] = {
             "data": f"FEFF10.0 site spectra of {library.element} {library.edge}, fcc environments, "
             f"lattice scales {' and '.join(f'{scale:g}' for scale in sorted(library.mu))}",
@@ -171,6 +196,10 @@ class Particles:
         x, truth = self.simulator.measure(weights, nuisances, rng)
         return x, truth[:, self._columns]
 
+    def add_noise(self, x: torch.Tensor, nuisances: Nuisances, rng: np.random.Generator) -> torch.Tensor:
+        """See `Population`."""
+        return self.simulator.instrument.counted(x, nuisances, rng)
+
     def tested(self, rng: np.random.Generator) -> Tested:
         """Particles evenly over CN1, whole or cut down.
 
@@ -192,6 +221,31 @@ class Particles:
         }
 
 
+def anchored_input(recipe: Recipe, element: str, edge: str) -> InputSpec:
+    """Return the only input of a recipe whose spectra are of one metal, as the card states it.
+
+    Raises
+    ------
+    WrongEntry : for further inputs, or another absorber than the spectra's.
+    """
+    request, *more = recipe.inputs
+    if more:
+        raise WrongEntry(("inputs", 1), f"these spectra are of {element} {edge} alone: give one input")
+    for name, asked, known in (("element", request.element, element), ("edge", request.edge, edge)):
+        if asked not in (None, known):
+            raise WrongEntry(("inputs", 0, name), f"the spectra are of {element} {edge}")
+    return InputSpec(
+        absorber=Absorber(element=element, edge=edge, energy=request.edge_energy),
+        kind=request.kind,
+        unit=request.unit,
+        grid=request.grid,
+        origin="Fermi level of the theory; the foil's anchor places it on the measured scale",
+        windows=request.windows,
+        k_weight=request.k_weight,
+        anchor=request.anchor,
+    )
+
+
 def check_grid(grid: Array, energy: Array) -> None:
     """Refuse a grid that theory does not cover.
 
@@ -202,7 +256,7 @@ def check_grid(grid: Array, energy: Array) -> None:
     low, high = -30.0, float(energy[-1])  # below, the edge's tail goes on; above, nothing is known
     if grid[0] < low or grid[-1] > high:
         raise WrongEntry(
-            ("grid",),
+            ("inputs", 0, "grid"),
             f"it runs from {grid[0]:g} to {grid[-1]:g} eV; theory reaches from {low:g} to {high:g} eV",
         )
 

@@ -13,14 +13,16 @@ import numpy as np
 import torch
 from scipy.special import ndtr
 
+from xas_live.models.card import InputSpec
+from xas_live.models.outputs.specs import OutputSpec
 from xas_live.reduction.grid import spline_matrix
 from xas_live.spectrum import Array
 from xas_live.theory.radial import RadialLibrary
 from xas_live.theory.sites import extend_below
 from xas_live.training.instrument import Instrument
-from xas_live.training.population import Tensors, Tested, check_grid
+from xas_live.training.population import Bulk, Tensors, Tested, anchored_input, check_grid
 from xas_live.training.recipe import Nuisances, RadialStructures, Recipe
-from xas_live.training.targets import RADIAL_TARGETS, columns, described
+from xas_live.training.targets import RADIAL_TARGETS, columns, described, scalars_of
 
 TESTED = 800  # fresh draws that judge
 
@@ -50,7 +52,6 @@ class Displaced:
     Parameters
     ----------
     recipe : with structures of kind "radial".
-    grid : (g,) eV, the network's.
 
     Raises
     ------
@@ -71,28 +72,35 @@ class Displaced:
         "Azzalini, Scand. J. Stat. 12, 171 (1985)",
     )
 
-    def __init__(self, recipe: Recipe, grid: Array) -> None:
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[OutputSpec, ...]
+    bulk: Bulk | None
+
+    def __init__(self, recipe: Recipe) -> None:
         structures = recipe.structures
         assert isinstance(structures, RadialStructures)
         self.structures = structures
         self.library = library = RadialLibrary.load(structures.spectra)
-        self.element, self.edge, self.r1 = library.element, library.edge, library.r1
+        request = scalars_of(recipe, RADIAL_TARGETS)
+        self.inputs = (anchored_input(recipe, library.element, library.edge),)
+        grid = self.inputs[0].points
         check_grid(grid, library.energy)
-        self._columns = columns(recipe.targets, RADIAL_TARGETS)
+        self._columns = columns(request.targets, RADIAL_TARGETS)
         self.grid = grid
         self._instrument = Instrument(grid)
-        self.mesh = self._instrument.mesh
-        energy, mu = extend_below(library.energy, library.mu, self.mesh[0] - 1.0)
-        on_mesh = mu @ spline_matrix(energy, np.minimum(self.mesh, energy[-1])).T
+        mesh = self._instrument.mesh
+        energy, mu = extend_below(library.energy, library.mu, mesh[0] - 1.0)
+        on_mesh = mu @ spline_matrix(energy, np.minimum(mesh, energy[-1])).T
         self._mu = torch.from_numpy(on_mesh).float()
         foil = skew_normal(library.displacement, *np.array([[structures.foil_msd**0.5], [0.0], [0.0]]))
-        self.bulk = (torch.from_numpy(foil).float() @ self._mu)[0]
+        self._bulk = (torch.from_numpy(foil).float() @ self._mu)[0]
+        self.bulk = Bulk(mesh, self._bulk, library.r1)
         weights = self.draw(None, 20000, np.random.default_rng(recipe.schedule.seed))
         truth = self.labels(weights)
         ranges = {
             name: (float(of.min()), float(of.max())) for name, of in zip(RADIAL_TARGETS, truth.T, strict=True)
         }
-        self.targets = described(recipe.targets, RADIAL_TARGETS, ranges)
+        self.outputs = (described(request, RADIAL_TARGETS, ranges),)
         quartiles = np.quantile(truth[:, self._columns[0]], [0.25, 0.5, 0.75])
         self.ranges = (0.0, *(float(f"{q:.1g}") for q in quartiles), 1.0)
         self.about: dict[str, object] = {
@@ -124,8 +132,12 @@ class Displaced:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Network inputs and the truth of the recipe's targets."""
         x = torch.from_numpy(weights).float() @ self._mu
-        x = self._instrument.measure(x, torch.zeros(len(x)), self.bulk, nuisances, rng)
+        x = self._instrument.measure(x, torch.zeros(len(x)), self._bulk, nuisances, rng)
         return x, torch.from_numpy(self.labels(weights)[:, self._columns]).float()
+
+    def add_noise(self, x: torch.Tensor, nuisances: Nuisances, rng: np.random.Generator) -> torch.Tensor:
+        """See `Population`."""
+        return self._instrument.counted(x, nuisances, rng)
 
     def tested(self, rng: np.random.Generator) -> Tested:
         """Fresh draws, in two halves, so that coverage of one is measured by intervals of the other."""

@@ -10,8 +10,8 @@ import torch
 from xas_live.models.bundle import Bundle
 from xas_live.models.card import Accuracy
 from xas_live.models.networks import network
-from xas_live.models.outputs.intervals import BINS, conformal_rank, fit_intervals, half_width
-from xas_live.training.calibrate import LEVEL
+from xas_live.models.outputs.intervals import BINS, LevelError, conformal_rank
+from xas_live.training.calibrate import LEVEL, column_of
 from xas_live.training.train import Scaling
 from xas_live.training.transfer import Labelled, LabelledError, read_labelled
 
@@ -26,35 +26,39 @@ def recalibrated(bundle: Bundle, labelled: Labelled, name: str) -> Bundle:
     ------
     LabelledError : when there are too few particles with all labels for 90 % intervals.
     """
+    [kind] = bundle.kinds if len(bundle.kinds) == 1 else [None]
+    if kind is None:
+        raise LabelledError(f"{bundle.name} has {len(bundle.kinds)} outputs: calibrate models of one output")
     card, t = bundle.card, bundle.tensors
-    scaling = Scaling(*(t[k] for k in ("input_mean", "input_scale", "target_mean", "target_scale")))
+    scaling = Scaling.of_bundle(bundle)
     with torch.inference_mode():
-        out = scaling.targets(network(card.network, bundle.network, scaling.inputs(labelled.x)))
+        out = scaling.outputs(network(card.network, bundle.network, scaling.inputs(labelled.x)))
     mean, spread = out.mean(0), out.std(0, correction=0)
-    error = mean - labelled.y
     first = np.unique(labelled.group, return_index=True)[1]
-    rows = torch.from_numpy(first[torch.isfinite(error[first]).all(1).numpy()])
+    rows = torch.from_numpy(first[torch.isfinite(labelled.y[first]).all(1).numpy()])
     try:
         conformal_rank(len(rows), LEVEL)
-    except ValueError as reason:
+    except LevelError as reason:
         raise LabelledError(
             f"{len(rows)} particles with every label are too few to calibrate on: {reason}"
         ) from reason
-    bins = BINS if _enough(len(rows) // BINS) else 1
-    intervals = fit_intervals(error[rows], spread[rows], mean[rows, 0], bins)
-    half = half_width({**t, **intervals}, spread, mean[:, 0], LEVEL)
-    names = bundle.target_names
+    bins = BINS if kind.strata is not None and _enough(len(rows) // BINS) else 1
+    stratum = None if kind.strata is None else mean[:, column_of(bundle.kinds, kind.strata)]
+    by = None if stratum is None else stratum[rows]
+    intervals = kind.calibrate(mean[rows], spread[rows], labelled.y[rows], by, bins=bins)
+    estimate = kind.estimate({**t, **intervals}, mean, spread, stratum, LEVEL)
+    error = kind.error(mean, labelled.y)
+    covered = torch.where(torch.isfinite(labelled.y), kind.covered(estimate, labelled.y), torch.nan)
 
-    def by_name(values: torch.Tensor) -> dict[str, float]:
-        return dict(zip(names, [float(f"{v:.3g}") for v in values.tolist()], strict=True))
+    def figures(values: torch.Tensor) -> dict[str, float]:
+        return {name: float(f"{value:.3g}") for name, value in kind.figures(values).items()}
 
-    known = torch.isfinite(error)
     accuracy = Accuracy(
-        mae=by_name(error.abs().nanmean(0)),
-        bias=by_name(error.nanmean(0)),
-        coverage=by_name(((error.abs() <= half) & known).sum(0) / known.sum(0)),
+        mae=figures(error.abs()),
+        bias=figures(error),
+        coverage=figures(covered),
         coverage_by_size={},
-        half_width=by_name(half.mean(0)),
+        half_width=figures(estimate.half),
         level=LEVEL,
         particles=len(first),
         folds=1,
@@ -62,7 +66,7 @@ def recalibrated(bundle: Bundle, labelled: Labelled, name: str) -> Bundle:
     )
     calibration = {
         "method": "split conformal, normalised by ensemble spread"
-        + (f", by predicted {names[0]}" if bins > 1 else ""),
+        + (f", by predicted {kind.strata}" if bins > 1 else ""),
         "set": f"labelled spectra of {labelled.about['file']}",
         "labelled": labelled.about,
         "particles": len(rows),
@@ -82,7 +86,7 @@ def _enough(particles: int) -> bool:
     """Whether so many give intervals of the card's level."""
     try:
         conformal_rank(particles, LEVEL)
-    except ValueError:
+    except LevelError:
         return False
     return True
 

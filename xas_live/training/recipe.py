@@ -10,15 +10,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 
-from xas_live.models.card import GridSegment, NetworkSpec
+from xas_live.errors import Refusal
+from xas_live.models.card import GridSegment
+from xas_live.models.network_spec import NetworkSpec
+from xas_live.models.outputs.specs import ClassesSpec, CurveSpec
+from xas_live.models.strict import Strict
+from xas_live.reduction.target import AnchorNeed, InputKind
 
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -33,18 +36,57 @@ def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
 Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TargetSpec(_Strict):
+class TargetSpec(Strict):
     """A quantity that the model shall give, and the unit that the recipe's writer takes it to have."""
 
     name: str
     unit: str = ""
 
 
-class Structures(_Strict):
+class ScalarsRequest(Strict):
+    """Numbers that the model shall give.
+
+    Attributes
+    ----------
+    stratify_by : target by whose prediction intervals are calibrated in ranges; None: all together.
+    """
+
+    kind: Literal["scalars"] = "scalars"
+    name: str = "structure"
+    prefix: str = ""
+    stratify_by: str | None = None
+    targets: Annotated[tuple[TargetSpec, ...], Field(min_length=1)]
+
+
+OutputRequest = Annotated[ScalarsRequest | ClassesSpec | CurveSpec, Field(discriminator="kind")]
+
+
+class InputRequest(Strict):
+    """What the network shall take of one absorber: see `InputSpec`.
+
+    Attributes
+    ----------
+    element, edge : of the absorber; None where the spectra state it.
+    edge_energy : eV, tabulated.
+    """
+
+    element: str | None = None
+    edge: str | None = None
+    edge_energy: Positive
+    kind: InputKind = "flat"
+    unit: Literal["eV", "1/Å"] = "eV"
+    grid: Annotated[tuple[GridSegment, ...], Field(min_length=1)]
+    windows: tuple[float, float, float, float] = (-150.0, -50.0, 75.0, 600.0)
+    k_weight: Annotated[int, Field(ge=0, le=3)] = 0
+    anchor: AnchorNeed = "required"
+
+    @field_validator("grid")
+    @classmethod
+    def _ascends(cls, grid: tuple[GridSegment, ...]) -> tuple[GridSegment, ...]:
+        return _grid_ascends(grid)
+
+
+class Structures(Strict):
     """Particles: what training mixtures are drawn from.
 
     Attributes
@@ -76,7 +118,7 @@ class Structures(_Strict):
         return particles
 
 
-class RadialStructures(_Strict):
+class RadialStructures(Strict):
     """Bulk whose atoms are displaced: what radial distributions are drawn from, each evenly.
 
     Attributes
@@ -97,7 +139,25 @@ class RadialStructures(_Strict):
     foil_msd: Positive
 
 
-class Nuisances(_Strict):
+class LabelledStructures(Strict):
+    """Calculated spectra with labels, as they stand in files: whatever a model shall give of them.
+
+    A file has `energy` (e,) eV from the edge, or `k` (e,) 1/Å, and `mu` or `chi` (n, e); `labels/NAME`, (n,)
+    for numbers and names of classes and (n, points) for curves, NaN where a label is not known; and, where
+    several spectra are of one structure, `group` (n,).
+
+    Attributes
+    ----------
+    files : one for each input, in their order; a path that is not absolute starts at the recipe's folder.
+    mixed : share of draws that are mixtures of two spectra, whose labels mix with them.
+    """
+
+    kind: Literal["labelled"]
+    files: Annotated[tuple[str, ...], Field(min_length=1)]
+    mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Nuisances(Strict):
     """What a measured spectrum differs by from the theory of its structure; standard deviations unless said.
 
     All but `noise`, `mismatch_length` and `edge_end` are zero unless given.
@@ -150,7 +210,7 @@ class Nuisances(_Strict):
     edge_end: NonNegative = 13.0
 
 
-class Domain(_Strict):
+class Domain(Strict):
     """What is taken for in domain.
 
     The white line of surface atoms follows their ligands; so that a network does not build on it, training
@@ -161,16 +221,19 @@ class Domain(_Strict):
     threshold : p-value under which a spectrum is out of domain.
     noise, edge_response, edge_mismatch_per_u : take the place of those of the nuisances. Noise may be wider:
         predictions from noisy spectra are worse, but they belong.
-    oxides : spectra that the metal must be told from, of the package's oxides.h5.
+    oxides : spectra that the metal must be told from, of the package's oxides.h5; without any, the model has
+        no network that sees oxide.
     steps : of training, of the autoencoder and of the network that sees oxide.
+    stratify_by : target by whose prediction distances are ranked; None: all together.
     """
 
     threshold: Annotated[float, Field(gt=0, lt=1)]
     noise: Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ascending)]
-    edge_response: NonNegative
-    edge_mismatch_per_u: NonNegative
-    oxides: Annotated[tuple[str, ...], Field(min_length=1)]
+    edge_response: NonNegative = 0.0
+    edge_mismatch_per_u: NonNegative = 0.0
+    oxides: tuple[str, ...] = ()
     steps: Annotated[int, Field(ge=1)]
+    stratify_by: str | None = None
 
     def nuisances(self, training: Nuisances) -> Nuisances:
         """Those of spectra in domain."""
@@ -183,7 +246,7 @@ class Domain(_Strict):
         )
 
 
-class Schedule(_Strict):
+class Schedule(Strict):
     """How long and how fast to train: Adam with a warm-up and a cosine to zero; `batch` is a member's."""
 
     steps: Annotated[int, Field(ge=1)]
@@ -204,45 +267,49 @@ def _grid_ascends(grid: tuple[GridSegment, ...]) -> tuple[GridSegment, ...]:
     return grid
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """A bundle's recipe.
 
     Attributes
     ----------
-    name, version, summary, edge_energy : for the card (edge_energy in eV, tabulated).
-    grid, windows : the network's input, see `InputSpec`.
-    targets : what the model gives, in order; the first tells sizes apart, in intervals and domain.
+    name, version, summary : for the card.
+    inputs : what the network takes, one for each absorber.
+    outputs : what it gives, in order.
     network : its members are spread over the folds.
-    folds : site environments are parted in so many folds; each member is trained without one of them.
-    domain : what belongs to the training spectra, and what does not.
+    folds : structures are parted in so many folds; each member is trained without one of them.
+    domain : what belongs to the training spectra, and what does not; None: the model does not judge it.
     """
 
     name: str
     version: str
     summary: str
-    edge_energy: Positive
-    grid: Annotated[tuple[GridSegment, ...], Field(min_length=1), AfterValidator(_grid_ascends)]
-    windows: tuple[float, float, float, float]
-    targets: Annotated[tuple[TargetSpec, ...], Field(min_length=1)]
-    structures: Annotated[Structures | RadialStructures, Field(discriminator="kind")]
-    nuisances: Nuisances
+    folds: Annotated[int, Field(ge=2)]
+    inputs: Annotated[tuple[InputRequest, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[OutputRequest, ...], Field(min_length=1)]
+    structures: Annotated[Structures | RadialStructures | LabelledStructures, Field(discriminator="kind")]
+    nuisances: Nuisances = Nuisances()
     network: NetworkSpec
     schedule: Schedule
-    folds: Annotated[int, Field(ge=2)]
-    domain: Domain
+    domain: Domain | None = None
 
-    @field_validator("folds")
+    @property
+    def targets(self) -> tuple[TargetSpec, ...]:
+        """All numbers that are asked for."""
+        scalars = [each for each in self.outputs if isinstance(each, ScalarsRequest)]
+        return tuple(target for each in scalars for target in each.targets)
+
+    @field_validator("network")
     @classmethod
-    def _a_member_each(cls, folds: int, info: ValidationInfo) -> int:
-        network = info.data.get("network")
-        if network is not None and network.members < folds:
+    def _a_member_each(cls, network: NetworkSpec, info: ValidationInfo) -> NetworkSpec:
+        folds = info.data.get("folds")
+        if folds is not None and network.members < folds:
             raise ValueError(
-                f"network.members = {network.members} are fewer than folds = {folds}: each fold needs one"
+                f"members = {network.members} are fewer than folds = {folds}: each fold needs one"
             )
-        return folds
+        return network
 
 
-class WrongEntry(ValueError):
+class WrongEntry(Refusal):
     """An entry of a recipe that does not fit what the recipe is to be used with.
 
     Parameters
@@ -256,7 +323,7 @@ class WrongEntry(ValueError):
         self.where = tuple(where)
 
 
-class RecipeError(ValueError):
+class RecipeError(Refusal):
     """A recipe that cannot be used, with the line and the reason."""
 
     @classmethod

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from xas_live.reduction.constants import K2_PER_EV
 from xas_live.reduction.grid import spline_matrix
 from xas_live.spectrum import Array
-from xas_live.theory.constants import K2_PER_EV
 from xas_live.theory.sites import FCC_FAMILIES, Indices, Mask, Particle, SiteLibrary, extend_below
 from xas_live.training.instrument import Instrument
 from xas_live.training.recipe import Nuisances, Structures

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xas_live.models.card import Target
-from xas_live.training.recipe import TargetSpec, WrongEntry
+from xas_live.models.outputs.specs import ScalarsSpec, Target
+from xas_live.training.recipe import Recipe, ScalarsRequest, TargetSpec, WrongEntry
 
 SHELLS = ("first", "second", "third", "fourth")
 NON_NEGATIVE = {"MSD", "radial_variance", "CN1", "CN2", "CN3", "CN4"}
@@ -23,6 +23,22 @@ RADIAL_TARGETS = {
 """Of displaced bulk. Neither is the sigma2 of EXAFS, which is of one path's length."""
 
 
+def scalars_of(recipe: Recipe, known: dict[str, tuple[str, str]]) -> ScalarsRequest:
+    """Return the only output of a recipe whose structures give numbers.
+
+    Raises
+    ------
+    WrongEntry : for classes and curves, which these structures do not give.
+    """
+    [first, *more] = recipe.outputs
+    for i, other in enumerate((first, *more)):
+        if i or not isinstance(other, ScalarsRequest):
+            there = f"these structures give one output of kind 'scalars', of {', '.join(known)}"
+            raise WrongEntry(("outputs", i, "kind"), there)
+    assert isinstance(first, ScalarsRequest)
+    return first
+
+
 def columns(asked: Sequence[TargetSpec], known: dict[str, tuple[str, str]]) -> list[int]:
     """Places of the asked targets among the known ones.
 
@@ -33,20 +49,22 @@ def columns(asked: Sequence[TargetSpec], known: dict[str, tuple[str, str]]) -> l
     names = list(known)
     for i, target in enumerate(asked):
         if target.name not in known:
-            raise WrongEntry(("targets", i, "name"), f"no such target here; there are {', '.join(names)}")
+            raise WrongEntry(
+                ("outputs", 0, "targets", i, "name"), f"no such target here; there are {', '.join(names)}"
+            )
         if target.name in [t.name for t in asked[:i]]:
-            raise WrongEntry(("targets", i, "name"), "a target is named once")
+            raise WrongEntry(("outputs", 0, "targets", i, "name"), "a target is named once")
         unit = known[target.name][0]
         if target.unit != unit:
-            raise WrongEntry(("targets", i, "unit"), f"the unit of {target.name} is {unit!r}")
+            raise WrongEntry(("outputs", 0, "targets", i, "unit"), f"the unit of {target.name} is {unit!r}")
     return [names.index(target.name) for target in asked]
 
 
 def described(
-    asked: Sequence[TargetSpec], known: dict[str, tuple[str, str]], ranges: dict[str, tuple[float, float]]
-) -> tuple[Target, ...]:
-    """Targets for the card, with the ranges of their training labels."""
-    return tuple(
+    request: ScalarsRequest, known: dict[str, tuple[str, str]], ranges: dict[str, tuple[float, float]]
+) -> ScalarsSpec:
+    """Return the output for the card, with the ranges of its training labels."""
+    targets = tuple(
         Target(
             name=target.name,
             unit=target.unit,
@@ -55,5 +73,8 @@ def described(
             non_negative=target.name in NON_NEGATIVE,
             description=known[target.name][1],
         )
-        for target in asked
+        for target in request.targets
+    )
+    return ScalarsSpec(
+        name=request.name, prefix=request.prefix, stratify_by=request.stratify_by, targets=targets
     )

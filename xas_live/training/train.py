@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
 
-from xas_live.models.card import NetworkSpec
+from xas_live.models.bundle import Bundle
+from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.networks import Weights, init_network, network
+from xas_live.models.outputs import OutputKind, Scalars, ScalarsSpec, Target, columns_of, kinds_of
+from xas_live.spectrum import Array
 from xas_live.theory.sites import Indices
-from xas_live.training.population import Population
+from xas_live.training.population import Population, Tensors
 from xas_live.training.recipe import Recipe, Schedule
 
 Draw = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
@@ -21,50 +25,95 @@ Draw = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
 Progress = Callable[[int, int, float], None]
 """Called with step, number of steps, and loss."""
 
+FIRST_DRAWS = 2000  # a member, from which the scaling is taken
 LEAST_SCALE = 0.2  # of the inputs' largest spread: far points hold little structure, and much noise
 
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """What inputs and targets are divided by, the same for all members.
+    """What inputs and outputs are divided by, the same for all members.
 
     Attributes
     ----------
-    input_mean, input_scale : (g,); target_mean, target_scale : (targets,).
+    kinds : the outputs, side by side in the order of the network's columns.
+    tensors : `input_mean`, `input_scale` (g,), and those of the outputs' own scaling.
     """
 
-    input_mean: torch.Tensor
-    input_scale: torch.Tensor
-    target_mean: torch.Tensor
-    target_scale: torch.Tensor
+    kinds: tuple[OutputKind, ...]
+    tensors: Tensors
 
     @classmethod
-    def of(cls, x: torch.Tensor, y: torch.Tensor) -> Scaling:
-        """From draws of all members: x (members, n, g) and y (members, n, targets)."""
+    def of(
+        cls,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        least: float = LEAST_SCALE,
+        kinds: Sequence[OutputKind] | None = None,
+    ) -> Scaling:
+        """Return the scaling of draws of all members.
+
+        Parameters
+        ----------
+        x, y : (members, n, g) inputs and (members, n, width) truth.
+        least : smallest scale of an input, in units of the largest.
+        kinds : default: numbers, all columns of y.
+        """
+        outputs = tuple(kinds) if kinds is not None else (unnamed_numbers(y.shape[-1]),)
         spread = x.std((0, 1))
-        return cls(
-            input_mean=x.mean((0, 1)),
-            input_scale=spread.clamp_min(LEAST_SCALE * float(spread.max())),
-            target_mean=y.mean((0, 1)),
-            target_scale=y.std((0, 1)).clamp_min(1e-6),
-        )
+        tensors: Tensors = {
+            "input_mean": x.mean((0, 1)),
+            "input_scale": spread.clamp_min(least * float(spread.max())),
+        }
+        for kind, columns in zip(outputs, columns_of(outputs), strict=True):
+            tensors |= kind.scaling(y[..., columns])
+        return cls(outputs, tensors)
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle) -> Scaling:
+        """Return the scaling that a bundle was trained with."""
+        return cls(bundle.kinds, bundle.tensors)
 
     def inputs(self, x: torch.Tensor) -> torch.Tensor:
         """As a network takes them."""
-        return (x - self.input_mean) / self.input_scale
+        scaled: torch.Tensor = (x - self.tensors["input_mean"]) / self.tensors["input_scale"]
+        return scaled
 
-    def scaled(self, y: torch.Tensor) -> torch.Tensor:
-        """Targets as a network gives them."""
-        return (y - self.target_mean) / self.target_scale
+    def outputs(self, raw: torch.Tensor) -> torch.Tensor:
+        """Raw outputs (members, n, width) in their units, side by side."""
+        parts = [kind.decoded(self.tensors, raw[..., c]) for kind, c in self._parts()]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
-    def targets(self, out: torch.Tensor) -> torch.Tensor:
-        """Targets in their units."""
-        return out * self.target_scale + self.target_mean
+    def loss(self, raw: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Sum over the outputs of their mean losses; what is not known (NaN) teaches nothing."""
+        losses = [
+            kind.loss(raw[..., c], kind.scaled(self.tensors, truth[..., c])) for kind, c in self._parts()
+        ]
+        total = losses[0]
+        for loss in losses[1:]:
+            total = total + loss
+        return total
+
+    def disagreement(self, spread: torch.Tensor) -> torch.Tensor:
+        """(n,) members' standard deviation (n, width) in units of the outputs' scale, mean over columns."""
+        return torch.cat(
+            [kind.scaled_spread(self.tensors, spread[:, c]) for kind, c in self._parts()], 1
+        ).mean(1)
+
+    def _parts(self) -> Iterator[tuple[OutputKind, slice]]:
+        return zip(self.kinds, columns_of(self.kinds), strict=True)
+
+
+def unnamed_numbers(count: int) -> Scalars:
+    """Return an output of numbers without names or ranges, for networks that no card describes."""
+    targets = [
+        Target(name=f"y{i}", minimum=-math.inf, maximum=math.inf, description="") for i in range(count)
+    ]
+    return Scalars(ScalarsSpec(name="numbers", targets=tuple(targets)))
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """An ensemble as trained.
+    """An ensemble as trained, or with weights to begin with.
 
     Attributes
     ----------
@@ -72,19 +121,43 @@ class Trained:
     weights : its members' stacked weights, float32.
     member_fold : (members,) fold that each member never saw.
     scaling : of inputs and targets.
-    loss : of the last steps, mean over members.
+    loss : of the last steps, mean over members; NaN before training.
     """
 
     spec: NetworkSpec
     weights: Weights
     member_fold: Indices
     scaling: Scaling
-    loss: float
+    loss: float = math.nan
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Raw outputs (members, n, width) of inputs (members, n, g), or (n, g) seen by every member."""
+        return network(self.spec, self.weights, self.scaling.inputs(x))
+
+    def train(
+        self, draw: Draw, schedule: Schedule, progress: Progress = lambda step, steps, loss: None
+    ) -> Self:
+        """The ensemble after training; its weights are trained in place."""
+        return replace(self, loss=fit(self.weights, self.forward, draw, self.scaling, schedule, progress))
 
     def predict(self, x: torch.Tensor, members: Indices | None = None) -> torch.Tensor:
-        """(members, batch, targets) of all members, or of those indexed."""
+        """(members, batch, width) outputs in their units, of all members or of those indexed."""
         weights = self.weights if members is None else {k: v[members] for k, v in self.weights.items()}
-        return self.scaling.targets(network(self.spec, weights, self.scaling.inputs(x)))
+        return self.scaling.outputs(replace(self, weights=weights).forward(x))
+
+
+def initial_ensemble(
+    spec: NetworkSpec,
+    member_fold: Indices,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    seed: int,
+    least_scale: float = LEAST_SCALE,
+    kinds: Sequence[OutputKind] | None = None,
+) -> Trained:
+    """Return random weights, and the scaling of first draws; parameters as for `Scaling.of`."""
+    weights = init_network(spec, x.shape[-1], y.shape[-1], torch.Generator().manual_seed(seed))
+    return Trained(spec, weights, member_fold, Scaling.of(x, y, least_scale, kinds))
 
 
 def fit(
@@ -100,7 +173,7 @@ def fit(
     Parameters
     ----------
     weights : what is trained, stacked by member.
-    forward : scaled targets (members, n, targets) of inputs (members, n, g); uses the weights.
+    forward : raw outputs (members, n, width) of inputs (members, n, g); uses the weights.
     draw, scaling, schedule : `schedule.batch` draws a member at each step.
 
     Returns
@@ -116,10 +189,8 @@ def fit(
     running = math.nan
     for step in range(steps):
         x, y = draw(schedule.batch)
-        out, aim = forward(x), scaling.scaled(y)
-        error = torch.where(aim.isnan(), 0.0, out - aim)  # a label that is not known teaches nothing
         # Every member is its own network: the sum keeps each one's gradient that of its own mean.
-        loss = torch.nn.functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.3) * len(x)
+        loss = scaling.loss(forward(x), y) * len(x)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -132,6 +203,28 @@ def fit(
     return running
 
 
+def draw_members(
+    structures: Callable[[int, int], Array],
+    measure: Callable[[Array], tuple[torch.Tensor, torch.Tensor]],
+    member_fold: Indices,
+) -> Draw:
+    """Draws for every member, of structures that know nothing of its fold.
+
+    Parameters
+    ----------
+    structures : of a fold and a number, so many weights (n, sites).
+    measure : of weights, inputs (n, g) and truth (n, targets).
+    member_fold : (members,) ascending.
+    """
+    share = np.bincount(member_fold)
+
+    def draw(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = measure(np.concatenate([structures(k, n * int(members)) for k, members in enumerate(share)]))
+        return x.unflatten(0, (len(member_fold), n)), y.unflatten(0, (len(member_fold), n))
+
+    return draw
+
+
 def train_ensemble(
     recipe: Recipe, population: Population, progress: Progress = lambda step, steps, loss: None
 ) -> Trained:
@@ -139,25 +232,11 @@ def train_ensemble(
     schedule, spec = recipe.schedule, recipe.network
     rng = np.random.default_rng(schedule.seed)
     member_fold = np.sort(np.arange(spec.members) % recipe.folds)
-    share = np.bincount(member_fold, minlength=recipe.folds)
-
-    def draw(n: int) -> tuple[torch.Tensor, torch.Tensor]:
-        weights = [population.draw(fold, n * int(members), rng) for fold, members in enumerate(share)]
-        x, y = population.measure(np.concatenate(weights), recipe.nuisances, rng)
-        return x.unflatten(0, (spec.members, n)), y.unflatten(0, (spec.members, n))
-
-    x, y = draw(2000)
-    generator = torch.Generator().manual_seed(schedule.seed)
-    trained = Trained(
-        spec=spec,
-        weights=init_network(spec, x.shape[-1], y.shape[-1], generator),
-        member_fold=member_fold,
-        scaling=Scaling.of(x, y),
-        loss=math.nan,
+    draw = draw_members(
+        lambda fold, n: population.draw(fold, n, rng),
+        lambda weights: population.measure(weights, recipe.nuisances, rng),
+        member_fold,
     )
-
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        return network(spec, trained.weights, trained.scaling.inputs(x))
-
-    loss = fit(trained.weights, forward, draw, trained.scaling, schedule, progress)
-    return replace(trained, loss=loss)
+    kinds = kinds_of(population.outputs)
+    ensemble = initial_ensemble(spec, member_fold, *draw(FIRST_DRAWS), schedule.seed, kinds=kinds)
+    return ensemble.train(draw, schedule, progress)

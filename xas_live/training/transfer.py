@@ -16,16 +16,19 @@ import numpy as np
 import torch
 
 from xas_live.analysis import Analyzer
+from xas_live.errors import Refusal
 from xas_live.models.bundle import Bundle
-from xas_live.models.card import Accuracy, Card, NetworkSpec
+from xas_live.models.card import Accuracy, Card
+from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.networks import Weights, network
-from xas_live.models.outputs.intervals import conformal_rank, fit_intervals, half_width
+from xas_live.models.outputs import Scalars
+from xas_live.models.outputs.intervals import LevelError, conformal_rank, fit_intervals, half_width
 from xas_live.models.sections.domain import domain_distances
-from xas_live.models.sections.latent import give_back
+from xas_live.models.sections.latent import reconstruct
 from xas_live.reduction.anchor import AnchorError, FoilAnchor
 from xas_live.spectrum import Array, Spectrum
 from xas_live.theory.sites import Indices
-from xas_live.training.calibrate import LEVEL
+from xas_live.training.calibrate import LEVEL, column_of
 from xas_live.training.recipe import Schedule
 from xas_live.training.train import Progress, Scaling, fit
 
@@ -37,7 +40,7 @@ FEWEST_SPECTRA, FEWEST_GROUPS, MOST_FOLDS = 8, 2, 5
 RIM = 0.9  # quantile of the labelled spectra's distances that the domain is widened to hold
 
 
-class LabelledError(ValueError):
+class LabelledError(Refusal):
     """Labelled spectra that cannot be learned from, with the reason."""
 
 
@@ -143,11 +146,11 @@ def _inputs(file: h5py.File, bundle: Bundle) -> Array:
             f"{missing[0]} is missing: give energy, mu, foil/energy and foil/mu as measured, or input on the "
             "model's grid"
         )
-    absorber = bundle.card.absorbers[0]
+    element, edge = bundle.absorbers[0]
     energy = file["energy"][:].astype(np.float64)
 
     def spectrum(energy: Array, mu: Array) -> Spectrum:
-        return Spectrum(energy=energy, mu=mu, element=absorber.element, edge=absorber.edge)
+        return Spectrum(energy=energy, mu=mu, element=element, edge=edge)
 
     try:
         foil = spectrum(file["foil/energy"][:].astype(np.float64), file["foil/mu"][:].astype(np.float64))
@@ -233,7 +236,9 @@ def tuned(
     LabelledError : when freezing leaves nothing to train.
     """
     card, t = bundle.card, bundle.tensors
-    scaling = Scaling(*(t[k] for k in ("input_mean", "input_scale", "target_mean", "target_scale")))
+    if len(bundle.kinds) != 1 or not isinstance(bundle.kinds[0], Scalars):
+        raise LabelledError(f"{bundle.name} gives more than numbers: models of numbers alone are tuned")
+    scaling = Scaling.of_bundle(bundle)
     groups = int(labelled.group.max()) + 1
     folds = min(groups, MOST_FOLDS, card.network.members)
     fold = np.random.default_rng(schedule.seed).permutation(groups)[labelled.group] % folds
@@ -244,24 +249,19 @@ def tuned(
     )
     weights = {k: v.half().float() for k, v in weights.items()}  # as stored
     with torch.inference_mode():
-        out = scaling.targets(network(card.network, weights, scaling.inputs(labelled.x)))
+        out = scaling.outputs(network(card.network, weights, scaling.inputs(labelled.x)))
     seen = torch.from_numpy(member_fold[:, None] != fold)[..., None]
     mean = out.masked_fill(seen, 0.0).sum(0) / (~seen).sum(0)
     spread = out.std(0, correction=0)
     error = mean - labelled.y
     first = torch.from_numpy(np.unique(labelled.group, return_index=True)[1])
     intervals = _intervals(bundle, error[first], spread[first], mean[first])
-    half = half_width({**t, **intervals}, spread, mean[:, 0], LEVEL)
-    disagreement = (spread / scaling.target_scale).mean(1)
-    distances = domain_distances(t, labelled.x, give_back(t, labelled.x)[1], disagreement)
-    reference = t["domain_reference"]
-    rim = torch.quantile(reference.flatten(0, 1), RIM, dim=0)
-    wider = (torch.quantile(distances, RIM, dim=0) - rim).clamp_min(0.0)
+    half = half_width({**t, **intervals}, spread, mean[:, _stratum(bundle)], LEVEL)
     tensors = {
         **{k: v for k, v in bundle.stored.items() if k != "partial_widening"},  # the old network's
         **{k: v.half() for k, v in weights.items()},
         **intervals,
-        "domain_reference": reference + wider,
+        **_widened_domain(bundle, labelled.x, scaling.disagreement(spread)),
     }
     return Bundle(
         card=_card(
@@ -272,6 +272,25 @@ def tuned(
     )
 
 
+def _stratum(bundle: Bundle) -> int:
+    """Column by whose prediction intervals are calibrated; the first where they are not parted."""
+    [kind] = bundle.kinds
+    return 0 if kind.strata is None else column_of(bundle.kinds, kind.strata)
+
+
+def _widened_domain(bundle: Bundle, x: torch.Tensor, disagreement: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The domain's reference, moved out as far as the labelled spectra lie; nothing without a domain."""
+    if bundle.card.sections.domain is None:
+        return {}
+    t, names = bundle.tensors, bundle.card.sections.distances
+    reconstruction = None if bundle.card.sections.latent is None else reconstruct(t, x)[1]
+    distances = domain_distances(t, x, reconstruction, disagreement, names)
+    reference = t["domain_reference"]
+    rim = torch.quantile(reference.flatten(0, 1), RIM, dim=0)
+    wider = (torch.quantile(distances, RIM, dim=0) - rim).clamp_min(0.0)
+    return {"domain_reference": reference + wider}
+
+
 def _intervals(
     bundle: Bundle, error: torch.Tensor, spread: torch.Tensor, mean: torch.Tensor
 ) -> dict[str, torch.Tensor]:
@@ -279,10 +298,10 @@ def _intervals(
     complete = torch.isfinite(error).all(1)
     try:
         conformal_rank(int(complete.sum()), LEVEL)
-    except ValueError:
+    except LevelError:
         found = 1.4826 * error.abs().nanmedian(0).values
         return {"scale_floor": torch.fmax(bundle.tensors["scale_floor"], found)}
-    return fit_intervals(error[complete], spread[complete], mean[complete, 0], bins=1)
+    return fit_intervals(error[complete], spread[complete], mean[complete, _stratum(bundle)], bins=1)
 
 
 def _card(
@@ -314,6 +333,7 @@ def _card(
     return card.model_copy(
         update={
             "name": name,
+            "sections": card.sections.model_copy(update={"preview": None}),  # it was the old network's
             "summary": f"{card.summary}, tuned on {labelled.about['spectra']} labelled spectra",
             "training": {
                 **card.training,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from xas_live.models.outputs.base import Estimate, OutputKind, Said
 from xas_live.models.outputs.classes import ClassProbabilities
@@ -22,9 +23,16 @@ __all__ = [
     "Scalars",
     "ScalarsSpec",
     "Target",
+    "columns_of",
     "interval",
     "kinds_of",
 ]
+
+
+def columns_of(kinds: Sequence[OutputKind]) -> list[slice]:
+    """Return where each output's columns stand among those of all, side by side."""
+    ends = list(accumulate(kind.width for kind in kinds))
+    return [slice(end - kind.width, end) for end, kind in zip(ends, kinds, strict=True)]
 
 
 def kinds_of(specs: Sequence[OutputSpec]) -> tuple[OutputKind, ...]:

@@ -78,13 +78,15 @@ class OutputKind(Protocol):
         ...
 
     def estimate(
-        self, tensors: NumbersByName, decoded: Numbers, stratum: Numbers | None, level: float
+        self, tensors: NumbersByName, mean: Numbers, spread: Numbers, stratum: Numbers | None, level: float
     ) -> Estimate:
-        """Mean and calibrated uncertainty of decoded outputs.
+        """What is said of spectra, with calibrated uncertainty.
 
         Parameters
         ----------
+        mean, spread : (batch, width) of the members' decoded outputs, and their standard deviation.
         stratum : (batch,) predicted value of the target `strata`.
+        level : nominal coverage.
         """
         ...
 
@@ -102,6 +104,10 @@ class OutputKind(Protocol):
         """(..., width) truth as the network shall give it; of classes it stays shares that sum to 1."""
         ...
 
+    def scaled_spread(self, tensors: NumbersByName, spread: Numbers) -> Numbers:
+        """(batch, width) spread of decoded outputs in units of the output's scale."""
+        ...
+
     def scaling(self, truth: torch.Tensor) -> Tensors:
         """Tensors of the scaling, from draws (..., width) of the truth."""
         ...
@@ -114,20 +120,29 @@ class OutputKind(Protocol):
         """(n, width) errors, for accuracy figures."""
         ...
 
+    def figures(self, of_columns: torch.Tensor) -> dict[str, float]:
+        """Return means over spectra, as a card states them: of errors, of coverage, of half widths.
+
+        Parameters
+        ----------
+        of_columns : (n, width); NaN is left out.
+        """
+        ...
+
     def covered(self, estimate: Estimate, truth: torch.Tensor) -> torch.Tensor:
         """(n, width) whether the interval, set or band holds the truth; NaN where that does not apply."""
         ...
 
     def calibrate(
-        self, decoded: torch.Tensor, mean: torch.Tensor, truth: torch.Tensor, stratum: torch.Tensor | None,
+        self, mean: torch.Tensor, spread: torch.Tensor, truth: torch.Tensor, stratum: torch.Tensor | None,
         *, draws: int = 1, bins: int | None = None,
     ) -> Tensors:  # fmt: skip
         """Tensors of the calibration.
 
         Parameters
         ----------
-        decoded : (members, n, width) of the whole ensemble, whose spread scales the intervals.
         mean : (n, width) of the members that never saw the structure.
+        spread : (n, width) of the whole ensemble, which scales the intervals.
         truth : (n, width).
         stratum : (n,) predicted value of the target `strata`, or None.
         draws : measurements of each structure: structures count, not measurements.

@@ -17,7 +17,7 @@ from xas_live.models.outputs.base import Estimate, Said, Shapes, Tensors
 from xas_live.models.outputs.intervals import conformal_rank
 from xas_live.models.outputs.specs import ClassesSpec
 from xas_live.prediction import Classes
-from xas_live.reduction.arrays import Numbers, NumbersByName, library_of, standard_deviation
+from xas_live.reduction.arrays import Numbers, NumbersByName, library_of
 from xas_live.spectrum import Array
 
 _POWERS = torch.logspace(-1.0, 1.0, 81)
@@ -71,15 +71,15 @@ class ClassProbabilities:
         return odds / odds.sum(-1)[..., None]
 
     def estimate(
-        self, tensors: NumbersByName, decoded: Numbers, stratum: Numbers | None, level: float
+        self, tensors: NumbersByName, mean: Numbers, spread: Numbers, stratum: Numbers | None, level: float
     ) -> Estimate:
         """Calibrated probabilities, and which classes belong to the set."""
         prefix = self.spec.prefix
-        p = _raised(decoded.mean(0), tensors[f"{prefix}power"])
+        p = _raised(mean, tensors[f"{prefix}power"])
         scores = tensors[f"{prefix}calibration_scores"]
         limit = scores[conformal_rank(len(scores), level)]
         members = (1.0 - p) <= limit
-        return Estimate(p, members * library_of(p).ones_like(p), standard_deviation(decoded))
+        return Estimate(p, members * library_of(p).ones_like(p), spread)
 
     def widened(self, estimate: Estimate, change: Numbers, factor: Numbers) -> Estimate:
         """The estimate itself: probabilities have no half widths."""
@@ -88,6 +88,10 @@ class ClassProbabilities:
     def scaled(self, tensors: NumbersByName, truth: torch.Tensor) -> torch.Tensor:
         """Shares of the classes, as they are."""
         return truth
+
+    def scaled_spread(self, tensors: NumbersByName, spread: Numbers) -> Numbers:
+        """The spread itself: probabilities have no scale."""
+        return spread
 
     def scaling(self, truth: torch.Tensor) -> Tensors:
         """Power 1: the calibration fits it."""
@@ -99,8 +103,13 @@ class ClassProbabilities:
         entropy = -(torch.where(aim.isnan(), 0.0, aim) * raw.log_softmax(-1)).sum(-1)
         return (entropy * known).sum() / known.sum().clamp_min(1)
 
+    def figures(self, of_columns: torch.Tensor) -> dict[str, float]:
+        """One figure: the mean over spectra of what their columns sum to."""
+        known = ~of_columns.isnan().all(-1)
+        return {self.name: float(of_columns.nansum(-1)[known].mean())}
+
     def error(self, mean: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Of each class 1 where it is the true one and was not told, else 0; NaN where it is not true."""
+        """Of the true class 1 where another is likelier, else 0; NaN for the others."""
         wrong = (mean.argmax(-1) != truth.argmax(-1)).float()[:, None].expand_as(truth)
         return torch.where(_true(truth), wrong, torch.nan)
 
@@ -110,7 +119,7 @@ class ClassProbabilities:
         return torch.where(_true(truth), half, torch.nan)
 
     def calibrate(
-        self, decoded: torch.Tensor, mean: torch.Tensor, truth: torch.Tensor, stratum: torch.Tensor | None,
+        self, mean: torch.Tensor, spread: torch.Tensor, truth: torch.Tensor, stratum: torch.Tensor | None,
         *, draws: int = 1, bins: int | None = None,
     ) -> Tensors:  # fmt: skip
         """The power of least log loss, and the scores 1 - p(true class), every `draws`-th of them."""

@@ -16,7 +16,7 @@ from xas_live.models.outputs.base import Estimate, Said, Shapes, Tensors
 from xas_live.models.outputs.intervals import conformal_rank
 from xas_live.models.outputs.specs import CurveSpec
 from xas_live.prediction import Curve
-from xas_live.reduction.arrays import Numbers, NumbersByName, library_of, standard_deviation
+from xas_live.reduction.arrays import Numbers, NumbersByName, library_of
 from xas_live.spectrum import Array
 
 _SMOOTH = 0.3  # as of numbers
@@ -71,15 +71,14 @@ class Curves:
         return raw * tensors[f"{prefix}target_scale"] + tensors[f"{prefix}target_mean"]
 
     def estimate(
-        self, tensors: NumbersByName, decoded: Numbers, stratum: Numbers | None, level: float
+        self, tensors: NumbersByName, mean: Numbers, spread: Numbers, stratum: Numbers | None, level: float
     ) -> Estimate:
-        """Mean of the members, and half the width of the band."""
+        """The mean, and half the width of the band."""
         prefix = self.spec.prefix
-        mean, spread = decoded.mean(0), standard_deviation(decoded)
         scores = tensors[f"{prefix}calibration_scores"]
         scale = library_of(spread).hypot(spread, tensors[f"{prefix}scale_floor"])
         half = scores[conformal_rank(len(scores), level)] * scale
-        return Estimate(mean, half, spread / tensors[f"{prefix}target_scale"])
+        return Estimate(mean, half, self.scaled_spread(tensors, spread))
 
     def widened(self, estimate: Estimate, change: Numbers, factor: Numbers) -> Estimate:
         """See `OutputKind`."""
@@ -90,6 +89,10 @@ class Curves:
         prefix = self.spec.prefix
         aim: torch.Tensor = (truth - tensors[f"{prefix}target_mean"]) / tensors[f"{prefix}target_scale"]
         return aim
+
+    def scaled_spread(self, tensors: NumbersByName, spread: Numbers) -> Numbers:
+        """See `OutputKind`."""
+        return spread / tensors[f"{self.spec.prefix}target_scale"]
 
     def scaling(self, truth: torch.Tensor) -> Tensors:
         """Mean of each point, and one scale for all: parts that hardly vary count for little."""
@@ -109,17 +112,21 @@ class Curves:
         """Prediction less truth, a point."""
         return mean - truth
 
+    def figures(self, of_columns: torch.Tensor) -> dict[str, float]:
+        """One figure: the mean over the points."""
+        return {self.name: float(of_columns.nanmean())}
+
     def covered(self, estimate: Estimate, truth: torch.Tensor) -> torch.Tensor:
         """Of every point whether the band holds the whole curve."""
         inside = ((truth - estimate.mean).abs() <= estimate.half).all(-1, keepdim=True).float()
         return inside.expand_as(truth)
 
     def calibrate(
-        self, decoded: torch.Tensor, mean: torch.Tensor, truth: torch.Tensor, stratum: torch.Tensor | None,
+        self, mean: torch.Tensor, spread: torch.Tensor, truth: torch.Tensor, stratum: torch.Tensor | None,
         *, draws: int = 1, bins: int | None = None,
     ) -> Tensors:  # fmt: skip
         """The errors' robust standard deviation at each point, and the largest scaled error of each curve."""
-        spread, error = decoded.std(0, correction=0), (mean - truth).abs()
+        error = (mean - truth).abs()
         floor = (1.4826 * error.median(0).values).clamp_min(_LEAST_FLOOR)
         scores = (error / torch.hypot(spread, floor)).amax(-1).sort().values
         prefix = self.spec.prefix

@@ -11,7 +11,7 @@ from xas_live.models.outputs.base import Estimate, Said, Shapes, Tensors
 from xas_live.models.outputs.intervals import BINS, conformal_rank, fit_intervals, half_width
 from xas_live.models.outputs.specs import ScalarsSpec
 from xas_live.prediction import Value
-from xas_live.reduction.arrays import Numbers, NumbersByName, library_of, standard_deviation
+from xas_live.reduction.arrays import Numbers, NumbersByName, library_of
 from xas_live.spectrum import Array
 
 _CALIBRATION = ("calibration_scores", "calibration_edges", "scale_floor")
@@ -66,13 +66,12 @@ class Scalars:
         return raw * tensors[f"{prefix}target_scale"] + tensors[f"{prefix}target_mean"]
 
     def estimate(
-        self, tensors: NumbersByName, decoded: Numbers, stratum: Numbers | None, level: float
+        self, tensors: NumbersByName, mean: Numbers, spread: Numbers, stratum: Numbers | None, level: float
     ) -> Estimate:
-        """Mean of the members; half widths by split-conformal prediction at the stratum."""
-        mean, spread = decoded.mean(0), standard_deviation(decoded)
+        """Half widths by split-conformal prediction at the stratum."""
         by = library_of(mean).zeros_like(mean[:, 0]) if stratum is None else stratum
         half = half_width(self._own(tensors), spread, by, level)
-        return Estimate(mean, half, spread / tensors[f"{self.spec.prefix}target_scale"])
+        return Estimate(mean, half, self.scaled_spread(tensors, spread))
 
     def widened(self, estimate: Estimate, change: Numbers, factor: Numbers) -> Estimate:
         """See `OutputKind`."""
@@ -83,6 +82,10 @@ class Scalars:
         prefix = self.spec.prefix
         aim: torch.Tensor = (truth - tensors[f"{prefix}target_mean"]) / tensors[f"{prefix}target_scale"]
         return aim
+
+    def scaled_spread(self, tensors: NumbersByName, spread: Numbers) -> Numbers:
+        """See `OutputKind`."""
+        return spread / tensors[f"{self.spec.prefix}target_scale"]
 
     def scaling(self, truth: torch.Tensor) -> Tensors:
         """Mean and standard deviation of each target."""
@@ -102,17 +105,20 @@ class Scalars:
         """Prediction less truth."""
         return mean - truth
 
+    def figures(self, of_columns: torch.Tensor) -> dict[str, float]:
+        """Of every target."""
+        return dict(zip(self.columns, of_columns.nanmean(0).tolist(), strict=True))
+
     def covered(self, estimate: Estimate, truth: torch.Tensor) -> torch.Tensor:
         """Whether the interval holds the truth."""
         inside: torch.Tensor = ((truth - estimate.mean).abs() <= estimate.half).float()
         return inside
 
     def calibrate(
-        self, decoded: torch.Tensor, mean: torch.Tensor, truth: torch.Tensor, stratum: torch.Tensor | None,
+        self, mean: torch.Tensor, spread: torch.Tensor, truth: torch.Tensor, stratum: torch.Tensor | None,
         *, draws: int = 1, bins: int | None = None,
     ) -> Tensors:  # fmt: skip
         """Scores and floors by the stratum; all together where there is none."""
-        spread = decoded.std(0, correction=0)
         by = torch.zeros(len(mean)) if stratum is None else stratum
         count = 1 if stratum is None else BINS if bins is None else bins
         found = fit_intervals(mean - truth, spread, by, count, draws)

@@ -1,0 +1,64 @@
+"""A shipped model as its recipe trained it, with the particles that test it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from record import ROOT
+
+from xas_live.models.registry import load_model
+from xas_live.models.sections.domain import domain_distances, domain_p_value
+from xas_live.models.sections.latent import give_back
+from xas_live.reduction.quality import half_rise
+from xas_live.spectrum import Array
+from xas_live.training.population import Particles
+from xas_live.training.recipe import Nuisances, Recipe, read_recipe
+from xas_live.training.train import Scaling, Trained
+
+SEED = 20261124
+
+
+class ShippedModel:
+    """A shipped model with the particles that test it: their environments are new to some of its members."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.bundle = name, load_model(name)
+        self.recipe: Recipe = read_recipe(ROOT / "xas_live" / "training" / "recipes" / f"{name}.toml")
+        self.population = Particles(self.recipe, self.bundle.grid)
+        t, card = self.bundle.tensors, self.bundle.card
+        self.trained = Trained(
+            spec=card.network,
+            weights=self.bundle.network,
+            member_fold=np.sort(np.arange(card.network.members) % self.recipe.folds),
+            scaling=Scaling(*(t[k] for k in ("input_mean", "input_scale", "target_mean", "target_scale"))),
+        )
+        self.theory = np.interp(
+            self.bundle.grid, self.bundle.array("theory_energy"), self.bundle.array("theory_bulk")
+        )
+        self.rng = np.random.default_rng(SEED)
+        self.tested = self.population.tested(self.rng)
+        self.domain_nuisances = self.recipe.domain.nuisances(self.recipe.nuisances)
+
+    def particles(self, n: int, nuisances: Nuisances | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """n measurements of the particles that test, in domain unless nuisances are given."""
+        rows = self.rng.integers(len(self.tested.weights), size=n)
+        return self.population.measure(
+            self.tested.weights[rows], nuisances or self.domain_nuisances, self.rng
+        )
+
+    def judged(self, x: torch.Tensor) -> tuple[Array, Array, Array]:
+        """p-value, score, and whether it is flagged: out of domain, or its edge above the foil."""
+        t = self.bundle.tensors
+        with torch.inference_mode():
+            out = self.trained.predict(x)
+            spread = (out.std(0, correction=0) / t["target_scale"]).mean(1)
+            distances = domain_distances(t, x, give_back(t, x)[1], spread)
+            p, scores = domain_p_value(t, distances, out.mean(0)[:, 0])
+        flagged = p.numpy() < self.bundle.card.domain_threshold
+        return p.numpy(), scores.amax(1).numpy(), flagged
+
+    def edge_flagged(self, x: torch.Tensor) -> Array:
+        """Whether the half-risen edge lies above the foil's by more than the model's limit."""
+        grid, limit = self.bundle.grid, float(self.bundle.array("edge_rise_limit")[0])
+        foil = half_rise(grid, self.theory)
+        return np.array([half_rise(grid, row) - foil > limit for row in x.double().numpy()])

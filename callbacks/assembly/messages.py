@@ -1,0 +1,69 @@
+"""What the assembler tells the user: which fields it chose, and why a run gives no spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from xas_live.callbacks.assembly.channels import ChannelMapping
+
+
+class Messages:
+    """Lines for the user; what is the same for many runs is told once.
+
+    Parameters
+    ----------
+    tell : takes one line.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.tell = tell
+        self._told: set[str] = set()
+
+    def tell_once(self, text: str, *, subject: str | None = None) -> None:
+        """Tell a line unless one about the same subject was told before.
+
+        Parameters
+        ----------
+        text : the line.
+        subject : what it is about; default: its text.
+        """
+        subject = text if subject is None else subject
+        if subject not in self._told:
+            self._told.add(subject)
+            self.tell(text)
+
+
+def mapping_chosen(mapping: ChannelMapping, streams: Sequence[str], *, in_kev: bool) -> str:
+    """Say which fields of a run are read, and how to change that.
+
+    Parameters
+    ----------
+    mapping : complete.
+    streams : that are read; several are joined by time.
+    in_kev : whether the energy is recorded in keV.
+    """
+    channels = ", ".join(f"{channel} = {name}" for channel, name in mapping.channels.items())
+    unit = "keV" if in_kev else "eV"
+    where = f"Stream {streams[0]!r}"
+    if len(streams) > 1:
+        where = f"Streams {' and '.join(map(repr, streams))} joined by time"
+    example = replace(mapping, mode=None, stream=None)
+    return (
+        f"{where}, {mapping.mode}: energy = {mapping.energy} ({unit}), {channels}. "
+        f"Not right? Change and give mapping={example}"
+    )
+
+
+def no_spectra(label: str, why: str) -> str:
+    """Say that a run gives no spectra, and what to do.
+
+    Parameters
+    ----------
+    label : of the run.
+    why : the reason.
+    """
+    return (
+        f"Run {label} gives no spectra: {why}. If it should, name the fields: "
+        f"mapping=ChannelMapping(energy='...', i0='...', it='...')."
+    )

@@ -1,0 +1,83 @@
+"""What a run's documents tell of the sample, besides the sweeps: absorber, temperature, label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xas_live.callbacks.assembly.absorber import absorber_from_metadata
+from xas_live.callbacks.assembly.rows import number
+from xas_live.spectrum import Provenance
+
+if TYPE_CHECKING:
+    from event_model.documents import EventDescriptor, EventPage, RunStart
+
+_KEPT = ("sample", "sample_name", "truth", "plan_name", "temperature", "purpose", "comment")
+_TEMPERATURE = ("temperature", "temperature_k", "sample_temperature")
+
+
+class RunMetadata:
+    """What is known of a run and its sample.
+
+    Parameters
+    ----------
+    start : start document of the run.
+
+    Attributes
+    ----------
+    label : its scan id, else the first characters of its uid.
+    element, edge : the absorber that the start document names, as "Pt" and "L3"; None where it does not.
+    temperature : of the sample (K), from the start document, else from the baseline; None where unknown.
+    """
+
+    def __init__(self, start: RunStart) -> None:
+        self._start = start
+        self.label = str(start.get("scan_id") or start["uid"][:8])
+        self.element, self.edge = absorber_from_metadata(start)
+        self.temperature = _temperature(start)
+
+    def read_baseline(self, descriptor: EventDescriptor, page: EventPage) -> None:
+        """Take the sample's temperature from the first reading of the baseline, if nothing else gave it."""
+        for name, values in sorted(page["data"].items()):
+            about_sample = name.lower() in _TEMPERATURE or name.lower().endswith("sample_temperature")
+            if self.temperature is None and about_sample and len(values):
+                value = number(values[0])
+                key = descriptor["data_keys"].get(name)
+                unit = str((key.get("units") if key else None) or "K").lower()
+                celsius = unit.removeprefix("deg").strip(" °") in ("c", "celsius")
+                self.temperature = None if np.isnan(value) else value + (273.15 if celsius else 0.0)
+
+    def provenance(self, source: str, stream: str, sweep: int, time: float) -> Provenance:
+        """Return where a sweep comes from.
+
+        Parameters
+        ----------
+        source : file path, catalog address, or "live".
+        stream, sweep : name of its stream, and its index in the run.
+        time : of its last point (Unix, s).
+        """
+        start: Mapping[str, object] = self._start
+        scan_id = start.get("scan_id")
+        return Provenance(
+            source=source,
+            scan=self.label,
+            run_uid=self._start["uid"],
+            scan_id=scan_id if isinstance(scan_id, int) else None,
+            stream=stream,
+            sweep=sweep,
+            time=time,
+            metadata={key: start[key] for key in _KEPT if key in start},
+        )
+
+
+def _temperature(start: Mapping[str, object]) -> float | None:
+    """Return the sample's temperature (K) that a start document gives, at its top or under `sample`."""
+    for place in (start, start.get("sample")):
+        if isinstance(place, Mapping):
+            for key, value in place.items():
+                kelvin = number(value) if str(key).lower() in _TEMPERATURE else float("nan")
+                if np.isfinite(kelvin):
+                    return kelvin
+    return None

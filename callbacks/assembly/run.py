@@ -1,0 +1,365 @@
+"""RunAssembler: the documents of one run in, its spectra out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, energy_factor, find_mapping
+from xas_live.callbacks.assembly.legacy import LegacyAssets, as_streams
+from xas_live.callbacks.assembly.messages import Messages, mapping_chosen, no_spectra
+from xas_live.callbacks.assembly.metadata import RunMetadata
+from xas_live.callbacks.assembly.rows import StreamRows, as_page
+from xas_live.callbacks.assembly.spectra import spectrum_of, with_absorber
+from xas_live.callbacks.assembly.stream import SweepStream
+from xas_live.callbacks.assembly.sweeps import SweepCutter
+from xas_live.callbacks.assembly.time_join import StreamJoin
+from xas_live.spectrum import Array, Spectrum
+
+if TYPE_CHECKING:
+    from event_model.documents import (
+        Datum,
+        DatumPage,
+        Event,
+        EventDescriptor,
+        EventPage,
+        Resource,
+        RunStart,
+        RunStop,
+        StreamDatum,
+        StreamResource,
+    )
+
+    from xas_live.callbacks.assembly.legacy import Translated
+
+_EXPLAIN_AFTER = 50
+"""Events that no spectrum can be made of, after which the user is told why."""
+
+
+@dataclass(frozen=True)
+class AssemblySettings:
+    """How the runs of one assembler are read: see `SpectrumAssembler`."""
+
+    mapping: ChannelMapping | None
+    source: str
+    tolerance: float
+    whole_runs: bool
+
+
+class RunAssembler:
+    """Puts the points of one run together to sweeps of the energy axis.
+
+    It has a method for each kind of document, as event_model's DocumentRouter does; each returns the spectra
+    that the document completes. Pages stay pages. Documents of streams without energy or detectors are passed
+    over.
+
+    Parameters
+    ----------
+    start : start document of the run.
+    settings : how to read it.
+    messages : take lines for the user.
+
+    Attributes
+    ----------
+    points : number of points taken so far, of all streams.
+    """
+
+    def __init__(self, start: RunStart, settings: AssemblySettings, messages: Messages) -> None:
+        self.points = 0
+        self._start = start
+        self._settings = settings
+        self._messages = messages
+        self._metadata = RunMetadata(start)
+        self._baseline: dict[str, EventDescriptor] = {}  # by uid
+        self._streams: dict[str, SweepStream] = {}  # those that make spectra alone, by name
+        self._by_descriptor: dict[str, SweepStream] = {}
+        self._latest: SweepStream | None = None  # the one that got the last point
+        self._join: StreamJoin | None = None  # of streams none of which makes spectra alone
+        self._joined: SweepStream | None = None
+        self._events_joined = 0
+        self._resources: dict[str, StreamResource] = {}
+        self._legacy: LegacyAssets | None = None
+        self._legacy_descriptors: dict[str, EventDescriptor] = {}  # as they came
+        self._sweeps = 0
+        self._reasons: list[str] = []  # why streams give no spectra
+        self._explained = False
+
+    def __call__(self, name: str, doc: Mapping[str, object]) -> list[Spectrum]:
+        """Take one document by its name; documents of other names are passed over."""
+        match name:
+            case "event":
+                return self.event(cast("Event", doc))
+            case "event_page":
+                return self.event_page(cast("EventPage", doc))
+            case "stream_datum":
+                return self.stream_datum(cast("StreamDatum", doc))
+            case "datum":
+                return self.datum(cast("Datum", doc))
+            case "datum_page":
+                return self.datum_page(cast("DatumPage", doc))
+            case "stream_resource":
+                return self.stream_resource(cast("StreamResource", doc))
+            case "resource":
+                return self.resource(cast("Resource", doc))
+            case "descriptor":
+                return self.descriptor(cast("EventDescriptor", doc))
+            case "stop":
+                return self.stop(cast("RunStop", doc))
+        return []
+
+    @property
+    def growing(self) -> Spectrum | None:
+        """The sweep that got the last point, as far as it is measured; None between sweeps."""
+        stream = self._latest
+        if stream is None or len(stream.cutter.open) < 2:
+            return None
+        return self._spectrum(stream, stream.cutter.open, complete=False)
+
+    @property
+    def fragments(self) -> int:
+        """Number of pieces too short to be a sweep that were kept out."""
+        return sum(stream.cutter.fragments for stream in self._sweep_streams)
+
+    def descriptor(self, doc: EventDescriptor) -> list[Spectrum]:
+        """Take the declaration of a stream: decide which of its fields make spectra."""
+        original, doc = doc, as_streams(doc)
+        if doc is not original:
+            self._legacy_descriptors[doc["uid"]] = original
+            if self._legacy is not None:
+                self._legacy.descriptor(original)
+        name = doc.get("name", "primary")
+        wanted = self._settings.mapping
+        if name == "baseline":
+            self._baseline[doc["uid"]] = doc
+        elif wanted is None or wanted.stream in (None, name):
+            self._declare(name, doc, wanted)
+        return []
+
+    def event(self, doc: Event) -> list[Spectrum]:
+        """Take one event.
+
+        Raises
+        ------
+        ValueError : when its fields do not have one length. Other points are not affected.
+        """
+        if self._legacy is not None and self._refers_to_datums(doc["descriptor"]):
+            return self._take_translated(self._legacy.event(doc))
+        return self._take_page(as_page(doc))
+
+    def event_page(self, doc: EventPage) -> list[Spectrum]:
+        """Take a page of events; raise as `event` does."""
+        if self._legacy is not None and self._refers_to_datums(doc["descriptor"]):
+            return self._take_translated(self._legacy.event_page(doc))
+        return self._take_page(doc)
+
+    def stream_resource(self, doc: StreamResource) -> list[Spectrum]:
+        """Take the announcement of a file."""
+        self._resources[doc["uid"]] = doc
+        return []
+
+    def stream_datum(self, doc: StreamDatum) -> list[Spectrum]:
+        """Take the announcement of rows in a file; read those that all fields have by now."""
+        resource = self._resources.get(doc["stream_resource"])
+        if resource is None:
+            return []
+        stream = self._by_descriptor.get(doc["descriptor"])
+        try:
+            if stream is None:
+                if self._join is None or doc["descriptor"] not in self._join:
+                    return []
+                return self._cut_joined(self._join, self._join.announce(resource, doc))
+            if stream.reader is None or stream.reader.external is None:
+                return []
+            stream.reader.external.announce(resource, doc)
+        except (KeyError, ValueError, NotImplementedError) as error:
+            self._reasons.append(
+                f"nothing reads {resource.get('mimetype')} of {resource['data_key']!r} ({error})"
+            )
+            return []
+        return self._cut(stream, stream.reader.ready())
+
+    def resource(self, doc: Resource) -> list[Spectrum]:
+        """Take the announcement of a file in the older way."""
+        if self._legacy is None:
+            self._legacy = LegacyAssets(self._start)
+            for descriptor in self._legacy_descriptors.values():
+                self._legacy.descriptor(descriptor)
+        self._legacy.resource(doc)
+        return []
+
+    def datum(self, doc: Datum) -> list[Spectrum]:
+        """Take the announcement of rows in a file in the older way."""
+        return self._take_translated(self._legacy.datum(doc)) if self._legacy is not None else []
+
+    def datum_page(self, doc: DatumPage) -> list[Spectrum]:
+        """Take a page of such announcements."""
+        return self._take_translated(self._legacy.datum_page(doc)) if self._legacy is not None else []
+
+    def stop(self, doc: RunStop) -> list[Spectrum]:
+        """End the run: give what is left, and tell the user what was left out."""
+        spectra: list[Spectrum] = []
+        if self._legacy is not None:
+            translated, lacking = self._legacy.finish()
+            if lacking:
+                what = f"{lacking} events refer to data in files that no datum announced"
+                self._messages.tell(f"Run {self._metadata.label}: {what}")
+            spectra += self._take_translated(translated)
+        if self._join is not None:
+            spectra += self._cut_joined(self._join, self._join.finish())
+            for remark in self._join.remarks():
+                self._messages.tell(f"Run {self._metadata.label}, {remark}.")
+        succeeded = doc.get("exit_status", "success") == "success"
+        for stream in self._sweep_streams:
+            spectra += self._finish(stream, succeeded=succeeded)
+        if not self._streams and (self._join is None or self._join.plan is None):
+            self._explain()
+        return spectra
+
+    @property
+    def _sweep_streams(self) -> list[SweepStream]:
+        return [*self._streams.values(), *([self._joined] if self._joined is not None else [])]
+
+    # --- descriptors -------------------------------------------------------------------------------------
+
+    def _declare(self, name: str, doc: EventDescriptor, wanted: ChannelMapping | None) -> None:
+        """Read a stream alone if it has all that a spectrum needs, else keep it to be joined with others."""
+        try:
+            mapping = find_mapping(doc, self._start, wanted)
+        except MappingError as error:
+            self._reasons.append(str(error))
+            may_be_joined = not self._streams and (wanted is None or wanted.stream is None)
+            if may_be_joined and self._join_with_others(doc):
+                return
+            if name in ("primary", wanted.stream if wanted is not None else None):
+                self._explain()
+            return
+        self._join = self._joined = None
+        factor = energy_factor(doc, mapping.energy or "")
+        stream = self._streams.get(name)
+        if stream is not None and stream.mapping == mapping and stream.reader is not None:
+            stream.reader.factors = {mapping.energy or "": factor}  # declared again: the same sweep goes on
+        else:
+            fields = [mapping.energy or "", *mapping.channels.values()]
+            reader = StreamRows(doc, fields, {mapping.energy or "": factor})
+            stream = self._streams[name] = self._sweep_stream(name, mapping, reader)
+        self._by_descriptor[doc["uid"]] = stream
+        self._tell_mapping(mapping, factor, [name])
+
+    def _join_with_others(self, doc: EventDescriptor) -> bool:
+        """Keep a stream to be joined with others; return False where it has no part of a spectrum."""
+        if self._join is None:
+            self._join = StreamJoin(self._start, self._settings.mapping)
+        return self._join.declare(doc)
+
+    def _sweep_stream(self, name: str, mapping: ChannelMapping, reader: StreamRows | None) -> SweepStream:
+        cutter = SweepCutter(
+            3 + len(mapping.channels), self._settings.tolerance, whole=self._settings.whole_runs
+        )
+        return SweepStream(name, mapping, reader, cutter)
+
+    # --- points ------------------------------------------------------------------------------------------
+
+    def _take_page(self, page: EventPage) -> list[Spectrum]:
+        """Return the spectra that events of any stream complete."""
+        descriptor = page["descriptor"]
+        stream = self._by_descriptor.get(descriptor)
+        if stream is not None and stream.reader is not None:
+            return self._cut(stream, stream.reader.take(page))
+        if descriptor in self._baseline:
+            self._metadata.read_baseline(self._baseline[descriptor], page)
+        elif self._join is not None and descriptor in self._join:
+            self._events_joined += len(page["seq_num"])
+            if self._join.plan is None and self._events_joined > _EXPLAIN_AFTER:
+                self._explain()
+            return self._cut_joined(self._join, self._join.take(page))
+        return []
+
+    def _refers_to_datums(self, descriptor: str) -> bool:
+        """Return whether events of this descriptor hold references to datums in fields that are read."""
+        if descriptor not in self._legacy_descriptors:
+            return False
+        if self._join is not None and descriptor in self._join:
+            return True
+        stream = self._by_descriptor.get(descriptor)
+        return stream is not None and stream.reader is not None and stream.reader.external is not None
+
+    def _take_translated(self, documents: Sequence[Translated]) -> list[Spectrum]:
+        """Return the spectra that stream documents complete which were translated from older ones."""
+        spectra: list[Spectrum] = []
+        for name, doc in documents:
+            match name:
+                case "event":
+                    spectra += self._take_page(as_page(cast("Event", doc)))
+                case "stream_resource":
+                    spectra += self.stream_resource(cast("StreamResource", doc))
+                case "stream_datum":
+                    spectra += self.stream_datum(cast("StreamDatum", doc))
+        return spectra
+
+    def _cut(self, stream: SweepStream, rows: Array) -> list[Spectrum]:
+        """Return the spectra that these rows complete."""
+        if not len(rows):
+            return []
+        self.points += len(rows)
+        self._latest = stream
+        return [self._finished(stream, sweep) for sweep in stream.cutter.append(rows)]
+
+    def _cut_joined(self, join: StreamJoin, rows: Array) -> list[Spectrum]:
+        """Return the spectra that points of several streams complete."""
+        if not len(rows) or join.plan is None:
+            return []
+        if self._joined is None:
+            mapping = join.plan.mapping
+            self._joined = self._sweep_stream(join.plan.lead, mapping, None)
+            self._tell_mapping(mapping, 1.0, list(join.plan.clocks))
+        return self._cut(self._joined, rows)
+
+    def _finish(self, stream: SweepStream, *, succeeded: bool) -> list[Spectrum]:
+        """Return the spectra that the end of the run completes in one stream, the last as far as it went."""
+        spectra: list[Spectrum] = []
+        if stream.reader is not None:
+            spectra += self._cut(stream, stream.reader.ready(final=True))
+            if stream.reader.external is not None and (trouble := stream.reader.external.trouble):
+                self._messages.tell(f"Run {self._metadata.label}, stream {stream.name!r}: {trouble}")
+        finished, last = stream.cutter.finish()
+        spectra += [self._finished(stream, sweep) for sweep in finished]
+        if last is not None:
+            complete = stream.is_whole(last, succeeded=succeeded)
+            spectra.append(self._finished(stream, last, complete=complete))
+        return spectra
+
+    def _finished(self, stream: SweepStream, rows: Array, *, complete: bool = True) -> Spectrum:
+        spectrum = self._spectrum(stream, rows, complete=complete)
+        self._sweeps += 1
+        stream.count(rows)
+        return with_absorber(spectrum)
+
+    def _spectrum(self, stream: SweepStream, rows: Array, *, complete: bool) -> Spectrum:
+        time = float(rows[-1, -2])
+        return spectrum_of(
+            rows,
+            stream.mapping,
+            self._metadata,
+            self._metadata.provenance(self._settings.source, stream.name, self._sweeps, time),
+            complete=complete,
+            as_measured=self._settings.whole_runs,
+        )
+
+    # --- messages ----------------------------------------------------------------------------------------
+
+    def _tell_mapping(self, mapping: ChannelMapping, factor: float, streams: Sequence[str]) -> None:
+        """Tell the user which fields were chosen, unless all were given."""
+        wanted = self._settings.mapping or ChannelMapping()
+        if not (wanted.energy and wanted.channels):
+            self._messages.tell_once(mapping_chosen(mapping, streams, in_kev=factor != 1.0))
+
+    def _explain(self) -> None:
+        """Tell the user why the run gives no spectra; each reason once, for many runs scan motors only."""
+        if self._explained:
+            return
+        self._explained = True
+        why = self._reasons[0] if self._reasons else "it has no stream with an energy"
+        if self._join is not None and self._join.several:
+            why = self._join.trouble
+        self._messages.tell_once(no_spectra(self._metadata.label, why), subject=why)

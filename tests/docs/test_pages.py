@@ -1,0 +1,28 @@
+"""Pages that are written by a command say what that command writes now."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from xas_live.cli.flags import flags_page
+
+ROOT = Path(__file__).resolve().parents[2]
+_SPEC = importlib.util.spec_from_file_location("pages", ROOT / "benchmarks" / "pages.py")
+assert _SPEC is not None
+assert _SPEC.loader is not None
+pages = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(pages)
+
+
+@pytest.mark.parametrize("name", pages.PAGES)
+def test_a_page_of_figures_says_what_its_benchmark_recorded(name):
+    page = (ROOT / "docs" / "explanations" / f"{name}.md").read_text(encoding="utf-8")
+    assert page == pages.PAGES[name](pages.recorded(name)), f"run: python benchmarks/pages.py {name}"
+
+
+def test_the_page_of_flags_says_what_the_enumeration_says():
+    page = (ROOT / "docs" / "reference" / "flags.md").read_text(encoding="utf-8")
+    assert page == flags_page(), "run: xas-live flags document > docs/reference/flags.md"
