@@ -146,7 +146,7 @@ class PredictionWriter(BasePublisher):
             self._first_attempt[raw_uid] = self._attempt(raw_uid) if self._attempt else 1
         attempt = self._first_attempt[raw_uid] + self._opened[raw_uid, identity]
         self._opened[raw_uid, identity] += 1
-        raw_start = self._starts.get(raw_uid) or {}
+        raw_start = self._starts.get(raw_uid)
         metadata: dict[str, Any] = {
             "raw_uid": raw_uid,
             "attempt": attempt,
@@ -159,12 +159,12 @@ class PredictionWriter(BasePublisher):
             "analysed_at": time.time(),
             "hints": {"dimensions": [[["sweep"], "predictions"]]},
         }
-        scan_id = raw_start.get("scan_id", spectrum.provenance.scan_id)
+        scan_id = spectrum.provenance.scan_id if raw_start is None else raw_start.get("scan_id")
         optional = {"scan_id": scan_id, "element": prediction.element, "edge": prediction.edge}
         metadata |= {key: value for key, value in optional.items() if value is not None}
         bundle = compose_run(
             uid=derived_uid(raw_uid, prediction, attempt),
-            time=float(raw_start.get("time", _time(spectrum))),
+            time=_time(spectrum) if raw_start is None else float(raw_start.get("time", _time(spectrum))),
             metadata=metadata,
         )
         return _DerivedRun(self._write, bundle, identity)
