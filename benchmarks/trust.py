@@ -314,7 +314,7 @@ def denoising(shipped: ShippedModel, n: int = 400) -> tuple[float, tuple[Array, 
 
 
 def draw_denoised(grid: Array, spectra: tuple[Array, Array, Array], ratio: float, path: Path) -> None:
-    """A noisy spectrum, what the autoencoder makes of it, and the truth."""
+    """A noisy spectrum, its reconstruction by the autoencoder, and the truth."""
     true, noisy, back = spectra
     figure, ax = plt.subplots(figsize=(7.2, 4.2), layout="constrained")
     ax.plot(grid, noisy, ".", ms=4, color="#999999", label="noise of 0.03 edge steps a point")

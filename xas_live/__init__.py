@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xas_live.analysis import AnalysisConfig, Analyzer, AnalyzerPool, AnalyzerProcess
     from xas_live.callbacks.assembly import ChannelMapping
+    from xas_live.callbacks.publishers import BasePublisher
     from xas_live.models import load_model
+    from xas_live.modes import DetectorMode, register_mode
     from xas_live.prediction import Prediction
     from xas_live.reduction import FoilAnchor
     from xas_live.session import attach
@@ -25,12 +27,15 @@ __all__ = [
     "Analyzer",
     "AnalyzerPool",
     "AnalyzerProcess",
+    "BasePublisher",
     "ChannelMapping",
+    "DetectorMode",
     "FoilAnchor",
     "Prediction",
     "Spectrum",
     "attach",
     "load_model",
+    "register_mode",
 ]
 
 _ROOMS = {
@@ -38,12 +43,15 @@ _ROOMS = {
     "Analyzer": "xas_live.analysis",
     "AnalyzerPool": "xas_live.analysis",
     "AnalyzerProcess": "xas_live.analysis",
+    "BasePublisher": "xas_live.callbacks.publishers",
     "ChannelMapping": "xas_live.callbacks.assembly",
+    "DetectorMode": "xas_live.modes",
     "FoilAnchor": "xas_live.reduction",
     "Prediction": "xas_live.prediction",
     "Spectrum": "xas_live.spectrum",
     "attach": "xas_live.session",
     "load_model": "xas_live.models",
+    "register_mode": "xas_live.modes",
 }
 
 

@@ -124,7 +124,7 @@ def attach(
     Parameters
     ----------
     RE : the RunEngine.
-    model : name or folder of the model to use, or several: all that speak of a scan's absorber judge it, and
+    model : name or folder of the model to use, or several: all that are for a scan's absorber judge it, and
         the first of them is the primary one. Default: by each scan's element and edge.
     anchor : a fitted foil; "reference", the scan's own reference channel; None for unanchored; "auto", the
         reference channel where there is one, else the newest saved anchor of the absorber, else unanchored.

@@ -95,7 +95,7 @@ def test_what_models_have_in_common_is_reduced_once(spectra, tuned, au_anchor, o
     pool.analyze(spectra)
     assert reductions == {(au, n): 1}
     reductions.clear()
-    # Standards are reduced with the sweeps; what each model makes of them is its own.
+    # Standards are reduced with the sweeps; what each model predicts from them is its own.
     AnalyzerPool(models, au_anchor, standards={"oxide": oxide}).analyze_all(spectra)
     assert reductions == {(au, n): 1, (msd, n): 1}
 
@@ -114,7 +114,7 @@ def test_only_models_of_the_absorber_speak_and_the_first_of_them_leads(scan_of):
     iron = replace(gold, element="Fe", edge="K")
     found = pool.analyze_all([gold, platinum, iron])
     assert [[p.model for p in of] for of in found] == [["au-l3-msd", "au-l3"], ["pt-l3"], ["pt-l3"]]
-    assert found[2][0].refused == "the sample is Fe K, the model speaks of Pt L3"
+    assert found[2][0].refused == "the sample is Fe K, the model is for Pt L3"
     assert [p.model for p in pool.analyze([gold, platinum, iron])] == ["au-l3-msd", "pt-l3", "pt-l3"]
     assert told(found[2][0]) == told(AnalyzerPool("pt-l3", "reference").analyze([iron])[0])
     # By absorber there is one shipped model each, as ever.

@@ -117,7 +117,7 @@ def test_each_sweeps_own_reference_is_laid_on_its_own_theory(both, foils, gold, 
 def test_other_absorbers_and_foils_are_refused(both, foils, gold, scan_of):
     palladium = scan_of(Sample(PARTICLES, "pd_k"), "pd_k")
     (refused,) = Analyzer(both, foils).analyze([palladium])
-    assert refused.refused == "the sample is Pd K, the model speaks of Au L3, Pt L3"
+    assert refused.refused == "the sample is Pd K, the model is for Au L3, Pt L3"
     with pytest.raises(AnchorError, match="two foils of Au L3 are given: give one"):
         Analyzer(both, [foils[0], foils[0]])
     foil = FoilAnchor.fit(scan_of(None, "pd_k", reference=None), load_model("pd-k"))

@@ -193,7 +193,7 @@ class Analyzer:
         return Batch(sweeps, (time.perf_counter() - start) / max(len(sweeps), 1))
 
     def judge(self, batch: Batch) -> list[Prediction]:
-        """What the model makes of spectra that its `reducers` reduced; they are left as they are."""
+        """Predictions from spectra that its `reducers` reduced; they are left as they are."""
         return self._on_a_sound_device(self._judged, batch)
 
     def refusal(self, spectrum: Spectrum, reason: str) -> Prediction:
@@ -258,7 +258,7 @@ class Analyzer:
             if place is None:
                 asked = f"{spectrum.element or ''} {spectrum.edge or ''}".strip()
                 takes = listed(self.bundle.absorbers)
-                done[i] = RefusedSweep(i, spectrum, f"the sample is {asked}, the model speaks of {takes}")
+                done[i] = RefusedSweep(i, spectrum, f"the sample is {asked}, the model is for {takes}")
             else:
                 groups[place].append((i, admitted))
         for reducer, group in zip(self.reducers, groups, strict=True):

@@ -35,7 +35,7 @@ class AnalyzerPool:
     Parameters
     ----------
     model : name or folder of the model to use, or several of them; None picks the shipped one of each
-        spectrum's absorber. Of several, all that speak of a spectrum's absorber judge it, and the first of
+        spectrum's absorber. Of several, all that are for a spectrum's absorber judge it, and the first of
         them is the primary one.
     anchor : a fitted foil, or one for each absorber; "reference"; None; or "auto": the sweep's own reference
         channel where there is one, else the user's newest saved anchor of the absorber, else none.
@@ -74,12 +74,12 @@ class AnalyzerPool:
     def models_for(self, spectrum: Spectrum) -> list[Bundle]:
         """The models that judge this spectrum, the primary one first.
 
-        Of the models chosen, those that speak of its absorber. Where none does, the first is asked and says
+        Of the models chosen, those for its absorber. Where none does, the first is asked and says
         so; but an absorber that was only guessed does not overrule the choice, and all are asked.
 
         Raises
         ------
-        ModelError : when none is chosen and no shipped one speaks of its absorber, or it cannot be read.
+        ModelError : when none is chosen and no shipped one is for its absorber, or it cannot be read.
         """
         element, edge = spectrum.element, spectrum.edge
         if not self.models:

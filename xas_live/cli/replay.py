@@ -335,7 +335,7 @@ def _standards(given: list[str], model: str | None) -> dict[str, Spectrum]:
     for name, spectrum in found.items():
         known = model or find_model(spectrum.element, spectrum.edge)
         if known is None:
-            refuse(f"--standards {name}: no model speaks of its absorber; choose one with --model")
+            refuse(f"--standards {name}: no model is for its absorber; choose one with --model")
         if spectrum.absorber_guessed:
             [(element, edge), *_] = load_model(known).absorbers
             found[name] = spectrum = replace(spectrum, element=element, edge=edge, absorber_guessed=False)

@@ -15,6 +15,16 @@ from xas_live.reduction.normalize import Windows
 from xas_live.reduction.target import AnchorNeed, InputKind
 from xas_live.spectrum import Array
 
+RESERVED = frozenset(
+    (
+        "scan", "sweep", "sweeps", "time", "model", "size", "diameter", "in_domain", "domain_p", "domain_score",
+        "domain_reason", "anchor", "anchored", "aligned", "flags", "refused", "lag", "e0", "edge_step", "shift",
+        "partial", "energy", "k", "flat", "norm", "chi", "foil", "network_input", "denoised", "latent", "averaged",
+        "noise", "other_values", "raw_stream",
+    )
+)  # fmt: skip
+"""Names that columns of tables and derived runs have already."""
+
 
 class Absorber(Strict):
     """An element and edge that the model takes; `energy` is the tabulated edge energy (eV)."""
@@ -169,8 +179,11 @@ class Card(Strict):
         if len(set(prefixes)) != len(prefixes):
             raise ValueError(f"outputs must have different prefixes, not {prefixes}")
         names = [target.name for target in self.targets]
-        if len(set(names)) != len(names):
-            raise ValueError(f"targets must have different names, not {names}")
+        columns = names + [o.name for o in self.outputs if not isinstance(o, ScalarsSpec)]
+        if len(set(columns)) != len(columns):
+            raise ValueError(f"targets, classes and curves must have different names, not {columns}")
+        if taken := sorted(set(columns) & RESERVED):
+            raise ValueError(f"{', '.join(taken)}: the name has another meaning in tables and archives")
         for where, name in self._named_targets():
             if name not in names:
                 raise ValueError(f"{where} = {name!r}, but the targets are {', '.join(names) or 'none'}")

@@ -30,7 +30,7 @@ class Judged(NamedTuple):
     scores : (batch, distances) how far out by each distance.
     latent : (batch, 8) coordinates in the autoencoder; (batch, 0) without one.
     residual : (batch, g) the input less the nearest that training knows; None without a domain.
-    reconstruction : (batch, g) what the autoencoder makes of the input; None without one.
+    reconstruction : (batch, g) the input as the autoencoder gives it; None without one.
     """
 
     mean: Array

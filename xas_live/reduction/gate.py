@@ -134,7 +134,7 @@ def _verdict(step: float, noise: float, rise: float, jump: float, at: float, dri
         f"mu lies {drift:.3f} edge steps (rms) off straight lines",
     )[margins.index(worst)]
     margin = math.log2(worst)
-    return Quality(margin >= 0, margin, f"no edge to speak of: {reason}" if margin < 0 else reason)
+    return Quality(margin >= 0, margin, f"no usable edge: {reason}" if margin < 0 else reason)
 
 
 def i0_nonlinear(mu: Array, i0: Array) -> NDArray[np.bool_]:

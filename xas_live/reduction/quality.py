@@ -312,7 +312,7 @@ def _check_sign(channel: Channel, counts: Array) -> None:
 
 
 def locate_edge(axis: Axis, mu: Array, expected: float) -> float:
-    """e0 by larch's rule, if it is the edge that the model speaks of.
+    """e0 by larch's rule, if it is the edge that the model is for.
 
     Parameters
     ----------
@@ -384,7 +384,7 @@ def check_range(energy: Array, e0: float, grid: Array) -> None:
 
 
 def check_step(edge_step: float, noise: float) -> list[str]:
-    """Whether there is an edge to speak of; the flag `noisy` where noise is over 2 % of it.
+    """Whether there is a usable edge; the flag `noisy` where noise is over 2 % of it.
 
     Parameters
     ----------

@@ -106,5 +106,5 @@ def standards_of(given: Mapping[str, Spectrum], model: TakesSweeps) -> tuple[Sta
     if len(given) > MOST_STANDARDS:
         raise StandardError(f"{len(given)} standards cannot be told apart: give at most {MOST_STANDARDS}")
     if "metal" in given:
-        raise StandardError("a standard cannot be called metal: that is what the model speaks of")
+        raise StandardError("a standard cannot be called metal: that is what the model is for")
     return tuple(Standard.of(name, spectrum, model) for name, spectrum in given.items())

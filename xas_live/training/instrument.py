@@ -1,4 +1,4 @@
-"""What a beamline makes of a theoretical spectrum, with every size drawn at random."""
+"""What a beamline measures of a theoretical spectrum, with every size drawn at random."""
 
 from __future__ import annotations
 

@@ -69,6 +69,8 @@ class ClassesSpec(_Spec):
     def _differ(self) -> ClassesSpec:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes must have different names, not {list(self.classes)}")
+        if "set" in self.classes:
+            raise ValueError("no class may be called 'set': the column of the conformal set is")
         return self
 
     @property

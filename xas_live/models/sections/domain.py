@@ -93,7 +93,7 @@ def domain_distances(
     Parameters
     ----------
     x : (batch, g) network inputs.
-    reconstruction : (batch, g) what the autoencoder makes of them; None without one.
+    reconstruction : (batch, g) their reconstruction by the autoencoder; None without one.
     disagreement : (batch,) members' standard deviation, in units of the outputs' scale, mean over them.
     names : the distances that the model has.
 
