@@ -154,6 +154,7 @@ class Analyzer:
         self._metals = None if sections.phases is None else _metals_of(bundle)
         self._edge_rise_limit = None if sections.edge_rise is None else bundle.array("edge_rise_limit")[0]
         self._quantile = gaussian_quantile(self.config.level)
+        self._places: dict[tuple[str | None, str | None], int | None] = {}
         self._previews = self._make_previews()
 
     @cached_property
@@ -268,11 +269,17 @@ class Analyzer:
 
     def _admitted(self, spectrum: Spectrum) -> tuple[Spectrum, int | None]:
         """The spectrum, and which of the model's inputs it is of; None where it is of no one."""
-        target = self.bundle.input_for(spectrum.element, spectrum.edge)
-        if target is None and spectrum.absorber_guessed:  # a guess does not overrule the user's choice
-            spectrum = replace(spectrum, element=None, edge=None, absorber_guessed=False)
-            target = self.bundle.inputs[0]
-        return spectrum, None if target is None else self.bundle.inputs.index(target)
+        place = self._place_of(spectrum.element, spectrum.edge)
+        if place is None and spectrum.absorber_guessed:  # a guess does not overrule the user's choice
+            spectrum, place = replace(spectrum, element=None, edge=None, absorber_guessed=False), 0
+        return spectrum, place
+
+    def _place_of(self, element: str | None, edge: str | None) -> int | None:
+        """Which of the model's inputs is of this absorber, looked up once for each."""
+        if (element, edge) not in self._places:
+            target = self.bundle.input_for(element, edge)
+            self._places[element, edge] = None if target is None else self.bundle.inputs.index(target)
+        return self._places[element, edge]
 
     def _judged(self, batch: Batch) -> list[Prediction]:
         start, sweeps = time.perf_counter(), batch.sweeps
@@ -429,8 +436,7 @@ class Analyzer:
         )
 
     def _reducer_of(self, sweep: ReducedSweep | RefusedSweep) -> Reducer:
-        target = self.bundle.input_for(sweep.spectrum.element, sweep.spectrum.edge)
-        return self.reducers[0 if target is None else self.bundle.inputs.index(target)]
+        return self.reducers[self._place_of(sweep.spectrum.element, sweep.spectrum.edge) or 0]
 
     def _target_of(self, sweep: ReducedSweep | RefusedSweep) -> InputTarget:
         return self._reducer_of(sweep).target

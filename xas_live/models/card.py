@@ -17,10 +17,10 @@ from xas_live.spectrum import Array
 
 RESERVED = frozenset(
     (
-        "scan", "sweep", "sweeps", "time", "model", "size", "diameter", "in_domain", "domain_p", "domain_score",
-        "domain_reason", "anchor", "anchored", "aligned", "flags", "refused", "lag", "e0", "edge_step", "shift",
-        "partial", "energy", "k", "flat", "norm", "chi", "foil", "network_input", "denoised", "latent", "averaged",
-        "noise", "other_values", "raw_stream",
+        "scan", "sweep", "sweeps", "time", "model", "size", "diameter", "in_domain", "domain_p",
+        "domain_score", "domain_reason", "anchor", "anchored", "aligned", "flags", "refused", "lag", "e0",
+        "edge_step", "shift", "partial", "energy", "k", "flat", "norm", "chi", "foil", "network_input",
+        "denoised", "latent", "averaged", "noise", "other_values", "raw_stream",
     )
 )  # fmt: skip
 """Names that columns of tables and derived runs have already."""
