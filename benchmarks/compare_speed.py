@@ -170,10 +170,10 @@ class Told:
     def __init__(self) -> None:
         self.event, self.when = threading.Event(), 0.0
 
-    def predicted(self, spectrum: Any, prediction: Any) -> None:
-        """See `Publisher`."""
+    def predicted(self, *given: Any) -> None:
+        """See `Publisher`: a result, or, before, a spectrum and its prediction."""
         self.when = time.perf_counter()
-        assert prediction.values
+        assert getattr(given[-1], "primary", given[-1]).values
         self.event.set()
 
     def __getattr__(self, name: str) -> Callable[..., None]:
