@@ -225,6 +225,8 @@ class Analyzer:
             return None
         sweep, judged = found
         took = time.perf_counter() - start
+        if not judged.sound()[0]:
+            return self._refused(sweep.refused(self._no_number()), {"total": took})
         return self._prediction(sweep, judged, 0, None, {"total": took})
 
     def _make_previews(self) -> dict[tuple[str, str], Preview]:
@@ -291,18 +293,23 @@ class Analyzer:
         }
         share = {"reduce": batch.seconds, "infer": (time.perf_counter() - start) / max(len(sweeps), 1)}
         share["total"] = share["reduce"] + share["infer"]
-        rows = {id(sweep): row for row, sweep in enumerate(good)}
+        sound = [] if judged is None else judged.sound()
+        rows = iter(range(len(good)))
         predictions = []
         for sweep in sweeps:
             if isinstance(sweep, RefusedSweep):
                 predictions.append(self._refused(sweep, share))
-            else:
-                assert judged is not None
-                phases = None
-                if id(sweep) in mixed:
-                    phases = (mixed[id(sweep)], fractions[id(sweep)])
-                predictions.append(self._prediction(sweep, judged, rows[id(sweep)], phases, share))
+                continue
+            row = next(rows)
+            if judged is None or not sound[row]:
+                predictions.append(self._refused(sweep.refused(self._no_number()), share))
+                continue
+            phases = (mixed[id(sweep)], fractions[id(sweep)]) if id(sweep) in mixed else None
+            predictions.append(self._prediction(sweep, judged, row, phases, share))
         return predictions
+
+    def _no_number(self) -> str:
+        return f"the model {self.bundle.name} gave no number: is its bundle sound?"
 
     def _ensemble_of(self, sweeps: Sequence[ReducedSweep], mixed: Mapping[int, Mixed]) -> Judged:
         """What the networks give for the sweeps; of those with standards, for the likeliest metal."""
@@ -337,32 +344,28 @@ class Analyzer:
         phases: tuple[Mixed, PhaseFractions] | None,
         seconds: Mapping[str, float],
     ) -> Prediction:
-        mean, half, p = judged.mean[row], judged.half[row], float(judged.p[row])
-        judges_domain = self.bundle.card.sections.domain is not None
-        if not (
-            np.isfinite(mean).all() and np.isfinite(half).all() and (math.isfinite(p) or not judges_domain)
-        ):
-            reason = f"the model {self.bundle.name} gave no number: is its bundle sound?"
-            return self._refused(sweep.refused(reason), seconds)
+        reducer = self._reducer_of(sweep)
         network_input = _metal(sweep, None if phases is None else phases[0])
         flags = list(sweep.flags)
-        if self._edge_above_foil(sweep, network_input, with_phases=phases is not None):
+        if self._edge_above_foil(sweep, reducer, network_input, with_phases=phases is not None):
             flags.append(Flag.EDGE_ABOVE_FOIL)
-        outcome = self._outcome(mean, half, None if phases is None else phases[1], flags)
-        domain = self._verdict(sweep, judged, row)
+        fractions = None if phases is None else phases[1]
+        outcome = self._outcome(judged.mean[row], judged.half[row], fractions, flags)
+        domain = self._verdict(reducer, judged, row)
         if domain.inside is False:
             flags.append(Flag.OUT_OF_DOMAIN)
-        reduced = self._shown(sweep, judged, row, network_input)
-        return self._base(sweep, flags, seconds, outcome=outcome, domain=domain, reduced=reduced)
+        reduced = _shown(sweep, reducer, judged, row, network_input)
+        return self._base(sweep, reducer, flags, seconds, outcome=outcome, domain=domain, reduced=reduced)
 
-    def _edge_above_foil(self, sweep: ReducedSweep, network_input: Array, *, with_phases: bool) -> bool:
+    def _edge_above_foil(
+        self, sweep: ReducedSweep, reducer: Reducer, network_input: Array, *, with_phases: bool
+    ) -> bool:
         if self._edge_rise_limit is None or sweep.plan.foil is None or sweep.alignment.by == "e0":
             return False
-        target = self._target_of(sweep)
         metal = sweep.normalised
         if with_phases:
-            metal = sweep.plan.measured_as(network_input, self._theory_of(sweep))
-        rise: float = half_rise(target.grid, metal) - sweep.plan.foil_rise
+            metal = sweep.plan.measured_as(network_input, reducer.theory)
+        rise: float = half_rise(reducer.target.grid, metal) - sweep.plan.foil_rise
         return rise > self._edge_rise_limit
 
     def _outcome(
@@ -409,7 +412,7 @@ class Analyzer:
         half = self._quantile * std
         return interval(value, half, self.config.level, self._quantile, non_negative=True, top=top)
 
-    def _verdict(self, sweep: ReducedSweep, judged: Judged, row: int) -> DomainVerdict:
+    def _verdict(self, reducer: Reducer, judged: Judged, row: int) -> DomainVerdict:
         section = self.bundle.card.sections.domain
         latent = tuple(judged.latent[row].tolist())
         if section is None or judged.residual is None:
@@ -417,39 +420,20 @@ class Analyzer:
         p, scores = float(judged.p[row]), judged.scores[row]
         inside, reason = p >= section.threshold, ""
         if not inside:
-            grid, theory = self._target_of(sweep).grid, self._theory_of(sweep)
+            grid, theory = reducer.target.grid, reducer.theory
             reason = domain_reason(scores, judged.residual[row], grid, theory, self._ensemble.distances)
         return DomainVerdict(inside, p, float(scores.max()), reason, latent)
-
-    def _shown(self, sweep: ReducedSweep, judged: Judged, row: int, network_input: Array) -> Reduced:
-        target, denoised = self._target_of(sweep), None
-        if judged.reconstruction is not None:
-            denoised = sweep.plan.measured_as(judged.reconstruction[row], self._theory_of(sweep))
-        return Reduced(
-            grid=target.grid,
-            flat=sweep.normalised,
-            foil=sweep.plan.foil,
-            network_input=network_input,
-            denoised=denoised,
-            kind=target.kind,
-            k_weight=target.k_weight,
-        )
 
     def _reducer_of(self, sweep: ReducedSweep | RefusedSweep) -> Reducer:
         return self.reducers[self._place_of(sweep.spectrum.element, sweep.spectrum.edge) or 0]
 
-    def _target_of(self, sweep: ReducedSweep | RefusedSweep) -> InputTarget:
-        return self._reducer_of(sweep).target
-
-    def _theory_of(self, sweep: ReducedSweep) -> Array | None:
-        return self._reducer_of(sweep).theory
-
     def _refused(self, sweep: RefusedSweep, seconds: Mapping[str, float]) -> Prediction:
-        return self._base(sweep, sweep.flags, seconds, refused=sweep.reason)
+        return self._base(sweep, self._reducer_of(sweep), sweep.flags, seconds, refused=sweep.reason)
 
     def _base(
         self,
         sweep: ReducedSweep | RefusedSweep,
+        reducer: Reducer,
         flags: Sequence[str],
         seconds: Mapping[str, float],
         *,
@@ -458,8 +442,7 @@ class Analyzer:
         domain: DomainVerdict | None = None,
         reduced: Reduced | None = None,
     ) -> Prediction:
-        spectrum, reducer = sweep.spectrum, self._reducer_of(sweep)
-        anchor = None
+        spectrum, anchor = sweep.spectrum, None
         if sweep.anchor is not None:
             anchor = AnchorUsed("foil" if reducer.is_lasting(sweep.anchor) else "reference", sweep.anchor)
         return Prediction(
@@ -481,6 +464,22 @@ class Analyzer:
             calibrated_on=str(self.bundle.card.calibration.get("calibrated_on", "simulation")),
             configuration=self.configuration,
         )
+
+
+def _shown(sweep: ReducedSweep, reducer: Reducer, judged: Judged, row: int, network_input: Array) -> Reduced:
+    """The spectrum as the network saw it."""
+    denoised = None
+    if judged.reconstruction is not None:
+        denoised = sweep.plan.measured_as(judged.reconstruction[row], reducer.theory)
+    return Reduced(
+        grid=reducer.target.grid,
+        flat=sweep.normalised,
+        foil=sweep.plan.foil,
+        network_input=network_input,
+        denoised=denoised,
+        kind=reducer.target.kind,
+        k_weight=reducer.target.k_weight,
+    )
 
 
 def _metal(sweep: ReducedSweep, mixed: Mixed | None) -> Array:

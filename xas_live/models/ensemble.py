@@ -41,6 +41,14 @@ class Judged(NamedTuple):
     residual: Array | None
     reconstruction: Array | None
 
+    def sound(self) -> list[bool]:
+        """Whether the networks gave numbers, for each spectrum."""
+        good = np.all(np.isfinite(self.mean) & np.isfinite(self.half), axis=1)
+        if self.residual is not None:
+            good &= np.isfinite(self.p)
+        found: list[bool] = good.tolist()
+        return found
+
 
 class Ensemble:
     """A bundle's networks on one device: numpy's arithmetic on the CPU, torch's elsewhere.

@@ -8,7 +8,7 @@ A stage adds flags; none is taken back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -82,9 +82,9 @@ class _Stage:
     spectrum: Spectrum
     flags: tuple[str, ...]
 
-    def flagged(self, flags: Iterable[str]) -> Self:
+    def flagged(self, flags: Sequence[str]) -> Self:
         """This stage with further flags."""
-        return replace(self, flags=(*self.flags, *flags))
+        return replace(self, flags=(*self.flags, *flags)) if flags else self
 
 
 @dataclass(frozen=True, eq=False)
