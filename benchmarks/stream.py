@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import speed
 import torch
 from larch import Group
 from larch.xafs import pre_edge
 from pages import write_page
 from record import claim, commit, record
+from sweeps import anchor, sweeps, timed
 
 from xas_live.analysis import Analyzer
 from xas_live.archive import open_archive
@@ -67,7 +67,7 @@ def consume(seconds: float, folder: Path, *, archived: bool) -> dict[str, Any]:
     archive = open_archive(folder / "archive") if archived else None
     writer = archive.derived_writer() if archive is not None else None
     publishers = [order] + ([PredictionWriter(writer)] if writer is not None else [])
-    analyzer = Analyzer(load_model("pt-l3"), speed.anchor(), device="cpu")
+    analyzer = Analyzer(load_model("pt-l3"), anchor(), device="cpu")
     memory: list[float] = []
     lags: list[float] = []
     ended = threading.Event()
@@ -125,7 +125,7 @@ def consume(seconds: float, folder: Path, *, archived: bool) -> dict[str, Any]:
 def peer() -> float:
     """Sweeps a second by one larch call and one network call each."""
     bundle = load_model("pt-l3")
-    energy, mu = speed.sweeps(64)
+    energy, mu = sweeps(64)
     group, grid = Group(), 11564.0 + bundle.grid
     t = bundle.tensors
 
@@ -135,7 +135,7 @@ def peer() -> float:
         with torch.inference_mode():
             network(bundle.card.network, bundle.network, (x - t["input_mean"]) / t["input_scale"])
 
-    return 1.0 / speed.timed(lambda: one(mu[0]), 60)
+    return 1.0 / timed(lambda: one(mu[0]), 60)
 
 
 def main(seconds: float) -> None:

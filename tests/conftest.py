@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from xas_live.archive import Archive, open_archive
 from xas_live.models.bundle import Bundle
 from xas_live.models.registry import load_model
 from xas_live.reduction.anchor import FoilAnchor
@@ -36,6 +37,19 @@ def measured() -> Path:
 def _own_user_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Anchors and spools of the tests never mix with the user's."""
     os.environ["XAS_LIVE_HOME"] = str(tmp_path_factory.mktemp("xas_live_home"))
+
+
+@pytest.fixture(scope="session")
+def detector_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where detectors write files that the archive may read."""
+    return tmp_path_factory.mktemp("detector")
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory, detector_folder: Path) -> Iterator[Archive]:
+    """A real Tiled server for all tests of a worker: a start costs seconds. Tests ask for their own runs."""
+    with open_archive(tmp_path_factory.mktemp("archive"), readable_storage=[detector_folder]) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A real Tiled server for all tests of a worker, and small Bluesky runs to write into it."""
+"""Writers into the archive of the worker, and small Bluesky runs to write into it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,20 +14,9 @@ from uuid import uuid4
 import pytest
 from event_model import compose_run
 
-from xas_live.archive import Archive, RunWriter, open_archive
+from xas_live.archive import Archive, RunWriter
 
 Documents = list[tuple[str, dict[str, Any]]]
-
-
-@pytest.fixture(scope="session")
-def detector_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("detector")
-
-
-@pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory, detector_folder: Path) -> Iterator[Archive]:
-    with open_archive(tmp_path_factory.mktemp("archive"), readable_storage=[detector_folder]) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -10,19 +10,12 @@ import pytest
 from parts import Cable, write
 from typer.testing import CliRunner, Result
 
-from xas_live.archive import Archive, open_archive
+from xas_live.archive import Archive
 from xas_live.cli import app
 from xas_live.models.registry import SHIPPED_FOLDER
 from xas_live.simulator import growth
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    """A real archive with its server, for all tests of a worker."""
-    with open_archive(tmp_path_factory.mktemp("archive")) as opened:
-        yield opened
 
 
 @pytest.fixture

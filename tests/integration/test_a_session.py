@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,11 @@ import pytest
 from bluesky import RunEngine
 from bluesky.plans import list_scan
 from databroker import Broker
+from tiled.queries import Eq
 
 import xas_live
 from xas_live.analysis import AnalyzerPool
-from xas_live.archive import Archive, open_archive
+from xas_live.archive import Archive
 from xas_live.callbacks.publishers.results import LastAverages
 from xas_live.prediction import Prediction
 from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
@@ -22,12 +22,6 @@ from xas_live.sources.replay import replay
 from xas_live.sources.stored import stored_runs
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    with open_archive(tmp_path_factory.mktemp("session")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +41,8 @@ def in_archive(catalog: Any, key: str, uid: str) -> Any:
     """The complete run whose start document has this uid under `key`, as soon as it is there."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for run in catalog.values():
-            if run.metadata.get("start", {}).get(key) == uid and run.metadata.get("stop"):
+        for run in catalog.search(Eq(key, uid)).values():
+            if run.metadata.get("stop"):
                 return run
         time.sleep(0.2)
     pytest.fail(f"no complete run with {key} {uid} in the archive")

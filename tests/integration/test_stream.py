@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiled.queries import Eq
 
 from xas_live.analysis import Analyzer
-from xas_live.archive import open_archive
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.writer import PredictionWriter
 from xas_live.models.registry import load_model
@@ -20,33 +20,32 @@ from xas_live.spectrum import Spectrum
 
 pytestmark = pytest.mark.slow
 
-SWEEPS, PER_FILE = 1200, 400
+SWEEPS, PER_FILE = 600, 200
 
 
-def detector(folder: Path) -> subprocess.Popen[str]:
+def detector(folder: Path, sweeps: int = SWEEPS) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "xas_live.simulator.stream", str(folder)]
-    command += ["--sweeps", str(SWEEPS), "--rate", "2000", "--per-file", str(PER_FILE)]
+    command += ["--sweeps", str(sweeps), "--rate", "2000", "--per-file", str(PER_FILE)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_stream_of_sweeps_is_analysed_and_archived_whole_and_in_order(tmp_path):
-    with open_archive(tmp_path / "archive") as archive:
-        writer = archive.derived_writer()
-        analyzer = Analyzer(load_model("pt-l3"), device="cpu")
-        with LiveAnalysis(analyzer, [PredictionWriter(writer)]) as live, detector(tmp_path) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                live(*json.loads(line))
-            assert live.wait(120)
-            assert not live.errors
-            assert live.status().sweeps == SWEEPS
-            lag = live.status().lag
-            predictions = live.predictions
-        assert writer.flush(120)
-        writer.close()
-        (run,) = archive.derived.values()
-        stored = run["predictions"].read()
-        spectra = run["spectra"].read()
+def test_a_stream_of_sweeps_is_analysed_and_archived_whole_and_in_order(archive, tmp_path):
+    writer = archive.derived_writer()
+    analyzer = Analyzer(load_model("pt-l3"), device="cpu")
+    with LiveAnalysis(analyzer, [PredictionWriter(writer)]) as live, detector(tmp_path) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            live(*json.loads(line))
+        assert live.wait(120)
+        assert not live.errors
+        assert live.status().sweeps == SWEEPS
+        lag = live.status().lag
+        predictions = live.predictions
+    assert writer.flush(120)
+    writer.close()
+    (run,) = archive.derived.search(Eq("raw_uid", predictions[0].provenance.run_uid)).values()
+    stored = run["predictions"].read()
+    spectra = run["spectra"].read()
     assert lag is not None, "how far it was behind is told"
     assert lag > 0.0
     assert [p.provenance.sweep for p in predictions] == list(range(SWEEPS))
@@ -59,12 +58,15 @@ def test_a_stream_of_sweeps_is_analysed_and_archived_whole_and_in_order(tmp_path
 
 def test_what_the_detector_writes_is_what_was_in_the_beam(tmp_path):
     """The sweeps of the files, against the same one computed here."""
-    with LiveAnalysis(Analyzer(load_model("pt-l3"), device="cpu")) as live, detector(tmp_path) as process:
+    with (
+        LiveAnalysis(Analyzer(load_model("pt-l3"), device="cpu")) as live,
+        detector(tmp_path, 400) as process,
+    ):
         assert process.stdout is not None
         for line in process.stdout:
             live(*json.loads(line))
         assert live.wait(120)
-        found = live.predictions[401]
+        found = live.predictions[201]  # of the second file
     energy = sweep_axis("pt_l3")
     mu = sweeps_of("pt_l3", 200, energy)[1]
     sweep = Spectrum(energy=energy, mu=mu, element="Pt", edge="L3", temperature=295.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import event_model
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from bluesky import RunEngine
 
-from xas_live.archive import Archive, open_archive
+from xas_live.archive import Archive, RunWriter
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
 from xas_live.sources.documents import documents
@@ -20,22 +20,22 @@ from xas_live.sources.scan import Scan, Unreadable
 from xas_live.sources.stored import StoredRun, stored_runs
 from xas_live.spectrum import Spectrum
 
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    folder = tmp_path_factory.mktemp("archive")
-    with open_archive(folder / "archive", readable_storage=[folder]) as opened:
-        yield opened
+SCAN_ID = 4701  # no other test's runs in the archive have it
 
 
 @pytest.fixture(scope="module")
-def stored(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> list[Spectrum]:
+def writer(archive: Archive) -> RunWriter:
+    return archive.raw_writer()
+
+
+@pytest.fixture(scope="module")
+def stored(writer: RunWriter, tmp_path_factory: pytest.TempPathFactory) -> list[Spectrum]:
     """A simulated scan and a file, in the archive; as the assembler saw them before."""
     path = tmp_path_factory.mktemp("files") / "foil.dat"
     path.write_text("# energy mu\n" + "\n".join(f"{11500 + i} {np.tanh(i - 64)}" for i in range(200)))
     (scan,) = read_file(path)
     assert isinstance(scan, Scan)
-    writer, assembler = archive.raw_writer(), SpectrumAssembler()
+    assembler = SpectrumAssembler()
     spectra: list[Spectrum] = []
 
     def take(name: str, doc: Any) -> None:
@@ -43,7 +43,9 @@ def stored(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> list[S
         spectra.extend(assembler(name, doc))
 
     energies = xanes_grid(11564.0)[::4]
-    RunEngine({})(simulated_scan(SimulatedBeamline(), growth(2)[0], energies=energies), take)
+    RunEngine({"scan_id": SCAN_ID - 1})(
+        simulated_scan(SimulatedBeamline(), growth(2)[0], energies=energies), take
+    )
     for name, doc in documents(scan):
         take(name, doc)
     assert writer.flush(60)
@@ -63,20 +65,22 @@ def test_stored_runs_give_the_same_spectra(archive: Archive, stored: list[Spectr
         np.testing.assert_array_equal(after.mu, before.mu)
         assert (after.element, after.edge, after.complete) == (before.element, before.edge, True)
         assert after.provenance.run_uid == before.provenance.run_uid
-    assert [run.scan for run in runs] == ["1", "foil.dat"]
+    assert [run.scan for run in runs] == [str(SCAN_ID), "foil.dat"]
 
 
 def test_runs_are_found_by_short_uids_and_scan_ids(archive: Archive, stored: list[Spectrum]) -> None:
     uid = str(stored[0].provenance.run_uid)
-    for name in (uid[:8], "1"):
+    for name in (uid[:8], str(SCAN_ID)):
         (run,) = stored_runs(archive.client, [name])
         assert isinstance(run, StoredRun)
+        assert next(doc["uid"] for _, doc in run.documents()) == uid
     assert run.source.startswith("http://127.0.0.1")
 
 
-def test_fly_scans_whose_detectors_write_files(archive: Archive) -> None:
-    assert archive.folder is not None
-    path = archive.folder.parent / "fly.h5"
+def test_fly_scans_whose_detectors_write_files(
+    archive: Archive, writer: RunWriter, detector_folder: Path
+) -> None:
+    path = detector_folder / "fly.h5"
     columns = {"energy": np.linspace(11400.0, 11800.0, 50), "mu": np.linspace(0.0, 1.0, 50)}
     with h5py.File(path, "w") as file:
         file.update(columns)
@@ -103,7 +107,7 @@ def test_fly_scans_whose_detectors_write_files(archive: Archive) -> None:
             descriptor=stream.descriptor_doc,
         )
         documents += [("stream_resource", resource.stream_resource_doc), ("stream_datum", datum)]
-    writer, assembler = archive.raw_writer(), SpectrumAssembler()
+    assembler = SpectrumAssembler()
     for name, doc in [*documents, ("stop", run.compose_stop())]:
         writer(name, dict(doc))
     assert writer.flush(60)

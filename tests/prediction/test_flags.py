@@ -9,7 +9,7 @@ import pytest
 
 from xas_live.flags import Flag, Severity
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LITERAL = re.compile(
     r'flags(?:\.append\(|\s*\+=\s*\[|\s*=\s*\[)\s*f?"([a-z0-9_]+)"|return \["([a-z_]+)"\]|, \["([a-z_]+)"\]'
 )
