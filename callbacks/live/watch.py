@@ -23,13 +23,13 @@ class _Call:
 
 
 class Watch:
-    """Notes what a worker thread is busy with, and has a thread of its own that speaks up.
+    """Notes what a worker thread is busy with; a thread of its own tells the user what does not return.
 
     Parameters
     ----------
     tell : takes what was called and a line about it: once when it takes long, once when it returns after all.
     waiting : gives the number of documents that wait meanwhile.
-    patience : how long a call may take before a word is said (s).
+    patience : how long a call may take before the user is told (s).
     """
 
     def __init__(self, tell: Callable[[str, str], None], waiting: Callable[[], int], patience: float) -> None:

@@ -29,6 +29,7 @@ from xas_live.callbacks.publishers.panels import (
     SpectrumPanel,
     XAxis,
 )
+from xas_live.errors import Refusal
 from xas_live.flags import Flag
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Array, Spectrum
@@ -43,6 +44,10 @@ REDRAW_INTERVAL_MS = 200
 
 MOST_PANELS = 8
 """A figure shows so many results unless `targets` names them."""
+
+
+class FigureError(Refusal):
+    """Settings of a live figure that cannot be used."""
 
 
 class LiveStructurePlot(BasePublisher):
@@ -67,7 +72,7 @@ class LiveStructurePlot(BasePublisher):
 
     Raises
     ------
-    ValueError : for both `ax` and `fig`, panels that do not exist, or another `x`.
+    FigureError : for both `ax` and `fig`, panels that do not exist, or another `x`.
 
     Examples
     --------
@@ -86,14 +91,14 @@ class LiveStructurePlot(BasePublisher):
         history: int = 2000,
     ) -> None:
         if x not in get_args(XAxis):
-            raise ValueError(f"x is 'scan' or 'time', not {x!r}")
+            raise FigureError(f"x is 'scan' or 'time', not {x!r}")
         if ax is not None and fig is not None:
-            raise ValueError("give either ax (your axes by panel) or fig (a figure to fill), not both")
+            raise FigureError("give either ax (your axes by panel) or fig (a figure to fill), not both")
         panels = ("spectrum", "lights", *(targets or ()), "size", "latent")
         if ax is not None and targets is not None and (unknown := sorted(set(ax) - set(panels))):
-            raise ValueError(f"there are no panels {', '.join(unknown)}: choose from {', '.join(panels)}")
+            raise FigureError(f"there are no panels {', '.join(unknown)}: choose from {', '.join(panels)}")
         if ax is not None and not ax:
-            raise ValueError(f"ax names no panel: choose from {', '.join(panels)} and what the model gives")
+            raise FigureError(f"ax names no panel: choose from {', '.join(panels)} and what the model gives")
         self._lock = threading.Lock()
         self._points: deque[Point] = deque(maxlen=history)
         self._averages: dict[tuple[str | None, str], Point] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -21,10 +20,10 @@ class Result:
     prediction: Prediction
     lag: float
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, object]:
         """The result as a row of the table."""
         p = self.prediction
-        facts: dict[str, Any] = {
+        facts: dict[str, object] = {
             "scan": p.provenance.scan,
             "sweep": p.provenance.sweep,
             "time": local_time(p.provenance.time),

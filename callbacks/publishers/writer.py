@@ -8,11 +8,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
-from event_model import ComposeRunBundle, compose_run
+from event_model import ComposeEventPage, ComposeRunBundle, compose_run
 
 from xas_live import __version__
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
@@ -147,7 +147,7 @@ class PredictionWriter(BasePublisher):
         attempt = self._first_attempt[raw_uid] + self._opened[raw_uid, identity]
         self._opened[raw_uid, identity] += 1
         raw_start = self._starts.get(raw_uid)
-        metadata: dict[str, Any] = {
+        metadata: dict[str, object] = {
             "raw_uid": raw_uid,
             "attempt": attempt,
             "model": prediction.model,
@@ -159,12 +159,14 @@ class PredictionWriter(BasePublisher):
             "analysed_at": time.time(),
             "hints": {"dimensions": [[["sweep"], "predictions"]]},
         }
-        scan_id = spectrum.provenance.scan_id if raw_start is None else raw_start.get("scan_id")
+        began, scan_id = _time(spectrum), spectrum.provenance.scan_id
+        if raw_start is not None:
+            began, scan_id = raw_start.get("time", began), raw_start.get("scan_id", scan_id)
         optional = {"scan_id": scan_id, "element": prediction.element, "edge": prediction.edge}
         metadata |= {key: value for key, value in optional.items() if value is not None}
         bundle = compose_run(
             uid=derived_uid(raw_uid, prediction, attempt),
-            time=_time(spectrum) if raw_start is None else float(raw_start.get("time", _time(spectrum))),
+            time=float(began),
             metadata=metadata,
         )
         return _DerivedRun(self._write, bundle, identity)
@@ -226,7 +228,7 @@ class _DerivedRun:
 
     def __init__(self, write: Emit, bundle: ComposeRunBundle, identity: str) -> None:
         self._identity = identity
-        self._configuration: Mapping[str, Any] | None = None
+        self._configuration: Mapping[str, object] | None = None
         self._write = write
         self._bundle = bundle
         write("start", bundle.start_doc)
@@ -306,7 +308,7 @@ class _Stream:
         self._names: list[str] = []
         self._missing: Values = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self._compose: Any = None
+        self._compose: ComposeEventPage | None = None
 
     def add(self, when: float, facts: Row, quantities: Values | None, units: Units) -> None:
         """Take an event: facts that every sweep has, and quantities that a good one has (None: none)."""
@@ -325,7 +327,7 @@ class _Stream:
     def flush(self) -> None:
         """Write the events gathered."""
         rows, self._gathered = self._gathered, []
-        if not rows:
+        if not rows or self._compose is None:
             return
         times = [when for when, _ in rows]
         nothing = self._missing

@@ -390,7 +390,8 @@ def test_a_preview_that_fails_costs_nothing():
 
 def test_bad_documents_are_counted_and_the_next_run_is_fine(capsys):
     with LiveAnalysis(Edges()) as live:
-        live("event", {"descriptor": "x"})
+        live("event", {"descriptor": "x"})  # of a run that began before: left alone
+        live("event", {})
         live("start", {})
         for name, doc in documents(GRID):
             live(name, doc)

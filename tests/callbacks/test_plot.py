@@ -18,7 +18,7 @@ from PIL import Image
 
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.publishers.panels import verdicts
-from xas_live.callbacks.publishers.plot import LiveStructurePlot, previewed
+from xas_live.callbacks.publishers.plot import FigureError, LiveStructurePlot, previewed
 from xas_live.models.registry import load_model
 from xas_live.prediction import DomainVerdict, Outcome, Prediction, Size, Value
 
@@ -276,13 +276,13 @@ def test_embedded_in_a_subfigure(tmp_path):
 
 def test_wrong_settings_say_what_is_right():
     axes = Figure().subplots()
-    with pytest.raises(ValueError, match="'scan' or 'time'"):
+    with pytest.raises(FigureError, match="'scan' or 'time'"):
         LiveStructurePlot(x="energy")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="no panels CN9: choose from spectrum, lights, CN1"):
+    with pytest.raises(FigureError, match="no panels CN9: choose from spectrum, lights, CN1"):
         LiveStructurePlot(ax={"CN9": axes}, targets=("CN1",))
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(FigureError, match="not both"):
         LiveStructurePlot(ax={"CN1": axes}, fig=Figure())
-    with pytest.raises(ValueError, match="names no panel"):
+    with pytest.raises(FigureError, match="names no panel"):
         LiveStructurePlot(ax={})
 
 
