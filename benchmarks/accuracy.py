@@ -36,7 +36,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 from tasks import FOLDS, GRID, KNOWN, MEMBER_FOLD, TARGETS, Predict, Task
 
-from xas_live.models.card import NetworkSpec
+from xas_live.models.network_spec import NetworkSpec
 from xas_live.spectrum import Array
 from xas_live.theory.sites import SiteLibrary
 from xas_live.training.recipe import Nuisances, Schedule, Structures

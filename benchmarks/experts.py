@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tasks import MEMBER_FOLD, TARGETS, Task
 
-from xas_live.models.card import NetworkSpec
+from xas_live.models.network_spec import NetworkSpec
 from xas_live.training.train import Trained, initial_ensemble
 
 COMPONENTS = 28  # of the spectra, by principal components
@@ -148,7 +148,8 @@ class Corrected(Trained):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Scaled targets (folds, n, targets) of inputs (folds, n, g), or (n, g) seen by every fold."""
         features = self.experts.features(x)
-        return self.scaling.scaled(answer(features)) + super().forward(features)
+        (kind,) = self.scaling.kinds
+        return kind.scaled(self.scaling.tensors, answer(features)) + super().forward(features)
 
 
 def answer(features: torch.Tensor) -> torch.Tensor:

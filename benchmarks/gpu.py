@@ -25,7 +25,7 @@ from record import claim, print_claims, record
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from xas_live.models.card import NetworkSpec
+from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.networks import init_network, network
 from xas_live.models.registry import load_model
 from xas_live.reduction.normalize import NormalizationOperator, Windows

@@ -126,7 +126,7 @@ def cells(name: str, p: Prediction, label: str = "") -> list[str]:
     if p.refused:
         return [name, f"refused: {p.refused}", "", "", "", "", "", label]
     cn1, r1 = p.values["CN1"], p.values["R1"]
-    domain = f"{'in' if p.in_domain else 'out'} (p = {p.domain_p:.3f})"
+    domain = f"{'in' if p.in_domain else 'out'} (p = {p.domain.p:.3f})"
     flags = ", ".join(f for f in p.flags if f != "temperature_unknown")
     return [
         name,

@@ -40,7 +40,7 @@ SHIFTS = np.linspace(-1.5, 1.5, 61)  # eV between two foils
 def theory_error(foil: FoilAnchor, bundle: Bundle) -> Array:
     """(g,) anchored foil less theory, in edge steps."""
     theory = np.interp(bundle.grid, bundle.array("theory_energy"), bundle.array("theory_bulk"))
-    windows = common_windows(bundle.card.input.fit_windows, [foil.energy], foil.e0)
+    windows = common_windows(bundle.card.inputs[0].fit_windows, [foil.energy], foil.e0)
     flat, gain = foil.on_grid(bundle.grid, theory, windows)
     return np.asarray(gain * flat - theory)
 
@@ -49,7 +49,7 @@ def beamlines_error(foil: FoilAnchor, other: FoilAnchor, bundle: Bundle) -> Arra
     """(g,) another foil less the anchor's, without what recipes name apart: shift, stretch, resolution, gain, curve."""
     x = bundle.grid
     theory = np.interp(x, bundle.array("theory_energy"), bundle.array("theory_bulk"))
-    windows = common_windows(bundle.card.input.fit_windows, [foil.energy, other.energy], foil.e0)
+    windows = common_windows(bundle.card.inputs[0].fit_windows, [foil.energy, other.energy], foil.e0)
     own, gain = foil.on_grid(x, theory, windows)
 
     def moved(shift: float) -> Array:

@@ -9,7 +9,7 @@ import torch
 from record import ROOT, claim
 from sklearn.linear_model import Ridge
 
-from xas_live.models.card import InputSpec, NetworkSpec
+from xas_live.models.network_spec import NetworkSpec
 from xas_live.spectrum import Array
 from xas_live.training.radial import Displaced, skew_normal
 from xas_live.training.recipe import Nuisances, RadialStructures, Recipe, read_recipe
@@ -34,7 +34,7 @@ BINS = 4  # of each parameter's range
 def msd_table(seed: int = 0) -> dict[str, Any]:
     """Errors of MSD (Å^2) under each condition, by network; of ours by family of weights; and their floor."""
     whole = read_recipe(RECIPE)
-    population = Displaced(whole, InputSpec(grid=whole.grid, origin="", windows=whole.windows).points)
+    population = Displaced(whole)
     structures = population.structures
     rng = np.random.default_rng(1000 + seed)
     drawn = {name: rng.uniform(*getattr(structures, name), TEST) for name in STEP}

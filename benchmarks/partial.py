@@ -14,11 +14,11 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import speed
 import torch
 from pages import FOLDER, write_page
 from record import claim, commit, record
 from shipped import SEED, ShippedModel
+from sweeps import anchor, spectra_of, sweeps
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -64,9 +64,9 @@ def by_the_mean(shipped: ShippedModel, last: float) -> float:
 
 def one_sweep() -> dict[str, Any]:
     """A simulated Pt sweep while it grows: CN1 with its interval, by energy past the edge."""
-    analyzer = Analyzer(load_model("pt-l3"), speed.anchor(), device="cpu")
-    energy, mu = speed.sweeps(5)
-    sweep = speed.spectra_of(energy, mu)[4]
+    analyzer = Analyzer(load_model("pt-l3"), anchor(), device="cpu")
+    energy, mu = sweeps(5)
+    sweep = spectra_of(energy, mu)[4]
     (full,) = analyzer.analyze([sweep])
     grown: dict[str, list[float]] = {"energy": [], "value": [], "lower": [], "upper": []}
     for end in range(30, 126, 2):

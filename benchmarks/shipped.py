@@ -8,7 +8,7 @@ from record import ROOT
 
 from xas_live.models.registry import load_model
 from xas_live.models.sections.domain import domain_distances, domain_p_value
-from xas_live.models.sections.latent import give_back
+from xas_live.models.sections.latent import reconstruct
 from xas_live.reduction.quality import half_rise
 from xas_live.spectrum import Array
 from xas_live.training.population import Particles
@@ -24,19 +24,22 @@ class ShippedModel:
     def __init__(self, name: str) -> None:
         self.name, self.bundle = name, load_model(name)
         self.recipe: Recipe = read_recipe(ROOT / "xas_live" / "training" / "recipes" / f"{name}.toml")
-        self.population = Particles(self.recipe, self.bundle.grid)
-        t, card = self.bundle.tensors, self.bundle.card
+        self.population = Particles(self.recipe)
+        card = self.bundle.card
+        assert card.sections.domain is not None
+        self.threshold = card.sections.domain.threshold
         self.trained = Trained(
             spec=card.network,
             weights=self.bundle.network,
             member_fold=np.sort(np.arange(card.network.members) % self.recipe.folds),
-            scaling=Scaling(*(t[k] for k in ("input_mean", "input_scale", "target_mean", "target_scale"))),
+            scaling=Scaling.of_bundle(self.bundle),
         )
         self.theory = np.interp(
             self.bundle.grid, self.bundle.array("theory_energy"), self.bundle.array("theory_bulk")
         )
         self.rng = np.random.default_rng(SEED)
         self.tested = self.population.tested(self.rng)
+        assert self.recipe.domain is not None
         self.domain_nuisances = self.recipe.domain.nuisances(self.recipe.nuisances)
 
     def particles(self, n: int, nuisances: Nuisances | None = None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -52,9 +55,9 @@ class ShippedModel:
         with torch.inference_mode():
             out = self.trained.predict(x)
             spread = (out.std(0, correction=0) / t["target_scale"]).mean(1)
-            distances = domain_distances(t, x, give_back(t, x)[1], spread)
-            p, scores = domain_p_value(t, distances, out.mean(0)[:, 0])
-        flagged = p.numpy() < self.bundle.card.domain_threshold
+            distances = domain_distances(t, x, reconstruct(t, x)[1], spread)
+            p, scores = domain_p_value(t, distances, out.mean(0)[:, 0].contiguous())
+        flagged = p.numpy() < self.threshold
         return p.numpy(), scores.amax(1).numpy(), flagged
 
     def edge_flagged(self, x: torch.Tensor) -> Array:

@@ -27,15 +27,14 @@ import numpy as np
 import rexafs
 import torch
 from bluesky import RunEngine
-from bluesky import plan_stubs as bps
-from bluesky import preprocessors as bpp
 from bluesky.callbacks.best_effort import BestEffortCallback
 from bluesky.callbacks.mpl_plotting import LivePlot
 from larch import Group
 from larch.xafs import pre_edge
-from ophyd.sim import SynAxis, SynSignal
 from pages import write_page
 from record import claim, commit, record
+from scans import DWELL, STEPS, SWEEPS, point_scan, rows_scan
+from sweeps import LIBRARY, MODEL, POINTS, anchor, dense_sweeps, spectra_of, sweeps, timed
 
 from xas_live.analysis import Analyzer
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
@@ -45,60 +44,12 @@ from xas_live.models.registry import load_model
 from xas_live.prediction import Prediction
 from xas_live.reduction.anchor import FoilAnchor
 from xas_live.reduction.normalize import NormalizationOperator, Windows
-from xas_live.simulator import Mismatch, growth
-from xas_live.simulator.absorption import measured as absorption
 from xas_live.simulator.library import site_library
-from xas_live.simulator.stream import BLANK, sweep_axis, sweeps_of
+from xas_live.simulator.stream import sweep_axis
 from xas_live.spectrum import Array, Spectrum
 
-LIBRARY, MODEL, POINTS, BATCH = "pt_l3", "pt-l3", 600, 256
-DENSE, ENCODER = 10_000, 0.045  # points of a continuous sweep, and the jitter of its energies (eV)
-SWEEPS, DWELL, STEPS, REPEATS = 400, 0.02, 150, 5
+BATCH, REPEATS = 256, 5
 SIZES = {"points": (150, 300, 600, 1200, 2400), "spectra": (1, 4, 16, 64, 256), "members": (1, 2, 5, 10)}
-
-
-def sweeps(n: int, points: int = POINTS, library: str = LIBRARY) -> tuple[Array, Array]:
-    """Energies, and mu (n, points) of growing particles with noise."""
-    energy = sweep_axis(library, points)
-    return energy, sweeps_of(library, n, energy)
-
-
-def anchor(model: str = MODEL, library: str = LIBRARY) -> FoilAnchor:
-    """A foil, as measured at the same beamline."""
-    known, energy = site_library(library), sweep_axis(library)
-    mu = absorption(energy, library, None, Mismatch()) + BLANK
-    foil = Spectrum(energy=energy, mu=mu, element=known.element, edge=known.edge, temperature=295.0)
-    return FoilAnchor.fit(foil, load_model(model))
-
-
-def dense_sweeps(n: int, *, jitter: bool) -> list[Spectrum]:
-    """Continuous sweeps at even speed with noise; with jitter every one has energies of its own, not in order."""
-    rng = np.random.default_rng(20261125)
-    e0 = site_library(LIBRARY).edge_energy
-    energy = np.linspace(e0 - 150.0, e0 + 600.0, DENSE)
-    clean = absorption(energy, LIBRARY, growth(8, LIBRARY)[0], Mismatch()) + 0.2
-    found = []
-    for _ in range(n):
-        own = energy + ENCODER * rng.standard_normal(DENSE) if jitter else energy
-        mu = np.interp(own, energy, clean) + 0.005 * rng.standard_normal(DENSE)
-        found += spectra_of(own, mu[None])
-    return found
-
-
-def spectra_of(energy: Array, mu: Array, library: str = LIBRARY) -> list[Spectrum]:
-    known = site_library(library)
-    rest: dict[str, Any] = {"element": known.element, "edge": known.edge, "temperature": 295.0}
-    return [Spectrum(energy=energy, mu=row, **rest) for row in mu]
-
-
-def timed(work: Callable[[], Any], times: int) -> float:
-    """Median seconds, after three runs that do not count."""
-    taken = []
-    for _ in range(times + 3):
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return float(np.median(taken[3:]))
 
 
 # --- reduction ------------------------------------------------------------------------------------------
@@ -134,32 +85,6 @@ def reduction() -> dict[str, float]:
 
 
 # --- latency and the RunEngine --------------------------------------------------------------------------
-
-
-class Row(SynSignal):
-    """A detector that gives a whole sweep an event."""
-
-    def describe(self) -> dict[str, Any]:
-        """Its data key: as many numbers as a sweep has points."""
-        shape = list(np.shape(self.get()))
-        return {self.name: {"source": "SIM", "dtype": "array", "shape": shape, "dtype_numpy": "<f8"}}
-
-
-def rows_scan(mu: Array, energy: Array) -> Any:
-    """A plan of one event a sweep, 20 ms apart."""
-    turn = iter(range(10**9))
-    energies = Row(name="energy", func=lambda: energy)
-    absorbed = Row(name="mu", func=lambda: mu[next(turn) % len(mu)])
-    library = site_library(LIBRARY)
-
-    @bpp.stage_decorator([])
-    @bpp.run_decorator(md={"element": library.element, "edge": library.edge, "sample_temperature": 295.0})
-    def plan() -> Any:
-        for _ in range(SWEEPS):
-            yield from bps.sleep(DWELL)
-            yield from bps.trigger_and_read([energies, absorbed])
-
-    return plan()
 
 
 def latency(foil: FoilAnchor) -> dict[str, Any]:
@@ -244,28 +169,6 @@ def points(foil: FoilAnchor) -> dict[str, float]:
         "preview_ms": float(np.median(previews.lags)),
         "previews": len(previews.lags),
     }
-
-
-def point_scan(dwell: float, steps: int) -> Any:
-    """A step scan of an edge with counts of two chambers."""
-    energy, mu = sweeps(1, steps)
-    motor = SynAxis(name="energy")
-    i0 = SynSignal(name="i0", func=lambda: 1e6, kind="hinted")
-    it = SynSignal(
-        name="it", func=lambda: 1e6 * np.exp(-np.interp(motor.readback.get(), energy, mu[0])), kind="hinted"
-    )
-    library = site_library(LIBRARY)
-
-    @bpp.run_decorator(md={"element": library.element, "edge": library.edge, "sample_temperature": 295.0,
-                           "motors": ["energy"], "hints": {"dimensions": [(["energy"], "primary")]}})  # fmt: skip
-    def plan() -> Any:
-        for value in energy:
-            yield from bps.mv(motor, float(value))
-            if dwell:
-                yield from bps.sleep(dwell)
-            yield from bps.trigger_and_read([motor, i0, it])
-
-    return plan()
 
 
 def slowdown(foil: FoilAnchor) -> dict[str, float]:

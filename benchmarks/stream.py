@@ -22,18 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import speed
 import torch
 from larch import Group
 from larch.xafs import pre_edge
 from pages import write_page
 from record import claim, commit, record
+from sweeps import anchor, sweeps, timed
 
 from xas_live.analysis import Analyzer
 from xas_live.archive import open_archive
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
-from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.callbacks.publishers.writer import PredictionWriter
 from xas_live.models.networks import network
 from xas_live.models.registry import load_model
@@ -48,8 +48,9 @@ class Order(BasePublisher):
         self.folder = folder
         self.sweeps = self.out_of_turn = self.refused = 0
 
-    def predicted(self, spectrum: Any, prediction: Any) -> None:
+    def predicted(self, result: SweepResult) -> None:
         """See `Publisher`."""
+        prediction = result.primary
         self.out_of_turn += prediction.provenance.sweep != self.sweeps
         self.refused += prediction.refused is not None
         self.sweeps += 1
@@ -66,7 +67,7 @@ def consume(seconds: float, folder: Path, *, archived: bool) -> dict[str, Any]:
     archive = open_archive(folder / "archive") if archived else None
     writer = archive.derived_writer() if archive is not None else None
     publishers = [order] + ([PredictionWriter(writer)] if writer is not None else [])
-    analyzer = Analyzer(load_model("pt-l3"), speed.anchor(), device="cpu")
+    analyzer = Analyzer(load_model("pt-l3"), anchor(), device="cpu")
     memory: list[float] = []
     lags: list[float] = []
     ended = threading.Event()
@@ -124,7 +125,7 @@ def consume(seconds: float, folder: Path, *, archived: bool) -> dict[str, Any]:
 def peer() -> float:
     """Sweeps a second by one larch call and one network call each."""
     bundle = load_model("pt-l3")
-    energy, mu = speed.sweeps(64)
+    energy, mu = sweeps(64)
     group, grid = Group(), 11564.0 + bundle.grid
     t = bundle.tensors
 
@@ -134,7 +135,7 @@ def peer() -> float:
         with torch.inference_mode():
             network(bundle.card.network, bundle.network, (x - t["input_mean"]) / t["input_scale"])
 
-    return 1.0 / speed.timed(lambda: one(mu[0]), 60)
+    return 1.0 / timed(lambda: one(mu[0]), 60)
 
 
 def main(seconds: float) -> None:

@@ -15,7 +15,7 @@ import torch
 from record import claim
 from tasks import site_weights
 
-from xas_live.models.card import NetworkSpec
+from xas_live.models.network_spec import NetworkSpec
 from xas_live.spectrum import Array
 from xas_live.theory.sites import FCC_FAMILIES, SiteLibrary
 from xas_live.training.population import used_sites

@@ -32,8 +32,8 @@ from xas_live.models.bundle import CARD, read_card
 from xas_live.models.card import Trust
 from xas_live.models.outputs.intervals import fit_intervals, gaussian_quantile, half_width
 from xas_live.models.registry import load_model
-from xas_live.models.sections.latent import encode, give_back
-from xas_live.models.sections.phases import DEGENERATE, Metals, Mixed, makeup
+from xas_live.models.sections.latent import encode, reconstruct
+from xas_live.models.sections.phases import DEGENERATE, Metals, Mixed, phase_fractions
 from xas_live.reduction.anchor import FoilAnchor
 from xas_live.reduction.axis import Axis
 from xas_live.reduction.gate import quality
@@ -214,6 +214,8 @@ def glitch_auroc(shipped: ShippedModel) -> float:
 def standards(shipped: ShippedModel, salt: Array | None, n: int = 200) -> dict[str, float]:
     """Particles with 0 to 0.6 of a measured standard: errors of its share and of CN1 of the sample, and coverage."""
     bundle, rng = shipped.bundle, shipped.rng
+    section = bundle.card.sections.phases
+    assert section is not None
     metals = Metals(*(bundle.array(name) for name in ("metal_mean", "metal_factor", "metal_rest")))
     whole = rng.choice(np.flatnonzero(shipped.tested.whole), n)
     usual = shipped.domain_nuisances.model_copy(update={"noise": shipped.recipe.nuisances.noise})
@@ -227,7 +229,9 @@ def standards(shipped: ShippedModel, salt: Array | None, n: int = 200) -> dict[s
         out = shipped.trained.predict(torch.from_numpy(mixed.remainder).float())
         half = half_width(bundle.tensors, out.std(0, correction=0), out.mean(0)[:, 0], LEVEL)
         std = half.double().numpy() / gaussian_quantile(LEVEL)
-        told = makeup(mixed, bundle.target_names, out.mean(0).double().numpy(), std, ["oxide"])
+        told = phase_fractions(
+            mixed, bundle.target_names, out.mean(0).double().numpy(), std, ["oxide"], section
+        )
         assert told.sample is not None
         (fraction, its), (cn1, cn1_std) = told.fractions["oxide"], told.sample
         q = gaussian_quantile(LEVEL)
@@ -304,7 +308,7 @@ def denoising(shipped: ShippedModel, n: int = 400) -> tuple[float, tuple[Array, 
     quiet = shipped.domain_nuisances.model_copy(update={"noise": (0.0, 0.0), "i0_noise": 0.0, "glitch": 0.0})
     true, _ = shipped.particles(n, quiet)
     noisy = true + 0.03 * torch.from_numpy(shipped.rng.standard_normal(true.shape)).float()
-    back = give_back(shipped.bundle.tensors, noisy)[1]
+    back = reconstruct(shipped.bundle.tensors, noisy)[1]
     ratio = float(((back - true).square().mean() / (noisy - true).square().mean()).sqrt())
     return ratio, (true[0].numpy(), noisy[0].numpy(), back[0].numpy())
 
@@ -400,8 +404,8 @@ def real_spectra(colloids: list[Any]) -> dict[str, Any]:
 
     def verdict(p: Any) -> dict[str, Any]:
         return {
-            "scan": p.provenance.scan, "in_domain": p.in_domain, "p": round(p.domain_p, 4) if p.refused is None else None,
-            "score": round(p.domain_score, 2) if p.refused is None else None, "reason": p.refused or p.domain_reason,
+            "scan": p.provenance.scan, "in_domain": p.in_domain, "p": round(p.domain.p, 4) if p.refused is None else None,
+            "score": round(p.domain.score, 2) if p.refused is None else None, "reason": p.refused or p.domain.reason,
             "flags": [f for f in p.flags if f != "temperature_unknown"],
         }  # fmt: skip
 

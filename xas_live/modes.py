@@ -81,6 +81,7 @@ class DetectorMode:
     formula : gives mu, (n,), of the channels by name, each (n,), dark offsets subtracted. Points without an
         answer are NaN: see `ratio` and `log_ratio`.
     preference : of several modes that the channels allow, the one with the smallest number is taken.
+    self_absorbed : a thick sample flattens the spectrum, which is not corrected: predictions are flagged.
 
     Examples
     --------
@@ -92,6 +93,7 @@ class DetectorMode:
     channels: tuple[Channel, ...]
     formula: Formula
     preference: int = 100
+    self_absorbed: bool = False
 
     @cached_property
     def needed(self) -> tuple[str, ...]:
@@ -164,7 +166,11 @@ TRANSMISSION = DetectorMode(
     "transmission", (I0, IT), lambda counts: log_ratio(counts["i0"], counts["it"]), preference=1
 )
 FLUORESCENCE = DetectorMode(
-    "fluorescence", (I0, IFF), lambda counts: ratio(counts["iff"], counts["i0"]), preference=2
+    "fluorescence",
+    (I0, IFF),
+    lambda counts: ratio(counts["iff"], counts["i0"]),
+    preference=2,
+    self_absorbed=True,
 )
 READY_MADE = DetectorMode("mu", (MU,), lambda counts: counts["mu"], preference=0)
 
@@ -275,6 +281,12 @@ def checked_channels(mode: str, given: Iterable[str]) -> tuple[Channel, ...]:
     if (known := _known_modes().get(mode)) is not None:
         return tuple(channel for channel in known.checked if channel.name in present)
     return tuple(_channels.get(name, Channel(name)) for name in sorted(present - set(FOIL_CHANNELS)))
+
+
+def is_self_absorbed(mode: str) -> bool:
+    """Return whether a thick sample flattens spectra of this mode; False for a mode not known here."""
+    known = _known_modes().get(mode)
+    return known is not None and known.self_absorbed
 
 
 def _known_modes() -> dict[str, DetectorMode]:

@@ -6,27 +6,40 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from xas_live.analysis import Alignment, AnalysisConfig, AnalyzerPool, Analyzes, checked_alignment
+from xas_live.analysis import (
+    Alignment,
+    AnalysisConfig,
+    AnalyzerPool,
+    Analyzes,
+    SettingsError,
+    checked_alignment,
+)
 from xas_live.analysis.process import AnalyzerProcess
 from xas_live.archive import Archive, RunWriter, open_archive
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.live.live_analysis import LiveAnalysis, Status
 from xas_live.callbacks.live.notices import Notices
-from xas_live.callbacks.publishers.base import BasePublisher, Publisher
+from xas_live.callbacks.publishers.base import Publisher
 from xas_live.callbacks.publishers.drift import SeriesWatch
 from xas_live.callbacks.publishers.plot import LiveStructurePlot, is_headless
+from xas_live.callbacks.publishers.registered import checked_publisher, registered_publishers
 from xas_live.callbacks.publishers.writer import PredictionWriter
 from xas_live.models.registry import models_by_absorber
 from xas_live.reduction.anchor import FoilAnchor
 from xas_live.spectrum import Spectrum
 
+if TYPE_CHECKING:
+    from event_model.documents import Document
+
+Callback = Callable[[str, "Document"], None]
+
 
 class Subscribable(Protocol):
     """A RunEngine, or whatever else callbacks can be subscribed to in its way."""
 
-    def subscribe(self, callback: Callable[[str, Mapping[str, Any]], None], /) -> int:
+    def subscribe(self, callback: Callback, /) -> int:
         """Send all documents to the callback; returns a token."""
 
     def unsubscribe(self, token: int, /) -> None:
@@ -62,7 +75,7 @@ class AttachedAnalysis(LiveAnalysis):
         self._afterwards = afterwards
         self._engine = RE
         raw = [writers["raw"]] if "raw" in writers else []
-        callbacks: list[Callable[[str, Mapping[str, Any]], None]] = [*raw, self]
+        callbacks: list[Callback] = [*raw, self]
         self._tokens = [RE.subscribe(callback) for callback in callbacks]
 
     def status(self) -> Status:
@@ -112,7 +125,7 @@ def attach(
     ----------
     RE : the RunEngine.
     model : name or folder of the model to use, or several: all that speak of a scan's absorber judge it, and
-        the first of them leads. Default: by each scan's element and edge.
+        the first of them is the primary one. Default: by each scan's element and edge.
     anchor : a fitted foil; "reference", the scan's own reference channel; None for unanchored; "auto", the
         reference channel where there is one, else the newest saved anchor of the absorber, else unanchored.
     align : how the scan's energies are laid on the foil's: see `AnalysisConfig`.
@@ -120,7 +133,8 @@ def attach(
     plot : True opens a live figure where there is a screen; or a figure of your own.
     mapping : fields that hold energy and detectors; what it leaves out is guessed.
     device : "auto", or torch's name of a device.
-    publishers : others to tell of every prediction.
+    publishers : others to tell of every prediction. Those that installed packages register, as entry points
+        of the group `xas_live.publishers`, are told too; one that cannot be made is named and left out.
     standards : measured spectra of other phases by name, as {"oxide": spectrum}: their shares are fitted.
     write_raw : also write the raw runs into `archive`. Leave it False where the beamline writes them itself.
     process : analyse in a second process, for sessions with much to do: the plan then shares its interpreter
@@ -132,9 +146,10 @@ def attach(
 
     Raises
     ------
-    ModelError, ArchiveError : when a model or the archive cannot be had, or a model is given twice.
+    Refusal : when a model cannot be had (ModelError) or a device, for settings that do not exist or cannot be
+        used (SettingsError), or `write_raw` without an archive.
+    ArchiveError : when the archive cannot be had.
     OSError : when no second process can be started.
-    ValueError : for settings that do not exist or cannot be used, or `write_raw` without an archive.
 
     Examples
     --------
@@ -142,13 +157,12 @@ def attach(
     >>> RE(scan([i0, it, ir], energy, 11400, 12200, 401, md={"element": "Pt", "edge": "L3"}))
     >>> xas.latest
     """
-    if write_raw and archive is None:
-        raise ValueError("write_raw=True needs an archive: give archive='FOLDER' or a URI")
     everyone = list(publishers)
     _check_settings(RE, anchor, mapping, everyone)
+    if write_raw and archive is None:
+        raise SettingsError("write_raw=True needs an archive: give archive='FOLDER' or a URI")
     config = AnalysisConfig(align=checked_alignment(align))
     notices = Notices()
-    everyone.append(SeriesWatch(notices.say))
     with ExitStack() as opened:
         analyzer: AnalyzerPool | AnalyzerProcess
         if process:
@@ -159,21 +173,12 @@ def attach(
         if store is not None and not isinstance(store, Archive):
             store = open_archive(store)
             opened.callback(store.close)
-        writers: dict[str, RunWriter] = {}
-        if store is not None:
-
-            def tell(line: str) -> None:
-                notices.trouble("archive", line)
-
-            if write_raw:
-                writers["raw"] = store.raw_writer(tell)
-            writers["derived"] = store.derived_writer(tell)
-            everyone.append(PredictionWriter(writers["derived"]))
-        figure = plot if isinstance(plot, LiveStructurePlot) else None
-        if plot is True and not is_headless():
-            figure = LiveStructurePlot()
-        if figure is not None:
-            everyone.append(figure)
+        writers = {} if store is None else _writers(store, notices, raw_too=write_raw)
+        figure = _figure(plot)
+        registered = registered_publishers(notices.say)
+        everyone += [*registered.values(), SeriesWatch(notices.say)]
+        everyone += [PredictionWriter(writers["derived"])] if "derived" in writers else []
+        everyone += [] if figure is None else [figure]
         live = AttachedAnalysis(
             RE,
             analyzer,
@@ -185,31 +190,57 @@ def attach(
             notices=notices,
             afterwards=opened.pop_all(),
         )
-    names = [bundle.name for bundle in analyzer.models]
-    live.say(_summary(live, names, anchor, process=process, raw_too=write_raw, plot_wanted=plot is True))
+    live.say(
+        _summary(
+            live,
+            [bundle.name for bundle in analyzer.models],
+            anchor,
+            registered=list(registered),
+            process=process,
+            raw_too=write_raw,
+            plot_wanted=plot is True,
+        )
+    )
     return live
 
 
-def _check_settings(RE: Any, anchor: Any, mapping: Any, publishers: Iterable[Any]) -> None:
-    """Refuse, before anything is made, what would make every scan fail. Raises ValueError."""
+def _writers(archive: Archive, notices: Notices, *, raw_too: bool) -> dict[str, RunWriter]:
+    """Return the writers into an archive, by what they write."""
+
+    def tell(line: str) -> None:
+        notices.trouble("archive", line)
+
+    raw = {"raw": archive.raw_writer(tell)} if raw_too else {}
+    return raw | {"derived": archive.derived_writer(tell)}
+
+
+def _figure(plot: bool | LiveStructurePlot) -> LiveStructurePlot | None:
+    """Return the figure given, or a new one where that is asked for and there is a screen."""
+    if isinstance(plot, LiveStructurePlot):
+        return plot
+    return LiveStructurePlot() if plot and not is_headless() else None
+
+
+def _check_settings(RE: object, anchor: object, mapping: object, publishers: Iterable[Publisher]) -> None:
+    """Refuse, before anything is made, what would make every scan fail.
+
+    Raises
+    ------
+    Refusal : with the reason.
+    """
     if not hasattr(RE, "subscribe"):
-        raise ValueError(f"{RE!r} is no RunEngine: nothing can be subscribed to it")
+        raise SettingsError(f"{RE!r} is no RunEngine: nothing can be subscribed to it")
     if not (anchor in ("auto", "reference", None) or isinstance(anchor, FoilAnchor)):
-        raise ValueError(
+        raise SettingsError(
             f"anchor={anchor!r}: give 'auto', 'reference', None, or a FoilAnchor; of a foil's file "
             "`xas-live anchor FILE` makes the one that 'auto' finds"
         )
     if not (mapping is None or isinstance(mapping, ChannelMapping)):
-        raise ValueError(
+        raise SettingsError(
             f"mapping={mapping!r}: give a ChannelMapping, as ChannelMapping(energy='mono_energy')"
         )
-    methods = [name for name in vars(BasePublisher) if not name.startswith("_")]
     for publisher in publishers:
-        if missing := [name for name in methods if not callable(getattr(publisher, name, None))]:
-            raise ValueError(
-                f"{publisher!r} is no publisher: it lacks {', '.join(missing)}; "
-                "derive its class from xas_live.callbacks.publishers.base.BasePublisher"
-            )
+        checked_publisher(publisher)
 
 
 def _summary(
@@ -217,11 +248,12 @@ def _summary(
     models: Sequence[str],
     anchor: FoilAnchor | str | None,
     *,
+    registered: Sequence[str],
     process: bool,
     raw_too: bool,
     plot_wanted: bool,
 ) -> str:
-    """What attach did, in one line."""
+    """Return what attach did, in one line."""
     by_absorber = f"by element and edge ({', '.join(models_by_absorber())})"
     by = f"with {' and '.join(models)}" if models else by_absorber
     foil = {
@@ -234,6 +266,8 @@ def _summary(
         parts.append("analysed in a second process")
     if live.archive is not None:
         parts.append(f"{'raw and derived' if raw_too else 'derived'} runs go to {live.archive.uri}")
+    if registered:
+        parts.append(f"predictions also go to {', '.join(registered)}")
     if plot_wanted and live.plot is None:
         parts.append("no screen, so no live figure")
     return "; ".join(parts) + ". See .latest, .table, .errors; .close() ends it."

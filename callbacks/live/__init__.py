@@ -1,6 +1,15 @@
-"""The analysis beside a running plan: queue, worker, and what it tells the user."""
+"""The analysis beside a running plan: queue, worker, the pipeline of sweeps, and what it tells the user."""
 
 from xas_live.callbacks.live.live_analysis import LiveAnalysis, Status
 from xas_live.callbacks.live.notices import ErrorRecord, Notices
+from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipeline
 
-__all__ = ["ErrorRecord", "LiveAnalysis", "Notices", "Status"]
+__all__ = [
+    "Completed",
+    "ErrorRecord",
+    "LiveAnalysis",
+    "Notices",
+    "PipelineHooks",
+    "Status",
+    "SweepPipeline",
+]

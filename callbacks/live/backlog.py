@@ -8,28 +8,31 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
 from xas_live.archive.documents import decode, encode
+
+if TYPE_CHECKING:
+    from event_model.documents import Document
 
 IN_MEMORY = 20_000  # documents that may wait in memory
 BYTES_IN_MEMORY = 256 * 2**20  # of their arrays
 AT_ONCE = 1000  # documents that the worker takes before their results are published
 BYTES_AT_ONCE = 64 * 2**20
 LOOK_S = 0.2
-NAP_S = 0.05  # after which the worker sees documents that it was not woken for
+WAKE_S = 0.05  # after which the worker sees documents that it was not woken for
 
 
 class Received(NamedTuple):  # made in the RunEngine's thread: cheaper than a dataclass
     """A document, the monotonic time at which it came (s), and the bytes of its arrays."""
 
     name: str
-    doc: Mapping[str, Any]
+    doc: Document
     received: float
     nbytes: int = 0
 
@@ -73,7 +76,7 @@ class Backlog:
         self._tell = tell
         self._most, self._most_bytes = in_memory, bytes_in_memory
         self._queue: deque[Item] = deque()
-        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._put_bytes = self._taken_bytes = 0
         self._lock = threading.Lock()  # held by whoever takes from the queue
         self._worker_waits = False
@@ -95,7 +98,7 @@ class Backlog:
             self._put_bytes += item.nbytes
         self._queue.append(item)
         if not patient:
-            self._bell.put(None)
+            self._wake.put(None)
 
     def __len__(self) -> int:
         return len(self._queue) + len(self._spilled)
@@ -106,9 +109,9 @@ class Backlog:
         return len(self._spilled)
 
     def take(self, timeout: float | None, last: Mark) -> list[Item]:
-        """What has waited longest, in order; waits up to `timeout` seconds (None: for ever) for something.
+        """Take what has waited longest, in order; nothing after `last` is taken with it.
 
-        Nothing after `last` is taken with it.
+        Waits for something up to `timeout` seconds (None: for ever).
         """
         with self._lock:
             self._worker_waits = False
@@ -126,11 +129,11 @@ class Backlog:
         """Sleep until something came."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._queue:
-            nap = NAP_S if deadline is None else min(NAP_S, deadline - time.monotonic())
-            if nap <= 0:
+            pause = WAKE_S if deadline is None else min(WAKE_S, deadline - time.monotonic())
+            if pause <= 0:
                 return
             with suppress(Empty):
-                self._bell.get(timeout=nap)
+                self._wake.get(timeout=pause)
 
     def close(self) -> None:
         """End the thread and remove the file."""
@@ -145,7 +148,7 @@ class Backlog:
         size = 0
         with suppress(Empty):
             while True:  # what is at hand now is taken below
-                self._bell.get_nowait()
+                self._wake.get_nowait()
         while self._queue and len(batch) < AT_ONCE and size < BYTES_AT_ONCE and last not in batch[-1:]:
             item = self._queue.popleft()
             batch.append(item)
@@ -166,7 +169,7 @@ class Backlog:
                 continue
             name, doc = decode(os.pread(self._file.fileno(), about.length, self._read_at))
             self._read_at += about.length
-            batch.append(Received(name, doc, about.received))
+            batch.append(Received(name, cast("Document", doc), about.received))
             size += about.nbytes
         if not self._spilled:
             self._file.close()
@@ -226,8 +229,8 @@ class Backlog:
         self._write_at += written
 
 
-def bytes_of(value: Any) -> int:
-    """Bytes of a document's arrays, about; scalars count nothing."""
+def bytes_of(value: object) -> int:
+    """Return the bytes of a document's arrays, about; scalars count nothing."""
     if isinstance(value, np.ndarray):
         return value.nbytes
     if not isinstance(value, list | tuple) or not value:

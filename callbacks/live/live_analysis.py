@@ -6,12 +6,11 @@ import atexit
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -21,14 +20,16 @@ from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.live.backlog import Backlog, Item, Mark, Received, bytes_of
 from xas_live.callbacks.live.notices import ErrorRecord, Notices
-from xas_live.callbacks.live.several import ask_all, ask_lead, one_each
+from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipeline
 from xas_live.callbacks.live.watch import Watch
-from xas_live.callbacks.publishers.base import Publisher
+from xas_live.callbacks.publishers.base import Publisher, SweepResult
 from xas_live.callbacks.publishers.results import Result, table
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do without
+    from event_model.documents import Document
+
     from xas_live.analysis import Analyzes
     from xas_live.archive import WriterStatus
 
@@ -51,7 +52,7 @@ class Status:
     running : False after `close`, and when the worker thread has ended.
     waiting : documents not yet worked on; on_disk : those of them that wait on disk.
     documents : documents worked on.
-    sweeps, refused : sweeps predicted, and how many of them were refused, by the lead of several models.
+    sweeps, refused : sweeps predicted, and how many of them the primary model refused.
     fragments : pieces of runs too short to be a sweep.
     errors : errors met so far.
     lag : from the document that completed the last sweep to its prediction (s), or None.
@@ -72,6 +73,61 @@ class Status:
     writers: Mapping[str, WriterStatus] = field(default_factory=dict)
 
 
+class _Results(PipelineHooks):
+    """What a live analysis keeps of its pipeline: results for the user, in any thread, and errors.
+
+    Parameters
+    ----------
+    history : number of predictions kept.
+    notices : takes the errors.
+    calls : notes what the worker thread is busy with.
+    """
+
+    caught = BaseException  # the worker must live
+
+    def __init__(self, history: int, notices: Notices, calls: Watch) -> None:
+        self._notices = notices
+        self._calls = calls
+        self._lock = threading.Lock()
+        self._kept: deque[Result] = deque(maxlen=history)
+        self.latest: Result | None = None
+        self.average: Prediction | None = None
+        self.preview: Prediction | None = None
+        self._sweeps = self._refused = 0
+
+    def failed(self, where: str, error: BaseException) -> None:
+        self._notices.error(where, error)
+
+    def watch(self, what: str) -> AbstractContextManager[None]:
+        return self._calls.over(what)
+
+    def previewed(self, preview: Prediction | None) -> None:
+        self.preview = preview
+
+    def completed(self, document: Completed, result: SweepResult) -> None:
+        lag = time.monotonic() - document.received
+        results = [Result(prediction, lag) for prediction in result.predictions]
+        with self._lock:
+            self.preview = None
+            self.latest = results[0]
+            self._kept.extend(results)
+            self._sweeps += 1
+            self._refused += result.primary.refused is not None
+
+    def averaged(self, prediction: Prediction) -> None:
+        self.average = prediction
+
+    def counts(self) -> tuple[int, int, float | None]:
+        """Return the number of sweeps, of those refused, and the lag of the last (s)."""
+        with self._lock:
+            return self._sweeps, self._refused, self.latest.lag if self.latest else None
+
+    def kept(self) -> list[Result]:
+        """Return the last results, oldest first."""
+        with self._lock:
+            return list(self._kept)
+
+
 class LiveAnalysis:
     """Analyses sweeps while a plan runs; subscribe it to a RunEngine or feed it any stream of documents.
 
@@ -84,8 +140,8 @@ class LiveAnalysis:
     ----------
     analyzer : what predicts: an AnalyzerPool, an Analyzer. May be replaced at any time
         (`live.analyzer = ...`); the next batch uses the new one. Of a pool with several models the first
-        leads: averages and what is foreseen are its alone.
-    publishers : told about every run, sweep and prediction, in this order; closed with this object.
+        is the primary one: averages and previews are its alone.
+    publishers : told about every run, model and sweep, in this order; closed with this object.
     mapping : fields to read; what it leaves out is guessed.
     source : written to the provenance of the spectra.
     history : number of predictions kept for `predictions` and `table`.
@@ -109,28 +165,23 @@ class LiveAnalysis:
         history: int = 2000,
         notices: Notices | None = None,
     ) -> None:
-        self.analyzer = analyzer
-        self.publishers = tuple(publishers)
         self._notices = notices or Notices()
         self._assembler = SpectrumAssembler(mapping, source=source, say=self._notices.say)
-        self._lock = threading.Lock()
-        self._results: deque[Result] = deque(maxlen=history)
-        self._latest: Result | None = None
+        self._backlog = Backlog(self._notices.say)
+        self._watch = Watch(self._notices.trouble, self._backlog.__len__, STUCK_S)
+        self._results = _Results(history, self._notices, self._watch)
         self._history = RunHistory()
-        self._average: Prediction | None = None
-        self._documents = self._sweeps = self._refused = 0
-        self._preview: Prediction | None = None
+        self._pipeline = SweepPipeline(analyzer, publishers, self._history, self._results)
+        self._documents = 0
         self._measuring_due = False
         self._measured_at = 0.0
         self._closed = False
         self._finished = False
-        self._backlog = Backlog(self._notices.say)
-        self._watch = Watch(self._notices.trouble, self._backlog.__len__, STUCK_S)
         self._worker = threading.Thread(target=self._work, name="xas_live", daemon=True)
         self._worker.start()
         atexit.register(self._at_exit)
 
-    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
+    def __call__(self, name: str, doc: Document) -> None:
         """Take one document, in any thread; returns at once. After `close` documents are ignored."""
         if not self._closed:
             size = 0
@@ -141,28 +192,39 @@ class LiveAnalysis:
             self._backlog.put(Received(name, doc, time.monotonic(), size), patient=point)
 
     @property
+    def analyzer(self) -> Analyzes:
+        """What predicts. Set it to use another from the next batch on."""
+        return self._pipeline.analyzer
+
+    @analyzer.setter
+    def analyzer(self, analyzer: Analyzes) -> None:
+        self._pipeline.analyzer = analyzer
+
+    @property
+    def publishers(self) -> tuple[Publisher, ...]:
+        """Who is told, in this order."""
+        return self._pipeline.publishers
+
+    @property
     def latest(self) -> Prediction | None:
-        """The prediction of the last completed sweep; of several models, the lead's."""
-        with self._lock:
-            return self._latest.prediction if self._latest else None
+        """The prediction of the last completed sweep; of several models, the primary one's."""
+        latest = self._results.latest
+        return latest.prediction if latest else None
 
     @property
     def average(self) -> Prediction | None:
         """The prediction of the newest average over the sweeps of one run; None while no run has had two."""
-        with self._lock:
-            return self._average
+        return self._results.average
 
     @property
     def preview(self) -> Prediction | None:
-        """What is foreseen of the sweep being measured, once its edge is passed; None between sweeps."""
-        with self._lock:
-            return self._preview
+        """The preview of the sweep being measured, once its edge is passed; None between sweeps."""
+        return self._results.preview
 
     @property
     def predictions(self) -> list[Prediction]:
-        """Predictions so far, oldest first, of each sweep the lead's first; the last `history` ones."""
-        with self._lock:
-            return [result.prediction for result in self._results]
+        """Predictions so far, oldest first, of each sweep the primary one first; the last `history` ones."""
+        return [result.prediction for result in self._results.kept()]
 
     @property
     def errors(self) -> list[ErrorRecord]:
@@ -172,9 +234,7 @@ class LiveAnalysis:
     @property
     def table(self) -> pd.DataFrame:
         """One row per sweep and model: scan, sweep, time, model, values with intervals, verdicts, lag (s)."""
-        with self._lock:
-            results = list(self._results)
-        return table(results)
+        return table(self._results.kept())
 
     def say(self, text: str) -> None:
         """Show the user one line, where the analysis shows its own."""
@@ -182,19 +242,19 @@ class LiveAnalysis:
 
     def status(self) -> Status:
         """Counts, and how far behind the analysis is."""
-        with self._lock:
-            return Status(
-                running=not self._closed and self._worker.is_alive(),
-                waiting=len(self._backlog),
-                on_disk=self._backlog.on_disk,
-                documents=self._documents,
-                sweeps=self._sweeps,
-                refused=self._refused,
-                fragments=self._assembler.fragments,
-                errors=self._notices.error_count,
-                lag=self._latest.lag if self._latest else None,
-                busy=self._watch.busy,
-            )
+        sweeps, refused, lag = self._results.counts()
+        return Status(
+            running=not self._closed and self._worker.is_alive(),
+            waiting=len(self._backlog),
+            on_disk=self._backlog.on_disk,
+            documents=self._documents,
+            sweeps=sweeps,
+            refused=refused,
+            fragments=self._assembler.fragments,
+            errors=self._notices.error_count,
+            lag=lag,
+            busy=self._watch.busy,
+        )
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until every document given so far is analysed and published.
@@ -318,8 +378,7 @@ class LiveAnalysis:
                 mark.event.set()
             if _CLOSE in marks:
                 self._backlog.close()
-                for publisher in self.publishers:
-                    self._tell(publisher, "close")
+                self._pipeline.close()
                 return
 
     def _next_batch(self) -> list[Item]:
@@ -330,124 +389,28 @@ class LiveAnalysis:
         return self._backlog.take(patience, _CLOSE)
 
     def _process(self, documents: list[Received]) -> None:
-        """Assemble, analyse completed sweeps in batches, publish in the order of the documents."""
-        events: list[tuple[Received, list[Spectrum]]] = []
-        waiting = 0
-        ahead: _Batch | None = None
+        """Assemble these documents, and give the pipeline their sweeps in batches."""
+        batch: list[Completed] = []
+        sweeps = 0
         for document in documents:
-            try:
-                spectra = self._assembler(document.name, document.doc)
-            except BaseException as error:  # noqa: BLE001 a bad document must not stop those after it
-                self._notices.error("SpectrumAssembler", error)
-                spectra = []
+            spectra = self._assemble(document)
             if spectra or document.name in ("start", "stop"):
-                events.append((document, spectra))
+                batch.append(Completed(document.name, document.doc, spectra, document.received))
             self._measuring_due |= document.name in ("event", "event_page", "stream_datum")
-            waiting += len(spectra)
-            if waiting >= SWEEPS_AT_ONCE:
-                ahead = self._hand_on(_Batch(self.analyzer, events), ahead)
-                events, waiting = [], 0
-        for batch in (ahead, _Batch(self.analyzer, events)):
-            if batch is not None:
-                self._analyze_and_publish(batch)
-        with self._lock:
-            self._documents += len(documents)
+            sweeps += len(spectra)
+            if sweeps >= SWEEPS_AT_ONCE:
+                self._pipeline.process(batch, last=False)
+                batch, sweeps = [], 0
+        self._pipeline.process(batch)
+        self._documents += len(documents)
 
-    def _hand_on(self, batch: _Batch, before: _Batch | None) -> _Batch | None:
-        """Have a batch analysed by itself, where the analyzer can, and publish the one before it meanwhile.
-
-        Returns the batch when it is under way, None when it is published.
-        """
-        if before is not None:
-            self._ask(before)
-            for k in self._averages_of(before):  # now: soon the analyzer is busy
-                self._ask_average(before, k)
-        submit = getattr(batch.analyzer, "submit", None)
-        if submit is not None:
-            try:
-                batch.under_way = submit(batch.sweeps)
-            except BaseException as error:  # noqa: BLE001 it is analysed here and now instead
-                self._notices.error(f"{type(batch.analyzer).__name__}.submit", error)
-        if before is not None:
-            self._analyze_and_publish(before)
-        if batch.under_way is not None:
-            return batch
-        self._analyze_and_publish(batch)
-        return None
-
-    def _ask(self, batch: _Batch) -> list[list[Prediction]]:
-        """The predictions of a batch's sweeps."""
-        if batch.found is None:
-            batch.found = self._analyze(batch.analyzer, batch.sweeps, batch.ask)
-        return batch.found
-
-    def _averages_of(self, batch: _Batch) -> dict[int, Spectrum]:
-        """The newest average of each run that grew, by the last sweep in it."""
-        if batch.averages is None:
-            try:
-                batch.averages = self._history.averages.add(
-                    batch.sweeps, [lead for lead, *_ in self._ask(batch)]
-                )
-            except BaseException as error:  # noqa: BLE001 an average that fails must not cost the sweeps
-                self._notices.error("Averages", error)
-                batch.averages = {}
-        return batch.averages
-
-    def _ask_average(self, batch: _Batch, k: int) -> Prediction:
-        if k not in batch.of_averages:
-            average = self._averages_of(batch)[k]
-            [[prediction]] = self._analyze(batch.analyzer, [average], ask_lead)
-            self._history.align(prediction)
-            batch.of_averages[k] = prediction
-        return batch.of_averages[k]
-
-    def _analyze_and_publish(self, batch: _Batch) -> None:
-        numbered = enumerate(self._ask(batch))
-        for document, spectra in batch.events:
-            if document.name == "start":
-                self._publish("run_started", document.doc)
-            for spectrum in spectra:
-                k, predictions = next(numbered)
-                lag = time.monotonic() - document.received
-                self._keep([Result(prediction, lag) for prediction in predictions])
-                for prediction in predictions:
-                    self._publish("predicted", spectrum, prediction)
-                averages = self._averages_of(batch)  # only now: the sweep itself does not wait for them
-                if k in averages:
-                    average = self._ask_average(batch, k)
-                    with self._lock:
-                        self._average = average
-                    self._publish("averaged", averages[k], average)
-            if document.name == "stop":
-                self._history.forget(document.doc.get("run_start", ""))
-                self._publish("run_stopped", document.doc)
-        if batch.sweeps:
-            self._publish("published")
-
-    def _analyze(self, analyzer: Analyzes, spectra: list[Spectrum], ask: _Ask) -> list[list[Prediction]]:
-        """At least one prediction for each spectrum, the lead's first, whatever the analyzer does."""
-        if not spectra:
-            return []
+    def _assemble(self, document: Received) -> Sequence[Spectrum]:
+        """Return the sweeps that a document completes."""
         try:
-            with self._watch.over(f"{type(analyzer).__name__}.analyze"):
-                return ask(analyzer, spectra)
-        except BaseException as error:  # noqa: BLE001 one bad sweep must not take the others with it
-            self._notices.error(type(analyzer).__name__, error)
-            if len(spectra) == 1:
-                reason = f"the analysis failed ({type(error).__name__}: {error})"
-                return [[Prediction.refusal(spectra[0], reason)]]
-        return [found for spectrum in spectra for found in self._analyze(analyzer, [spectrum], ask)]
-
-    def _keep(self, results: list[Result]) -> None:
-        """Keep what all models say of a sweep, the lead's first."""
-        lead = results[0]
-        self._history.add([result.prediction for result in results])
-        with self._lock:
-            self._preview = None
-            self._latest = lead
-            self._results.extend(results)
-            self._sweeps += 1
-            self._refused += lead.prediction.refused is not None
+            return self._assembler(document.name, document.doc)
+        except BaseException as error:  # noqa: BLE001 a bad document must not stop those after it
+            self._notices.error("SpectrumAssembler", error)
+            return ()
 
     def _publish_growing(self) -> None:
         now = time.monotonic()
@@ -456,80 +419,20 @@ class LiveAnalysis:
         self._measuring_due = False
         self._measured_at = now
         spectrum = self._assembler.growing
-        if spectrum is None:
-            return
-        preview = self._previewed(spectrum)
-        with self._lock:
-            self._preview = preview
-        self._publish("measuring", spectrum, preview)
-
-    def _previewed(self, spectrum: Spectrum) -> Prediction | None:
-        """What the analyzer foresees of a growing sweep; None where it foresees nothing."""
-        foresee = getattr(self.analyzer, "preview", None)
-        if foresee is None:
-            return None
-        try:
-            with self._watch.over(f"{type(self.analyzer).__name__}.preview"):
-                found: Prediction | None = foresee(spectrum, self._history.before(spectrum))
-                return found
-        except BaseException as error:  # noqa: BLE001 a preview that fails must not cost the sweep
-            self._notices.error(f"{type(self.analyzer).__name__}.preview", error)
-            return None
-
-    def _publish(self, method: str, *arguments: Any) -> None:
-        for publisher in self.publishers:
-            self._tell(publisher, method, *arguments)
-
-    def _tell(self, publisher: Publisher, method: str, *arguments: Any) -> None:
-        what = f"{type(publisher).__name__}.{method}"
-        try:
-            with self._watch.over(what):
-                getattr(publisher, method)(*arguments)
-        except BaseException as error:  # noqa: BLE001 a publisher that fails must not stop the others
-            self._notices.error(what, error)
+        if spectrum is not None:
+            self._pipeline.measuring(spectrum)
 
 
-@dataclass(eq=False)
-class _Batch:
-    """Documents in their order, each with the sweeps that it completed, and what is known of these by now.
-
-    Attributes
-    ----------
-    under_way : what the analyzer was asked for ahead, if it was.
-    found : of each sweep the predictions, the lead's first; None as long as they are not there.
-    averages, of_averages : that grew, by the sweep that they end with, None before they are found; and
-        their predictions.
-    """
-
-    analyzer: Analyzes
-    events: list[tuple[Received, list[Spectrum]]]
-    under_way: Future[list[list[Prediction]]] | None = None
-    found: list[list[Prediction]] | None = None
-    averages: dict[int, Spectrum] | None = None
-    of_averages: dict[int, Prediction] = field(default_factory=dict)
-
-    @cached_property
-    def sweeps(self) -> list[Spectrum]:
-        """All sweeps, in order."""
-        return [spectrum for _, spectra in self.events for spectrum in spectra]
-
-    def ask(self, analyzer: Analyzes, spectra: list[Spectrum]) -> list[list[Prediction]]:
-        """What is under way, asked for all sweeps; else `ask_all`, as for each alone when that has failed."""
-        if self.under_way is None or spectra is not self.sweeps:
-            return ask_all(analyzer, spectra)
-        return one_each(spectra, self.under_way.result())
-
-
-_Ask = Callable[["Analyzes", list[Spectrum]], list[list[Prediction]]]
 _CLOSE = Mark()
 
 
-def _with_own_arrays(event: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
-    """The event with copies of its arrays, and their bytes.
+def _with_own_arrays(event: Document) -> tuple[Document, int]:
+    """Return the event with copies of its arrays, and their bytes.
 
     A detector may fill them again before the worker reads them.
     """
-    data, own, size = event.get("data"), {}, 0
+    data, size = event.get("data"), 0
+    own: dict[str, object] = {}
     if not isinstance(data, dict):
         return event, 0
     for name, value in data.items():
@@ -539,10 +442,12 @@ def _with_own_arrays(event: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
         elif isinstance(value, list):
             own[name] = _own(value)
             size += bytes_of(value)
-    return ({**event, "data": {**data, **own}}, size) if own else (event, 0)
+    if not own:
+        return event, 0
+    return cast("Document", {**event, "data": {**data, **own}}), size
 
 
-def _own(value: Any) -> Any:
+def _own(value: object) -> object:
     if isinstance(value, np.ndarray):
         return value.copy()
     return [_own(each) for each in value] if isinstance(value, list) else value

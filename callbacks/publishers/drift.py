@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xas_live.analysis.drift import SeriesMonitor
-from xas_live.callbacks.live.several import Leads
-from xas_live.callbacks.publishers.base import BasePublisher
-from xas_live.prediction import Prediction
-from xas_live.spectrum import Spectrum
+from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 
 
 class SeriesWatch(BasePublisher):
     """A publisher that watches domain scores and energy shifts over the sweeps of each sample.
 
     What it goes by is kept in the stream `drift` of the derived runs: see `PredictionWriter`. Of several
-    models the lead alone is heard: what drifts, drifts for all.
+    models only the primary one counts: what drifts, drifts for all.
 
     Parameters
     ----------
@@ -24,11 +20,8 @@ class SeriesWatch(BasePublisher):
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
-        self._monitor = SeriesMonitor()
-        self._leads = Leads()
 
-    def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
-        """See `Publisher`."""
-        if self._leads(spectrum, prediction):
-            for line in self._monitor.add(prediction).said:
-                self._say(line)
+    def predicted(self, result: SweepResult) -> None:
+        """Show the lines that the series of the sweep gives, if any."""
+        for line in result.drift[0].said:
+            self._say(line)

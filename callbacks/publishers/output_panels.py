@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -144,12 +145,12 @@ class SeriesPanel(OutputPanel):
         self._averages = LineCollection([], lw=1.6, alpha=0.85, zorder=3.5)
         ax.add_collection(self._averages, autolim=False)
         self._truth = line(ax, color=INK, lw=1.3, ls=(0, (4, 2.5)), zorder=3)
-        dots: dict[str, Any] = {"marker": "o", "ls": "", "zorder": 4}
-        self._inside = line(ax, color=BLUE, mec="white", **dots)
-        self._outside = line(ax, mfc="white", mec=VERMILION, mew=1.6, **dots)
-        foot: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ls": "", "clip_on": False}
-        self._refused = line(ax, marker="x", color=GREY, mew=1.6, zorder=3, **foot)
-        self._bulk = line(ax, marker="^", color=BLUE, mec="white", ms=9, zorder=4, **foot)
+        dots = partial(line, ax, marker="o", ls="", zorder=4)
+        self._inside = dots(color=BLUE, mec="white")
+        self._outside = dots(mfc="white", mec=VERMILION, mew=1.6)
+        foot = partial(line, ax, transform=ax.get_xaxis_transform(), ls="", clip_on=False)
+        self._refused = foot(marker="x", color=GREY, mew=1.6, zorder=3)
+        self._bulk = foot(marker="^", color=BLUE, mec="white", ms=9, zorder=4)
         self._value = ax.text(1.025, 0.52, "", transform=ax.transAxes, size=19, weight="bold", color=BLUE)
         self._interval = ax.text(1.027, 0.44, "", transform=ax.transAxes, size=10, color=GREY, va="top")
         # A number with a unit mostly has longer figures at its ticks.
@@ -274,11 +275,11 @@ class ClassesPanel(OutputPanel):
         self._averages = LineCollection([], lw=1.6, alpha=0.85, zorder=3.5)
         ax.add_collection(self._averages, autolim=False)
         self._truth = line(ax, color=INK, lw=1.3, ls=(0, (4, 2.5)), zorder=3, drawstyle="steps-mid")
-        dots: dict[str, Any] = {"marker": "o", "ls": "", "zorder": 4}
-        self._inside = line(ax, color=BLUE, mec="white", **dots)
-        self._outside = line(ax, mfc="white", mec=VERMILION, mew=1.6, **dots)
-        foot: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ls": "", "clip_on": False}
-        self._refused = line(ax, marker="x", color=GREY, mew=1.6, zorder=3, **foot)
+        dots = partial(line, ax, marker="o", ls="", zorder=4)
+        self._inside = dots(color=BLUE, mec="white")
+        self._outside = dots(mfc="white", mec=VERMILION, mew=1.6)
+        foot = partial(line, ax, transform=ax.get_xaxis_transform(), ls="", clip_on=False)
+        self._refused = foot(marker="x", color=GREY, mew=1.6, zorder=3)
         for y in self._feet:
             ax.axhline(y, color=PALE, lw=0.6, alpha=0.9, zorder=0)
             ax.axhline(y + _ROW, color=PALE, lw=0.6, alpha=0.5, ls=(0, (1, 2)), zorder=0)
@@ -333,7 +334,9 @@ class ClassesPanel(OutputPanel):
             artist.set_markersize(size)
         self._inside.set_markeredgewidth(0.8 if size > 4 else 0.0)
         true = [point.true_class(self.name) for point in points]
-        tops = [self._feet[self.names.index(t)] + _ROW if t in self.names else math.nan for t in true]
+        tops = np.array(
+            [self._feet[self.names.index(t)] + _ROW if t in self.names else math.nan for t in true]
+        )
         self._truth.set_data(at, tops)
         self._truth.set_marker("_" if np.isfinite(tops).sum() == 1 else "")
         self._truth.set_markersize(14)

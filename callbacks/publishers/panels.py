@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -220,9 +221,9 @@ class LatentPanel:
         self._cloud: Cloud | None = None
         self._training = ax.scatter([], [], c=[], s=11, lw=0, cmap=_SHADES, zorder=1)
         self._way = line(ax, color=BLUE, lw=1.0, alpha=0.4, zorder=2)
-        dots: dict[str, Any] = {"marker": "o", "ls": "", "clip_on": False, "zorder": 3}
-        self._inside = line(ax, color=BLUE, mec="white", mew=0.5, **dots)
-        self._outside = line(ax, mfc="white", mec=VERMILION, mew=1.2, **dots)
+        dots = partial(line, ax, marker="o", ls="", clip_on=False, zorder=3)
+        self._inside = dots(color=BLUE, mec="white", mew=0.5)
+        self._outside = dots(mfc="white", mec=VERMILION, mew=1.2)
         self._newest = line(ax, marker="o", ls="", ms=10, clip_on=False, zorder=4)
         quiet(ax)
         ax.set_xticks([])
@@ -271,7 +272,6 @@ class LatentPanel:
 
 
 _SHADES = LinearSegmentedColormap.from_list("shades", ["#E4E7EA", "#8E959C"])
-_SIGN: dict[str, Any] = {"weight": "bold", "color": "white", "ha": "center", "va": "center_baseline"}
 _LAMP, _WORDS = 0.19, 0.54  # from the panel's left (inches)
 _LETTER_OF_WORDS = 5.6  # width of one (points)
 
@@ -298,14 +298,13 @@ class LightsPanel:
             for inches in (_LAMP, _WORDS)
         )
         rows = (0.92, 0.28)
-        light: dict[str, Any] = {"marker": "o", "ms": 30, "mew": 2, "clip_on": False, "transform": lamp}
-        text: dict[str, Any] = {"transform": words}
-        self._lamps = [line(ax, [0.0], [y], **light) for y in rows]
-        self._signs = [ax.text(0.0, y - 0.01, "", size=17, transform=lamp, **_SIGN) for y in rows]
-        self._titles = [
-            ax.text(0.0, y + 0.07, "", size=14, weight="bold", color=INK, va="center", **text) for y in rows
-        ]
-        self._words = [ax.text(0.0, y - 0.02, "", size=11, color=GREY, va="top", **text) for y in rows]
+        light = partial(line, ax, marker="o", ms=30, mew=2, clip_on=False, transform=lamp)
+        sign = partial(ax.text, weight="bold", color="white", ha="center", va="center_baseline")
+        text = partial(ax.text, 0.0, s="", transform=words)
+        self._lamps = [light([0.0], [y]) for y in rows]
+        self._signs = [sign(0.0, y - 0.01, "", size=17, transform=lamp) for y in rows]
+        self._titles = [text(y=y + 0.07, size=14, weight="bold", color=INK, va="center") for y in rows]
+        self._words = [text(y=y - 0.02, size=11, color=GREY, va="top") for y in rows]
         self.update(None)
 
     def update(self, prediction: Prediction | None) -> None:

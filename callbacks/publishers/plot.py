@@ -7,16 +7,16 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import Event
 from matplotlib.figure import Figure, SubFigure
 
 from xas_live.callbacks.assembly.absorber import edge_energy
-from xas_live.callbacks.live.several import Leads
-from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.callbacks.publishers.layout import Layout
 from xas_live.callbacks.publishers.output_panels import OutputPanel, likeness, panel_of, results_of
 from xas_live.callbacks.publishers.panels import (
@@ -32,6 +32,11 @@ from xas_live.callbacks.publishers.panels import (
 from xas_live.flags import Flag
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Array, Spectrum
+
+if TYPE_CHECKING:
+    from event_model.documents import RunStop
+
+    from xas_live.models.bundle import Bundle
 
 REDRAW_INTERVAL_MS = 200
 """A figure on the screen is redrawn at most this often (ms)."""
@@ -49,7 +54,7 @@ class LiveStructurePlot(BasePublisher):
     On a screen it draws in the main thread's event loop, at most five times a second, never in the worker;
     without one (Agg) it draws on `refresh` and `save`. Closing its window ends the drawing and nothing else.
     It shows the absorber measured last; a change of element or edge begins a new history, a refused sweep of
-    which neither is known does not. Of several models it shows the lead's predictions.
+    which neither is known does not. Of several models it shows the primary one's predictions.
 
     Parameters
     ----------
@@ -94,10 +99,9 @@ class LiveStructurePlot(BasePublisher):
         self._averages: dict[tuple[str | None, str], Point] = {}
         self._last: tuple[Spectrum, Prediction] | None = None
         self._absorber: tuple[str | None, str | None] | None = None
-        self._leads = Leads()
         self._growing: Spectrum | None = None
-        self._foreseen: Prediction | None = None
-        self._clouds: dict[str, Cloud | None] = {}
+        self._preview: Prediction | None = None
+        self._clouds: dict[str, Cloud] = {}
         self._changed = True
         self._open = True
         self._x: XAxis = x
@@ -120,16 +124,21 @@ class LiveStructurePlot(BasePublisher):
 
     # --- called in the worker thread: only takes notes ---------------------------------------------------
 
+    def models_used(self, models: Sequence[Bundle]) -> None:
+        """Remember the training spectra of models that have a latent map."""
+        clouds = {model.sha256: _cloud(model) for model in models if "latent_cloud" in model.tensors}
+        with self._lock:
+            self._clouds |= clouds
+
     def measuring(self, spectrum: Spectrum, preview: Prediction | None = None) -> None:
         """Show the growing sweep as a preview, at the next redraw."""
         with self._lock:
-            self._growing, self._foreseen = spectrum, preview
+            self._growing, self._preview = spectrum, preview
             self._changed = True
 
-    def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
-        """Add the lead's prediction, at the next redraw."""
-        if not self._leads(spectrum, prediction):
-            return
+    def predicted(self, result: SweepResult) -> None:
+        """Add the primary model's prediction, at the next redraw."""
+        spectrum, prediction = result.spectrum, result.primary
         with self._lock:
             if (absorber := _absorber(prediction)) != (None, None):
                 if self._absorber not in (None, absorber):
@@ -152,7 +161,7 @@ class LiveStructurePlot(BasePublisher):
             self._averages = {run: p for run, p in self._averages.items() if run in shown}
             self._changed = True
 
-    def run_stopped(self, stop: Mapping[str, Any]) -> None:
+    def run_stopped(self, stop: RunStop) -> None:
         """Take the preview away: what was still growing came to nothing."""
         with self._lock:
             self._growing = None
@@ -164,7 +173,7 @@ class LiveStructurePlot(BasePublisher):
         """Bring the figure up to date now. Call it from the thread that owns the figure."""
         with self._lock:
             points, growing, last = list(self._points), self._growing, self._last
-            foreseen = self._foreseen
+            prediction, cloud = self._preview, self._cloud_of(points)
             averages = _laid_over(points, self._averages.values())
             self._changed = False
         self._make_panels(points)
@@ -175,10 +184,10 @@ class LiveStructurePlot(BasePublisher):
             if growing is not None:
                 preview = previewed(growing, last)
                 where = growing.provenance
-                note = f"measuring scan {where.scan}: {np.nanmax(growing.energy):.0f} eV{_words(foreseen)}"
+                note = f"measuring scan {where.scan}: {np.nanmax(growing.energy):.0f} eV{_words(prediction)}"
             self._spectrum.update(points, preview, note)
         if self._latent is not None:
-            self._latent.update(points, self._cloud_of(points))
+            self._latent.update(points, cloud)
         if self._lights is not None:
             self._lights.update(points[-1].prediction if points else None)
         self._head_line(points, averages)
@@ -192,18 +201,14 @@ class LiveStructurePlot(BasePublisher):
     def _cloud_of(self, points: Sequence[Point]) -> Cloud | None:
         """The training spectra of the model that judged last; None where none did, or they are not there."""
         judged = next((p.prediction for p in reversed(points) if p.prediction.domain.latent), None)
-        if judged is None:
-            return None
-        if judged.model_sha256 not in self._clouds:
-            self._clouds[judged.model_sha256] = _load_cloud(judged.model_sha256)
-        return self._clouds[judged.model_sha256]
+        return None if judged is None else self._clouds.get(judged.model_sha256)
 
     def _tick(self) -> None:
         if self._open and self._changed:
             self.refresh()
             self.figure.canvas.draw_idle()
 
-    def _window_closed(self, _: Any) -> None:
+    def _window_closed(self, _: Event) -> None:
         self._open = False
         self._timer.stop()
 
@@ -310,18 +315,10 @@ def previewed(growing: Spectrum, last: tuple[Spectrum, Prediction] | None) -> tu
     return energy - e0, (mu - start) / step
 
 
-def _load_cloud(model_sha256: str) -> Cloud | None:
-    from xas_live.models.bundle import ModelError
-    from xas_live.models.registry import model_in_use
-
-    try:
-        bundle = model_in_use(model_sha256)
-    except ModelError:
-        return None
-    if bundle is None:
-        return None
-    at, target = bundle.array("latent_cloud")[:, :2], bundle.array("latent_target")
-    return Cloud(model_sha256, at, target, bundle.target_names[0])
+def _cloud(model: Bundle) -> Cloud:
+    """Return the training spectra of a model, in the first two of its latent coordinates."""
+    at, target = model.array("latent_cloud")[:, :2], model.array("latent_target")
+    return Cloud(model.sha256, at, target, next(iter(model.target_names), ""))
 
 
 def _point(prediction: Prediction) -> Point:
@@ -337,20 +334,20 @@ def _run(point: Point) -> tuple[str | None, str]:
 
 def _laid_over(points: Sequence[Point], averages: Iterable[Point]) -> list[Average]:
     """The averages of those points that are still shown."""
-    first: dict[Any, int] = {}
-    last: dict[Any, int] = {}
+    first: dict[tuple[str | None, str], int] = {}
+    last: dict[tuple[str | None, str], int] = {}
     for k, point in enumerate(points):
         first.setdefault(_run(point), k)
         last[_run(point)] = k
     return [Average(first[_run(a)], last[_run(a)], a) for a in averages if _run(a) in first]
 
 
-def _words(foreseen: Prediction | None) -> str:
-    """The first value that is foreseen of a growing sweep, as the figure says it."""
-    if foreseen is None or not foreseen.values:
+def _words(preview: Prediction | None) -> str:
+    """Return the first value of a growing sweep's preview, as the figure says it."""
+    if preview is None or not preview.values:
         return ""
-    name, value = next(iter(foreseen.values.items()))
-    doubt = "" if foreseen.in_domain else " (out of domain)"
+    name, value = next(iter(preview.values.items()))
+    doubt = "" if preview.in_domain else " (out of domain)"
     return f"; {name} so far {value.lower:.1f} to {value.upper:.1f}{doubt}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.host.clock import local_time
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
@@ -39,6 +39,25 @@ class Result:
         return facts | p.outcome.row()
 
 
+class PrimaryPredictions(BasePublisher):
+    """A publisher that keeps the primary model's prediction of every sweep.
+
+    Attributes
+    ----------
+    predictions : in the order of the sweeps.
+    of_all_models : number of predictions of all models together.
+    """
+
+    def __init__(self) -> None:
+        self.predictions: list[Prediction] = []
+        self.of_all_models = 0
+
+    def predicted(self, result: SweepResult) -> None:
+        """See `Publisher`."""
+        self.predictions.append(result.primary)
+        self.of_all_models += len(result.predictions)
+
+
 class LastAverages(BasePublisher):
     """A publisher that keeps the last average of every run, stream and absorber, in the order of the runs."""
 
@@ -58,10 +77,11 @@ class LastAverages(BasePublisher):
 
 def table(results: Sequence[Result]) -> pd.DataFrame:
     """One row per result; the columns of what models give are those of all results together."""
-    given = dict.fromkeys(column for result in results for column in result.prediction.outcome.row())
+    given = {column: cell for each in results for column, cell in each.prediction.outcome.row().items()}
+    texts = dict.fromkeys((column for column, cell in given.items() if isinstance(cell, str)), "")
     columns = ["scan", "sweep", "time", "model", *given]
     columns += ["size", "in_domain", "anchor", "flags", "refused", "lag"]
-    return pd.DataFrame([result.row() for result in results], columns=columns)
+    return pd.DataFrame([texts | result.row() for result in results], columns=columns)
 
 
 def anchor_of(prediction: Prediction) -> str:

@@ -8,17 +8,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 from event_model import ComposeRunBundle, compose_run
 
 from xas_live import __version__
-from xas_live.analysis.drift import Drift, SeriesMonitor
-from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
+from xas_live.errors import Refusal
 from xas_live.prediction import Prediction, Reduced, finite
-from xas_live.spectrum import Spectrum
+from xas_live.spectrum import Array, Spectrum
+
+if TYPE_CHECKING:
+    from event_model.documents import Document, RunStart, RunStop
+
+    from xas_live.analysis.drift import Drift
 
 SCHEMA = 1
 """Version of the derived runs' layout: part of their uid, raised when streams or columns change meaning."""
@@ -27,8 +32,12 @@ _NAMESPACE = uuid5(NAMESPACE_URL, "xas_live/derived-run")
 _OBJECT = "xas_live"
 _PRECISION = 3
 
-Emit = Callable[[str, Mapping[str, Any]], None]
+Emit = Callable[[str, "Document"], None]
 ExitStatus = Literal["success", "abort", "fail"]
+
+
+class NotWrittenError(Refusal):
+    """A result that no derived run can hold, with the reason."""
 
 
 class PredictionWriter(BasePublisher):
@@ -41,8 +50,8 @@ class PredictionWriter(BasePublisher):
     and where the run has repeats `averages`, the same as the first two of the average over its sweeps so
     far, with their number (`averaged`) and the noise of its points (`noise`, in edge steps).
 
-    Sweeps are gathered until `published`, the end of a batch, and written as one event page a stream: a page
-    costs hardly more than an event.
+    Sweeps are gathered until `batch_finished`, and written as one event page a stream: a page costs hardly
+    more than an event.
 
     Its uid follows from raw run, model and configuration (`derived_uid`), so that the same analysis of the
     same run is the same derived run. Several models have one derived run each, open side by side, and so has
@@ -59,59 +68,56 @@ class PredictionWriter(BasePublisher):
     def __init__(self, write: Emit, attempt: Callable[[str], int] | None = None) -> None:
         self._write = write
         self._attempt = attempt
-        self._starts: dict[str, Mapping[str, Any]] = {}
+        self._starts: dict[str, RunStart] = {}
         self._open: dict[str, dict[tuple[str | None, ...], _DerivedRun]] = {}
         self._first_attempt: dict[str, int] = {}
         self._opened: Counter[tuple[str, str]] = Counter()
-        self._monitor = SeriesMonitor()
 
-    def run_started(self, start: Mapping[str, Any]) -> None:
+    def run_started(self, start: RunStart) -> None:
         """Remember the raw run."""
         self._starts[str(start["uid"])] = start
 
-    def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
-        """Take one sweep; it is written with those of its batch.
+    def predicted(self, result: SweepResult) -> None:
+        """Take one sweep, each prediction into the derived run of its model; written with those of its batch.
 
         Raises
         ------
-        ValueError : when the spectrum comes from no Bluesky run, to which the result could be linked.
+        NotWrittenError : when the spectrum comes from no Bluesky run, to which the result could be linked,
+            or a curve is of another length than in the sweeps before. What other models say is written.
         """
-        raw_uid = _raw_uid(spectrum, prediction)
-        runs = self._open.setdefault(raw_uid, {})
-        voice = _voice(prediction)
-        run = runs.get(voice)
-        if run is not None and not run.holds(prediction):
-            run.stop("success", "the configuration of the model changed")
-            del runs[voice]
-            run = None
-        if run is None:
-            run = runs[voice] = self._begin(raw_uid, spectrum, prediction)
-        run.add(spectrum, prediction, self._monitor.add(prediction))
+        problems = []
+        for prediction, drift in zip(result.predictions, result.drift, strict=True):
+            try:
+                self._add(result.spectrum, prediction, drift)
+            except NotWrittenError as problem:
+                problems.append(problem)
+        if problems:
+            raise NotWrittenError("; ".join(dict.fromkeys(map(str, problems))))
 
     def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
         """Take an average, into the derived run of its sweeps.
 
         Raises
         ------
-        ValueError : when no derived run of the same analysis is open, as where the analysis of the average
-            alone has failed.
+        NotWrittenError : when no derived run of the same analysis is open, as where the analysis of the
+            average alone has failed.
         """
-        run = self._open.get(_raw_uid(spectrum, prediction), {}).get(_voice(prediction))
+        run = self._open.get(_raw_uid(spectrum, prediction), {}).get(_series(prediction))
         if run is None or not run.holds(prediction):
             where = prediction.provenance
-            raise ValueError(
+            raise NotWrittenError(
                 f"the average of {where.averaged} sweeps of scan {where.scan} was not analysed as its sweeps "
                 f"were ({prediction}); it was not written"
             )
         run.add_average(spectrum, prediction)
 
-    def published(self) -> None:
+    def batch_finished(self) -> None:
         """Write the sweeps and averages of a batch."""
         for runs in self._open.values():
             for run in runs.values():
                 run.flush()
 
-    def run_stopped(self, stop: Mapping[str, Any]) -> None:
+    def run_stopped(self, stop: RunStop) -> None:
         """Close the derived runs of a raw run with its exit status."""
         raw_uid = str(stop["run_start"])
         status = stop.get("exit_status", "fail")
@@ -122,13 +128,25 @@ class PredictionWriter(BasePublisher):
         for raw_uid in list(self._open):
             self._finish(raw_uid, "abort", "the analysis ended before its raw run")
 
+    def _add(self, spectrum: Spectrum, prediction: Prediction, drift: Drift) -> None:
+        raw_uid = _raw_uid(spectrum, prediction)
+        runs, series = self._open.setdefault(raw_uid, {}), _series(prediction)
+        run = runs.get(series)
+        if run is not None and not run.holds(prediction):
+            run.stop("success", "the configuration of the model changed")
+            del runs[series]
+            run = None
+        if run is None:
+            run = runs[series] = self._begin(raw_uid, spectrum, prediction)
+        run.add(spectrum, prediction, drift)
+
     def _begin(self, raw_uid: str, spectrum: Spectrum, prediction: Prediction) -> _DerivedRun:
         identity = _identity(prediction)
         if raw_uid not in self._first_attempt:
             self._first_attempt[raw_uid] = self._attempt(raw_uid) if self._attempt else 1
         attempt = self._first_attempt[raw_uid] + self._opened[raw_uid, identity]
         self._opened[raw_uid, identity] += 1
-        raw_start = self._starts.get(raw_uid, {})
+        raw_start = self._starts.get(raw_uid)
         metadata: dict[str, Any] = {
             "raw_uid": raw_uid,
             "attempt": attempt,
@@ -141,12 +159,12 @@ class PredictionWriter(BasePublisher):
             "analysed_at": time.time(),
             "hints": {"dimensions": [[["sweep"], "predictions"]]},
         }
-        scan_id = raw_start.get("scan_id", spectrum.provenance.scan_id)
+        scan_id = spectrum.provenance.scan_id if raw_start is None else raw_start.get("scan_id")
         optional = {"scan_id": scan_id, "element": prediction.element, "edge": prediction.edge}
         metadata |= {key: value for key, value in optional.items() if value is not None}
         bundle = compose_run(
             uid=derived_uid(raw_uid, prediction, attempt),
-            time=float(raw_start.get("time", _time(spectrum))),
+            time=_time(spectrum) if raw_start is None else float(raw_start.get("time", _time(spectrum))),
             metadata=metadata,
         )
         return _DerivedRun(self._write, bundle, identity)
@@ -172,15 +190,15 @@ def derived_uid(raw_uid: str, prediction: Prediction, attempt: int = 1) -> str:
 def _raw_uid(spectrum: Spectrum, prediction: Prediction) -> str:
     raw_uid = prediction.provenance.run_uid or spectrum.provenance.run_uid
     if raw_uid is None:
-        raise ValueError(
+        raise NotWrittenError(
             f"the spectrum {spectrum.provenance.scan!r} has no run uid in its provenance: its prediction "
             "cannot be linked to a raw run, and was not written"
         )
     return raw_uid
 
 
-def _voice(prediction: Prediction) -> tuple[str | None, ...]:
-    """Whose derived run it is in a raw run: one absorber's by one model."""
+def _series(prediction: Prediction) -> tuple[str | None, ...]:
+    """Return which of a raw run's derived runs it belongs to: one absorber's by one model."""
     return prediction.element, prediction.edge, prediction.model_sha256
 
 
@@ -259,8 +277,12 @@ class _DerivedRun:
         )
 
 
-Values = dict[str, Any]
-"""Values of one event by column: a number, a truth, a text, or an array of numbers."""
+Cell = float | int | bool | str | Array
+"""A number, a truth, a text, or an array of numbers."""
+
+Values = dict[str, Cell]
+Row = Mapping[str, Cell]
+"""Values of one event by column."""
 
 Units = Callable[[], Mapping[str, str]]
 """Gives the units of the columns that have one."""
@@ -279,14 +301,14 @@ class _Stream:
         self._bundle = bundle
         self._name = name
         self._overflow = overflow
-        self._waiting: list[tuple[float, Values]] = []
+        self._waiting: list[tuple[float, Row]] = []
         self._gathered: list[tuple[float, Values]] = []
         self._names: list[str] = []
         self._missing: Values = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._compose: Any = None
 
-    def add(self, when: float, facts: Values, quantities: Values | None, units: Units) -> None:
+    def add(self, when: float, facts: Row, quantities: Values | None, units: Units) -> None:
         """Take an event: facts that every sweep has, and quantities that a good one has (None: none)."""
         if self._compose is None:
             if quantities is None:
@@ -307,15 +329,18 @@ class _Stream:
             return
         times = [when for when, _ in rows]
         nothing = self._missing
-        data = {name: _column([row.get(name, nothing.get(name)) for _, row in rows]) for name in self._names}
+        data = {
+            name: _column([row[name] if name in row else nothing[name] for _, row in rows])
+            for name in self._names
+        }
         stamps = dict.fromkeys(data, np.array(times))
         # Its columns are those of the descriptor; the check of a page would look at every value anew.
         self._write("event_page", self._compose(data=data, timestamps=stamps, time=times, validate=False))
 
-    def _begin(self, when: float, facts: Values, quantities: Values, units: Mapping[str, str]) -> None:
+    def _begin(self, when: float, facts: Row, quantities: Values, units: Mapping[str, str]) -> None:
         self._missing = {name: _nothing(value) for name, value in quantities.items()}
         self._shapes = {name: _shape(value) for name, value in quantities.items() if _shape(value)}
-        values = facts | quantities
+        values = {**facts, **quantities}
         if self._overflow is not None:
             values[self._overflow] = ""
         self._names = list(values)
@@ -335,48 +360,48 @@ class _Stream:
         for earlier, its_facts in waiting:
             self._gather(earlier, its_facts, {})
 
-    def _gather(self, when: float, facts: Values, quantities: Values) -> None:
+    def _gather(self, when: float, facts: Row, quantities: Values) -> None:
         for name, shape in self._shapes.items():
             if name in quantities and _shape(quantities[name]) != shape:
-                raise ValueError(
+                raise NotWrittenError(
                     f"{name} has {list(_shape(quantities[name]))} points and {list(shape)} in earlier sweeps "
                     "of the run, though model and configuration are the same; it was not written"
                 )
-        values = facts | quantities
+        values = {**facts, **quantities}
         if self._overflow is not None:
             late = quantities.keys() - self._missing.keys()
             others = {
                 k: v if isinstance(v, str) else finite(v)
                 for k, v in quantities.items()
-                if k in late and not _shape(v)
+                if k in late and not isinstance(v, np.ndarray)
             }
             values[self._overflow] = json.dumps(others) if others else ""
         self._gathered.append((when, values))
 
 
-def _column(values: list[Any]) -> Any:
+def _column(values: list[Cell]) -> list[Cell] | Array:
     """Values of one column for a page: texts as a list, all else as an array (rows, ...)."""
     return values if isinstance(values[0], str) else np.array(values)
 
 
-def _shape(value: Any) -> tuple[int, ...]:
+def _shape(value: Cell) -> tuple[int, ...]:
     return value.shape if isinstance(value, np.ndarray) else ()
 
 
-def _nothing(value: Any) -> Any:
+def _nothing(value: Cell) -> Cell:
     """What stands for a missing value: NaN, in its shape; of texts the empty one."""
     if isinstance(value, str):
         return ""
     return np.full(value.shape, math.nan) if isinstance(value, np.ndarray) else math.nan
 
 
-def _data_key(value: Any, unit: str) -> dict[str, Any]:
+def _data_key(value: Cell, unit: str) -> dict[str, object]:
     """The data key that declares a value."""
-    key: dict[str, Any] = {"source": _OBJECT, "shape": list(_shape(value)), **_DTYPES[type(value)]}
+    key: dict[str, object] = {"source": _OBJECT, "shape": list(_shape(value)), **_DTYPES[type(value)]}
     return key | ({"units": unit} if unit else {})
 
 
-_DTYPES: dict[type, dict[str, Any]] = {
+_DTYPES: dict[type, dict[str, object]] = {
     str: {"dtype": "string"},
     bool: {"dtype": "boolean", "dtype_numpy": "|b1"},
     int: {"dtype": "integer", "dtype_numpy": "<i8"},

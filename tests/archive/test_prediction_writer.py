@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import replace
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -10,8 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xas_live.analysis.drift import SeriesMonitor
-from xas_live.callbacks.publishers.writer import PredictionWriter, derived_uid
-from xas_live.prediction import Prediction, Reduced, Size, Value
+from xas_live.callbacks.publishers.base import SweepResult
+from xas_live.callbacks.publishers.writer import NotWrittenError, PredictionWriter, derived_uid
+from xas_live.prediction import (
+    Alignment,
+    AnchorUsed,
+    Classes,
+    Curve,
+    DomainVerdict,
+    Outcome,
+    Prediction,
+    Reduced,
+    Size,
+    Value,
+)
 from xas_live.spectrum import Provenance, Spectrum
 
 GRID = np.linspace(-20, 90, 50)
@@ -26,23 +39,31 @@ def spectrum(i, raw=RAW):
     return Spectrum(energy=11500 + GRID, mu=np.ones(50), element="Pt", edge="L3", provenance=sweep(i, raw))
 
 
-def good(i, raw=RAW, **changes):
+class Foil(NamedTuple):
+    """A foil as a prediction names it."""
+
+    source: str = "foil.xdi"
+    sha256: str = "ef" * 32
+
+
+VALUES = {"CN1": Value(9.5, 0.3, 9.0, 10.0), "R1": Value(2.75, 0.01, 2.73, 2.77, unit="Å")}
+SIZE = Size(1.8, 1.5, 2.1, "1.8 nm")
+
+
+def good(i, raw=RAW, *, values=None, classes=None, curves=None, score=math.nan, shift=-0.3, **changes):
+    numbers = VALUES | {"CN1": replace(VALUES["CN1"], value=9.5 + i)} if values is None else values
     prediction = Prediction(
         model="pt-l3",
         model_sha256="ab" * 32,
         element="Pt",
         edge="L3",
         provenance=sweep(i, raw),
-        anchored=True,
-        aligned="reference",
-        values={"CN1": Value(9.5 + i, 0.3, 9.0, 10.0), "R1": Value(2.75, 0.01, 2.73, 2.77, unit="Å")},
-        in_domain=True,
-        domain_p=0.4,
+        outcome=Outcome(numbers, classes or {}, curves or {}, size=SIZE),
+        domain=DomainVerdict(inside=True, p=0.4, score=score),
+        alignment=Alignment("reference", 11564.2, shift),
+        anchor=AnchorUsed("reference", Foil()),
         flags=("edge_step_drift", "hot"),
-        size=Size(1.8, 1.5, 2.1, "1.8 nm"),
-        e0=11564.2,
         edge_step=1.1,
-        shift=-0.3,
         seconds={"reduce": 0.001, "infer": 0.002, "total": 0.003},
         reduced=Reduced(GRID, np.ones(50), None, np.full(50, 0.5)),
         configuration={"level": 0.9, "align": "reference", "anchor": None},
@@ -51,7 +72,13 @@ def good(i, raw=RAW, **changes):
 
 
 def refused(i, raw=RAW):
-    return good(i, raw, values={}, refused="no edge", in_domain=False, size=None, reduced=None)
+    return good(i, raw, outcome=Outcome(), refused="no edge", domain=DomainVerdict(), reduced=None)
+
+
+def result(i, *predictions, raw=RAW, monitor=None):
+    """A sweep with what models say of it; without a monitor each is the first of its series."""
+    monitor = monitor or SeriesMonitor()
+    return SweepResult(spectrum(i, raw), predictions, tuple(map(monitor.add, predictions)))
 
 
 def raw_start(uid=RAW):
@@ -85,7 +112,7 @@ def write(predictions, stop=raw_stop, **options):
     writer = PredictionWriter(documents, **options)
     writer.run_started(raw_start())
     for prediction in predictions:
-        writer.predicted(spectrum(prediction.provenance.sweep), prediction)
+        writer.predicted(result(prediction.provenance.sweep, prediction))
     if stop:
         writer.run_stopped(stop())
     return documents, writer
@@ -144,10 +171,12 @@ def test_a_quantity_that_comes_late_is_kept():
 def test_a_curve_of_another_length_is_named():
     documents, writer = write([good(0)], stop=None)
     other = good(1, reduced=Reduced(GRID[:9], GRID[:9], None, GRID[:9]))
-    with pytest.raises(ValueError, match=r"energy has \[9\] points and \[50\] in earlier sweeps"):
-        writer.predicted(spectrum(1), other)
-    writer.published()
-    assert len(documents.events("predictions")) == 2
+    beside = good(1, model_sha256="cd" * 32)
+    with pytest.raises(NotWrittenError, match=r"energy has \[9\] points and \[50\] in earlier sweeps"):
+        writer.predicted(result(1, other, beside))
+    writer.batch_finished()
+    assert [row["data"]["sweep"] for row in documents.events("spectra")] == [0, 1]  # that of the other model
+    assert len(documents.events("predictions")) == 3
 
 
 def averaged(i, count, raw=RAW, **changes):
@@ -163,10 +192,11 @@ def drift_of(predictions):
 
 def test_averages_are_a_stream_of_their_own():
     documents, writer = write([good(0), good(1)], stop=None)
-    failed = {"values": {}, "refused": "no edge", "reduced": None, "edge_step": math.nan}
+    failed = {"outcome": Outcome(), "refused": "no edge", "reduced": None, "edge_step": math.nan}
     writer.averaged(*averaged(1, 2, **failed))
-    writer.predicted(spectrum(2), good(2))
-    writer.averaged(*averaged(2, 3, curves={"rdf": np.arange(4.0)}))
+    writer.predicted(result(2, good(2)))
+    rdf = Curve(*(np.arange(4.0) + k for k in range(4)))
+    writer.averaged(*averaged(2, 3, curves={"rdf": rdf}))
     writer.run_stopped(raw_stop())
     first, second = (row["data"] for row in documents.events("averages"))
     assert (first["sweep"], first["averaged"], first["refused"]) == (1, 2, "no edge")
@@ -174,7 +204,8 @@ def test_averages_are_a_stream_of_their_own():
     assert math.isnan(first["noise"])
     assert (second["sweep"], second["averaged"], second["CN1"]) == (2, 3, 11.5)
     assert second["noise"] == pytest.approx(0.01)
-    np.testing.assert_array_equal(second["curve_rdf"], np.arange(4.0))
+    np.testing.assert_array_equal(second["curve_rdf"], np.arange(4.0) + 1)
+    np.testing.assert_array_equal(second["curve_rdf_x"], np.arange(4.0))
     np.testing.assert_array_equal(second["energy"], GRID)
     assert documents.of("stop")[0]["num_events"] == {
         "predictions": 3,
@@ -186,9 +217,9 @@ def test_averages_are_a_stream_of_their_own():
 
 def test_an_average_never_opens_or_closes_a_derived_run():
     documents, writer = write([good(0), good(1)], stop=None)
-    with pytest.raises(ValueError, match="average of 2 sweeps of scan 17 was not analysed as its sweeps"):
+    with pytest.raises(NotWrittenError, match="average of 2 sweeps of scan 17 was not analysed as its"):
         writer.averaged(*averaged(1, 2, configuration={"level": 0.95}))
-    with pytest.raises(ValueError, match="not written"):
+    with pytest.raises(NotWrittenError, match="not written"):
         writer.averaged(*averaged(1, 2, element="Pd", edge="K"))
     writer.run_stopped(raw_stop())
     assert len(documents.of("start")) == len(documents.of("stop")) == 1
@@ -198,16 +229,16 @@ def test_an_average_never_opens_or_closes_a_derived_run():
 def test_a_drift_over_runs_is_kept_with_each_sweep():
     """Two runs of one sample: the stake goes on from one to the next, and a refused sweep leaves it."""
     documents, rng = Documents(), np.random.default_rng(0)
-    writer, judged = PredictionWriter(documents), []
+    writer, monitor, judged = PredictionWriter(documents), SeriesMonitor(), []
     scores = iter(np.concatenate([rng.standard_normal(20), 10.0 + np.arange(20)]))
     for k in range(2):
         raw = str(UUID(int=k))
         writer.run_started(raw_start(raw))
         for i in range(20):
-            prediction = good(i, raw, domain_score=next(scores), shift=0.5 * k)
-            writer.predicted(spectrum(i, raw), prediction)
+            prediction = good(i, raw, score=next(scores), shift=0.5 * k)
+            writer.predicted(result(i, prediction, raw=raw, monitor=monitor))
             judged.append(prediction)
-        writer.predicted(spectrum(20, raw), refused(20, raw))
+        writer.predicted(result(20, refused(20, raw), raw=raw, monitor=monitor))
         writer.run_stopped(raw_stop(raw))
     said = drift_of(judged)
     rows = [row["data"] for row in documents.events("drift")]
@@ -229,7 +260,7 @@ def test_a_drift_over_runs_is_kept_with_each_sweep():
 KINDS = {
     "good": good,
     "refused": refused,
-    "late": lambda i: good(i, classes={"oxide": 0.25}),
+    "late": lambda i: good(i, classes={"phase": Classes({"oxide": 0.25, "metal": 0.75}, ("metal",))}),
     "other": lambda i: good(i, configuration={"level": 0.95}),
     "palladium": lambda i: good(i, model="pd-k", element="Pd", edge="K"),
 }
@@ -238,14 +269,14 @@ KINDS = {
 def told(kinds, cuts, average_after):
     """The documents of sweeps of these kinds, in batches that end at `cuts`, one with an average."""
     documents = Documents()
-    writer = PredictionWriter(documents)
+    writer, monitor = PredictionWriter(documents), SeriesMonitor()
     writer.run_started(raw_start())
     for i, kind in enumerate(kinds):
-        writer.predicted(spectrum(i), KINDS[kind](i))
+        writer.predicted(result(i, KINDS[kind](i), monitor=monitor))
         if i == average_after and kind == "good":
             writer.averaged(*averaged(i, 2))
         if i + 1 in cuts:
-            writer.published()
+            writer.batch_finished()
     writer.run_stopped(raw_stop())
     return documents
 
@@ -321,8 +352,9 @@ def test_two_absorbers_do_not_close_each_other():
 def test_several_models_of_one_sweep_are_runs_side_by_side():
     beside = {"model_sha256": "cd" * 32, "values": {"MSD": Value(0.008, 0.001, 0.006, 0.01, unit="Å²")}}
     nobody = Prediction.refusal(spectrum(1), "the analysis failed", model="", model_sha256="")
-    said = [good(0), good(0, **beside), nobody, good(2), good(2, **beside)]
-    documents, writer = write(said, stop=None)
+    documents, writer = write([], stop=None)
+    for i, said in ((0, (good(0), good(0, **beside))), (1, (nobody,)), (2, (good(2), good(2, **beside)))):
+        writer.predicted(result(i, *said))
     writer.averaged(*averaged(2, 2))
     writer.averaged(*averaged(2, 2, **beside))
     writer.run_stopped(raw_stop())
@@ -354,7 +386,7 @@ def test_exit_statuses():
 
 def test_a_prediction_that_cannot_be_linked_is_named():
     with pytest.raises(ValueError, match="no run uid"):
-        PredictionWriter(Documents()).predicted(spectrum(0, None), good(0, None))
+        PredictionWriter(Documents()).predicted(result(0, good(0, None), raw=None))
 
 
 def test_derived_runs_in_the_archive(archive, raw_writer, derived_writer, make_run):
@@ -365,10 +397,10 @@ def test_derived_runs_in_the_archive(archive, raw_writer, derived_writer, make_r
     predictions = [refused(0, raw), good(1, raw), good(2, raw)]
 
     def analyse(attempt=None):
-        writer = PredictionWriter(derived_writer, attempt)
+        writer, monitor = PredictionWriter(derived_writer, attempt), SeriesMonitor()
         writer.run_started(documents[0][1])
         for prediction in predictions:
-            writer.predicted(spectrum(prediction.provenance.sweep, raw), prediction)
+            writer.predicted(result(prediction.provenance.sweep, prediction, raw=raw, monitor=monitor))
         writer.averaged(*averaged(2, 2, raw=raw))
         writer.run_stopped(documents[-1][1])
         writer.close()

@@ -11,7 +11,10 @@ import numpy as np
 from ophyd import DeviceStatus
 from ophyd.sim import SynAxis, SynSignal
 
-from xas_live.prediction import Prediction, Reduced, Size, Value
+from xas_live.analysis.drift import Drift
+from xas_live.callbacks.publishers.base import SweepResult
+from xas_live.models.bundle import Bundle
+from xas_live.prediction import Alignment, DomainVerdict, Outcome, Prediction, Reduced, Size, Value
 from xas_live.spectrum import Spectrum
 
 E0 = 11564.0
@@ -131,6 +134,15 @@ class Edges:
             raise RuntimeError("no weights")
         return [predict(s) for s in spectra]
 
+    def analyze_all(self, spectra: Sequence[Spectrum]) -> list[list[Prediction]]:
+        return [[prediction] for prediction in self.analyze(spectra)]
+
+    def preview(self, spectrum: Spectrum, earlier: Any = None) -> Prediction | None:
+        return None
+
+    def models_for(self, spectrum: Spectrum) -> list[Bundle]:
+        return []
+
 
 def predict(spectrum: Spectrum) -> Prediction:
     """A prediction with the looks of a real one."""
@@ -142,10 +154,14 @@ def predict(spectrum: Spectrum) -> Prediction:
         element=spectrum.element,
         edge=spectrum.edge,
         provenance=spectrum.provenance,
-        values={"CN1": Value(n, 0.1, n - 0.2, n + 0.2)},
-        in_domain=True,
-        domain_p=0.5,
-        size=Size(2.0, 1.8, 2.2, "2.0 nm"),
-        e0=E0,
+        outcome=Outcome(values={"CN1": Value(n, 0.1, n - 0.2, n + 0.2)}, size=Size(2.0, 1.8, 2.2, "2.0 nm")),
+        domain=DomainVerdict(inside=True, p=0.5),
+        alignment=Alignment(e0=E0),
         reduced=Reduced(GRID - E0, flat, flat, flat),
     )
+
+
+def result_of(spectrum: Spectrum, *predictions: Prediction, said: tuple[str, ...] = ()) -> SweepResult:
+    """What publishers are told of a sweep; of no model in particular what `predict` says."""
+    drift = tuple(Drift(1.0, said=said) for _ in predictions or (None,))
+    return SweepResult(spectrum, predictions or (predict(spectrum),), drift)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from edges import GRID, Edges, documents
 
-from xas_live.callbacks import live as live_module
+from xas_live.callbacks.live import live_analysis
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.base import BasePublisher
 
@@ -53,8 +53,9 @@ class Told(BasePublisher):
         self.begin.wait(30)
         self.calls.append(("started", start["uid"]))
 
-    def predicted(self, spectrum, prediction):
-        assert spectrum.provenance is prediction.provenance
+    def predicted(self, result):
+        [prediction] = result.predictions
+        assert result.spectrum.provenance is prediction.provenance
         where = prediction.provenance
         self.asked_before.append(sum(count for what, count in self.log if what == "submit"))
         self.calls.append(("predicted", where.run_uid, where.sweep, prediction.refused))
@@ -65,14 +66,14 @@ class Told(BasePublisher):
     def run_stopped(self, stop):
         self.calls.append(("stopped", stop["run_start"]))
 
-    def published(self):
-        self.calls.append(("published",))
+    def batch_finished(self):
+        self.calls.append(("batch_finished",))
 
 
 @pytest.fixture
 def runs(monkeypatch):
     """Documents of five runs of two sweeps, and batches of four sweeps."""
-    monkeypatch.setattr(live_module, "SWEEPS_AT_ONCE", 4)
+    monkeypatch.setattr(live_analysis, "SWEEPS_AT_ONCE", 4)
     return [list(documents(np.tile(GRID, 2), page=[len(GRID)] * 2)) for _ in range(5)]
 
 
@@ -88,7 +89,7 @@ def analysed(analyzer, runs):
 
 
 def without_batches(calls):
-    return [call for call in calls if call != ("published",)]
+    return [call for call in calls if call != ("batch_finished",)]
 
 
 def uids(runs):
@@ -116,9 +117,8 @@ def test_all_is_told_in_the_order_of_the_documents(runs):
 def test_the_next_batch_is_asked_for_before_one_is_published(runs):
     analyzer = Ahead()
     told, _, _ = analysed(analyzer, runs)
-    average = ("analyze", 1)
-    first = [("submit", 4), average, average]
-    assert analyzer.log == [*first, ("submit", 4), average, average, ("analyze", 2), average]
+    averages = ("analyze", 2)
+    assert analyzer.log == [("submit", 4), averages] * 2 + [("analyze", 2), ("analyze", 1)]
     assert told.asked_before == [8] * 10, "of two full batches the first waits until the second is under way"
 
 

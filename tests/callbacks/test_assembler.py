@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.assembly.channels import ChannelMapping
+from xas_live.callbacks.assembly.messages import Messages
+from xas_live.callbacks.assembly.run import AssemblySettings, RunAssembler
 from xas_live.spectrum import Spectrum
 
 
@@ -289,3 +291,28 @@ def test_documents_out_of_nowhere_are_ignored():
     run = list(documents(GRID))
     assert assemble(run[1:]) == []
     assert assemble(run[2:]) == []
+
+
+@pytest.mark.parametrize("page", [(), (30, 70)])
+def test_a_run_can_be_assembled_alone(page):
+    run = list(documents(np.r_[GRID, GRID[::-1]], page=page, scan_id=3))
+    lines: list[str] = []
+    settings = AssemblySettings(mapping=None, source="live", tolerance=2.0, whole_runs=False)
+    alone = RunAssembler(run[0][1], settings, Messages(lines.append))
+    spectra = [spectrum for name, doc in run[1:] for spectrum in getattr(alone, name)(doc)]
+    assert alone.points == 2 * len(GRID)
+    assert all(map(same, spectra, assemble(run)))
+    assert len(spectra) == 2
+    [line] = lines
+    assert line.startswith("Stream 'primary', transmission")
+
+
+def test_nothing_is_kept_of_runs_that_ended():
+    assembler = SpectrumAssembler()
+    for run in (documents(GRID), documents(GRID[:3]), documents(GRID, fields={"energy": "slit"}, units="mm")):
+        for name, doc in run:
+            assembler(name, doc)
+    assert assembler.fragments == 1
+    assert assembler.growing is None
+    assert not assembler._runs
+    assert not assembler._parts

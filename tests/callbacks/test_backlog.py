@@ -12,7 +12,7 @@ from edges import GRID, Edges, documents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xas_live.callbacks import backlog as module
+from xas_live.callbacks.live import backlog as module
 from xas_live.callbacks.live.backlog import Backlog, Mark, Received
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.base import BasePublisher

@@ -47,8 +47,10 @@ class Diary(BasePublisher):
     def measuring(self, spectrum, preview):
         self._note("measuring", spectrum)
 
-    def predicted(self, spectrum, prediction):
-        self._note("predicted", prediction)
+    def predicted(self, result):
+        assert result.spectrum.provenance is result.primary.provenance
+        assert len(result.drift) == len(result.predictions)
+        self._note("predicted", result.primary)
 
     def averaged(self, spectrum, prediction):
         assert spectrum.provenance is prediction.provenance
@@ -215,13 +217,13 @@ def test_repeats_are_averaged_beside_the_sweeps():
             "averaged",
             "run_stopped",
         ]
-        assert live._averages._runs == {}
+        assert live._history.averages._runs == {}
 
 
 def test_publishers_are_told_when_a_batch_ends():
     class Batches(Diary):
-        def published(self):
-            self._note("published", None)
+        def batch_finished(self):
+            self._note("batch_finished", None)
 
     batches = Batches()
     with LiveAnalysis(Edges(), [batches]) as live:
@@ -230,8 +232,8 @@ def test_publishers_are_told_when_a_batch_ends():
             assert live.wait(20)  # sweep by sweep: a batch each
     assert batches.names() == [
         "run_started",
-        *["predicted", "published"] * 2,
-        *["predicted", "run_stopped", "published"],
+        *["predicted", "batch_finished"] * 2,
+        *["predicted", "run_stopped", "batch_finished"],
         "close",
     ]
 
@@ -253,7 +255,7 @@ def test_of_a_backlog_only_the_newest_average_of_each_run_is_analysed():
                 live(name, doc)
         gate.set()
         assert live.wait(20)
-        assert analyzer.calls == [10, 1, 1]  # the sweeps first: none waits for an average
+        assert analyzer.calls == [10, 2]  # the sweeps first: none waits for an average
         found = [(p.provenance.scan, p.provenance.averaged) for p in diary.averages]
         assert found == [("1", 5), ("2", 5)]
         assert diary.names()[-1] == "run_stopped"
@@ -296,7 +298,7 @@ def test_wait_gives_up_and_close_drains():
 
 def test_a_publisher_cannot_wait_for_itself():
     class Waits(BasePublisher):
-        def predicted(self, spectrum, prediction):
+        def predicted(self, result):
             live.wait()
 
     with LiveAnalysis(Edges(), [Waits()]) as live:
@@ -336,7 +338,7 @@ def test_the_growing_sweep_is_shown_at_most_five_times_a_second():
         live(*run[-1])
 
 
-def test_a_growing_sweep_is_foreseen_once_its_edge_is_passed(au_anchor, scan_of):
+def test_a_growing_sweep_has_a_preview_once_its_edge_is_passed(au_anchor, scan_of):
     scan = scan_of(Sample({"cuboctahedron_7_3": 1.0}, "au_l3"), noise=0.002)
     passed = int(np.searchsorted(scan.energy, 11919.0 + 60.0))
     run = event_model.compose_run(metadata={"element": "Au", "edge": "L3", "sample_temperature": 295.0})
@@ -357,8 +359,8 @@ def test_a_growing_sweep_is_foreseen_once_its_edge_is_passed(au_anchor, scan_of)
         deadline = time.monotonic() + 20
         while live.preview is None and time.monotonic() < deadline:
             time.sleep(0.02)
-        foreseen = live.preview
-        assert foreseen.partial
+        preview = live.preview
+        assert preview.partial
         assert not live.predictions
         for name, doc in events(slice(passed, None)):
             live(name, doc)
@@ -367,12 +369,12 @@ def test_a_growing_sweep_is_foreseen_once_its_edge_is_passed(au_anchor, scan_of)
         assert live.preview is None
         whole = live.latest.values["CN1"]
         assert not live.latest.partial
-        assert foreseen.values["CN1"].lower < whole.value < foreseen.values["CN1"].upper
+        assert preview.values["CN1"].lower < whole.value < preview.values["CN1"].upper
 
 
 def test_a_preview_that_fails_costs_nothing():
     class Blind(Edges):
-        def preview(self, spectrum, step):
+        def preview(self, spectrum, earlier=None):
             raise RuntimeError("no idea")
 
     with LiveAnalysis(Blind()) as live:
@@ -447,7 +449,7 @@ def test_a_detector_may_use_its_buffers_again(as_lists):
 @pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError, KeyboardInterrupt])
 def test_nothing_that_a_publisher_raises_ends_the_worker(kind, capsys):
     class Quits(BasePublisher):
-        def predicted(self, spectrum, prediction):
+        def predicted(self, result):
             raise kind("bye")
 
     class QuitsToo(Edges):
@@ -513,7 +515,7 @@ def test_the_end_of_a_session_says_what_it_waits_for():
     script = """
 import time
 from edges import GRID, Edges, documents
-from xas_live.callbacks import live
+from xas_live.callbacks.live import live_analysis as live
 from xas_live.callbacks.publishers.base import BasePublisher
 live._EXIT_S = 1.0
 class Stuck(BasePublisher):

@@ -15,7 +15,7 @@ from ophyd_async.sim import PatternGenerator, SimBlobDetector, SimMotor
 
 from xas_live.analysis import AnalyzerPool
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
-from xas_live.callbacks.publishers.base import Publisher
+from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.spectrum import Spectrum
 
 EXPOSURE_S = 0.1
@@ -52,14 +52,14 @@ class Energy(SimMotor):
             beam.set_x(next(iter(readings.values()))["value"])
 
 
-class Kept(Publisher):
+class Kept(BasePublisher):
     """Keeps the spectra that were analysed."""
 
     def __init__(self) -> None:
         self.spectra: list[Spectrum] = []
 
-    def predicted(self, spectrum: Spectrum, prediction: Any) -> None:
-        self.spectra.append(spectrum)
+    def predicted(self, result: SweepResult) -> None:
+        self.spectra.append(result.spectrum)
 
 
 def sums(path: Path) -> np.ndarray:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
-from edges import E0, GRID, documents, predict
+from edges import E0, GRID, documents, predict, result_of
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_webagg_core import TimerAsyncio
 from matplotlib.figure import Figure
@@ -18,8 +19,8 @@ from PIL import Image
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.publishers.panels import verdicts
 from xas_live.callbacks.publishers.plot import LiveStructurePlot, previewed
-from xas_live.models.registry import SHIPPED_HASHES, load_model
-from xas_live.prediction import Prediction, Size, Value
+from xas_live.models.registry import load_model
+from xas_live.prediction import DomainVerdict, Outcome, Prediction, Size, Value
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def feed(plot: LiveStructurePlot, count: int, **start) -> None:
     for scan in range(count):
         where = replace(one.provenance, scan=str(scan), time=1.7e9 + 60.0 * scan)
         spectrum = replace(one, provenance=where)
-        plot.predicted(spectrum, predict(spectrum))
+        plot.predicted(result_of(spectrum))
 
 
 def texts(figure: Figure) -> str:
@@ -69,17 +70,18 @@ def test_an_average_is_a_line_across_its_sweeps_and_only_where_there_are_repeats
     for k in range(3):
         where = replace(one.provenance, sweep=k, time=1.7e9 + 60.0 * k)
         sweep = replace(one, provenance=where)
-        plot.predicted(sweep, predict(sweep))
+        plot.predicted(result_of(sweep))
         if k:
             mean = replace(sweep, provenance=replace(where, averaged=k + 1))
-            plot.averaged(mean, replace(predict(mean), values={"CN1": Value(50.0 + k, 0.1, 49.0, 53.0)}))
+            value = Value(50.0 + k, 0.1, 49.0, 53.0)
+            plot.averaged(mean, replace(predict(mean), outcome=Outcome(values={"CN1": value})))
     plot.refresh()
     assert "mean of sweeps" in texts(plot.figure)
-    [line] = plot._series[0]._averages.get_segments()
+    [line] = plot._panels["CN1"]._averages.get_segments()
     np.testing.assert_array_equal(line, [[2.0, 52.0], [4.0, 52.0]])
     feed(plot, 1, element="Pd", edge="K")
     plot.refresh()
-    assert plot._series[0]._averages.get_segments() == []
+    assert plot._panels["CN1"]._averages.get_segments() == []
 
 
 def test_the_key_stays_in_the_figure_with_all_there_is_to_tell():
@@ -87,34 +89,41 @@ def test_the_key_stays_in_the_figure_with_all_there_is_to_tell():
     feed(plot, 2, truth={"CN1": 50.0})
     spectrum = swept()
     mean = replace(spectrum, provenance=replace(spectrum.provenance, averaged=2))
-    plot.predicted(*placed((0.0, 0.0), in_domain=False))
-    plot.predicted(spectrum, Prediction("m", "", "Pt", "L3", spectrum.provenance, refused="no edge"))
+    plot.predicted(placed((0.0, 0.0), inside=False))
+    plot.predicted(refused_of(spectrum, "no edge"))
     plot.averaged(mean, predict(mean))
     plot.refresh()
     FigureCanvasAgg(plot.figure).draw()
-    key = plot._key_box.get_legend()
+    key = plot._panels["CN1"].ax.get_legend()
     assert len(key.get_texts()) == 6
     box = key.get_window_extent()
     assert box.x1 < plot.figure.bbox.x1
     assert box.y1 < plot.figure.bbox.y1
 
 
-def placed(latent, model="pt-l3", **changes):
-    """A prediction of a shipped model with a place on its latent map."""
+def placed(latent, model="pt-l3", *, inside=True):
+    """A sweep with a prediction of a shipped model that has a place on its latent map."""
     spectrum = swept()
-    found = replace(predict(spectrum), model=model, model_sha256=SHIPPED_HASHES[model], latent=latent)
-    return spectrum, replace(found, **changes)
+    where = DomainVerdict(inside=inside, p=0.5, latent=latent)
+    sha256 = load_model(model).sha256
+    return result_of(spectrum, replace(predict(spectrum), model=model, model_sha256=sha256, domain=where))
+
+
+def refused_of(spectrum, reason, element="Pt", edge="L3"):
+    """A sweep that the model refused."""
+    return result_of(spectrum, Prediction("pt-l3", "", element, edge, spectrum.provenance, refused=reason))
 
 
 def test_the_latent_map_shows_the_sweeps_over_the_models_training_spectra(tmp_path):
     plot = LiveStructurePlot()
+    plot.models_used([load_model("pt-l3")])
     feed(plot, 1)
     plot.refresh()
     panel = plot._latent
     assert not panel.ax.get_visible()  # no sweep has a place yet
     for k in range(3):
-        plot.predicted(*placed((0.1 * k, -0.1 * k, 7.0)))
-    plot.predicted(*placed((99.0, 0.0), in_domain=False))
+        plot.predicted(placed((0.1 * k, -0.1 * k, 7.0)))
+    plot.predicted(placed((99.0, 0.0), inside=False))
     plot.save(tmp_path / "figure.png", dpi=40)
     assert panel.ax.get_visible()
     cloud = load_model("pt-l3").array("latent_cloud")[:, :2]
@@ -124,42 +133,46 @@ def test_the_latent_map_shows_the_sweeps_over_the_models_training_spectra(tmp_pa
     rim = panel.ax.get_xlim()[1]
     np.testing.assert_allclose(np.transpose(panel._outside.get_data()), [[rim, 0.0]])
     np.testing.assert_allclose(np.transpose(panel._newest.get_data()), [[rim, 0.0]])
-    spectrum = swept()
-    refused = Prediction("pt-l3", SHIPPED_HASHES["pt-l3"], "Pt", "L3", spectrum.provenance, refused="no edge")
-    plot.predicted(spectrum, refused)
+    plot.predicted(refused_of(swept(), "no edge"))
     plot.refresh()
     assert panel.ax.get_visible()
     assert len(panel._way.get_xdata()) == 4
     assert len(panel._newest.get_xdata()) == 0  # the newest has no place
 
 
-def test_another_model_has_a_map_of_its_own_and_an_unknown_one_has_none():
+def test_another_model_has_a_map_of_its_own_and_one_without_training_spectra_has_none():
     plot = LiveStructurePlot()
-    plot.predicted(*placed((0.0, 0.0)))
-    plot.predicted(*placed((1.0, 1.0), model="au-l3"))
+    without = SimpleNamespace(sha256=load_model("pd-k").sha256, tensors={})
+    plot.models_used([load_model("pt-l3"), load_model("au-l3"), without])
+    plot.predicted(placed((0.0, 0.0)))
+    plot.predicted(placed((1.0, 1.0), model="au-l3"))
     plot.refresh()
     panel = plot._latent
     np.testing.assert_array_equal(
         panel._training.get_offsets(), load_model("au-l3").array("latent_cloud")[:, :2]
     )
     np.testing.assert_allclose(np.transpose(panel._way.get_data()), [[1.0, 1.0]])
-    plot.predicted(*placed((0.0, 0.0), model_sha256="0" * 64))
-    plot.refresh()
-    assert not panel.ax.get_visible()
+    for model in ("pd-k", "au-l3-msd"):  # one without, and one that it was not told of
+        plot.predicted(placed((0.0, 0.0), model="au-l3"))
+        plot.refresh()
+        assert panel.ax.get_visible()
+        plot.predicted(placed((0.0, 0.0), model=model))
+        plot.refresh()
+        assert not panel.ax.get_visible()
 
 
 def test_long_words_take_the_room_of_a_hidden_map():
-    plot, spectrum = LiveStructurePlot(), swept()
+    plot = LiveStructurePlot()
+    plot.models_used([load_model("pt-l3")])
     reason = " ".join(["the sweep ends too early for what the model needs"] * 2)
-    refused = Prediction("pt-l3", "", "Pt", "L3", spectrum.provenance, refused=reason)
 
     def lines():
-        plot.predicted(spectrum, refused)
+        plot.predicted(refused_of(swept(), reason))
         plot.refresh()
         return next(t for t in plot._lights._words if "sweep ends" in t.get_text()).get_text().splitlines()
 
     wide = lines()
-    plot.predicted(*placed((0.0, 0.0)))
+    plot.predicted(placed((0.0, 0.0)))
     narrow = lines()
     assert len(wide) < len(narrow) <= 4
     assert " ".join(wide) == " ".join(narrow) == reason
@@ -177,19 +190,18 @@ def test_it_says_what_matters():
         "no flags",
         "90 % interval",
         "scan 1",
-        "unanchored",
     ):
         assert words in shown
-    spectrum = swept(7)
-    refused = Prediction("pt-l3", "", "Pt", "L3", spectrum.provenance, refused="no edge: mu falls")
-    plot.predicted(spectrum, refused)
+    plot.predicted(refused_of(swept(7), "no edge: mu falls"))
     plot.refresh()
     assert "no edge: mu falls" in texts(plot.figure)
 
 
 def test_the_lights_in_words():
-    known = {"CN1": Value(9.0, 0.1, 8.8, 9.2)}
-    out = Prediction("m", "", values=known, in_domain=False, domain_p=0.001, flags=("e0_far_from_foil",))
+    known = Outcome(values={"CN1": Value(9.0, 0.1, 8.8, 9.2)})
+    out = Prediction(
+        "m", "", outcome=known, domain=DomainVerdict(inside=False, p=0.001), flags=("e0_far_from_foil",)
+    )
     domain, quality = verdicts(out)
     assert domain[2] == "Out of domain"
     assert "do not use" in domain[3]
@@ -200,8 +212,11 @@ def test_the_lights_in_words():
 def test_bulk_like_has_no_number():
     plot = LiveStructurePlot()
     spectrum = swept()
-    bulk = Size(None, None, None, "bulk-like")
-    plot.predicted(spectrum, Prediction("m", "", "Pt", "L3", spectrum.provenance, in_domain=True, size=bulk))
+    bulk = Outcome(size=Size(None, None, None, "bulk-like"))
+    prediction = Prediction(
+        "m", "", "Pt", "L3", spectrum.provenance, outcome=bulk, domain=DomainVerdict(inside=True)
+    )
+    plot.predicted(result_of(spectrum, prediction))
     plot.refresh()
     assert "Pt L3   bulk-like" in texts(plot.figure)
 
@@ -219,10 +234,7 @@ def test_another_absorber_begins_a_new_history():
 def test_a_refused_sweep_of_no_known_absorber_leaves_the_history():
     plot = LiveStructurePlot()
     feed(plot, 3)
-    spectrum = swept()
-    plot.predicted(
-        spectrum, Prediction("m", "", None, None, spectrum.provenance, refused="it is no spectrum")
-    )
+    plot.predicted(refused_of(swept(), "it is no spectrum", None, None))
     feed(plot, 1)
     plot.refresh()
     assert len(plot._points) == 5
@@ -258,7 +270,7 @@ def test_embedded_in_a_subfigure(tmp_path):
     plot = LiveStructurePlot(fig=left)
     feed(plot, 2)
     plot.save(tmp_path / "figure.png", dpi=40)
-    assert len(left.axes) >= 7
+    assert len(left.axes) == 5  # spectrum, lights, map, CN1 and size
     assert right.axes == []
 
 
@@ -267,7 +279,7 @@ def test_wrong_settings_say_what_is_right():
     with pytest.raises(ValueError, match="'scan' or 'time'"):
         LiveStructurePlot(x="energy")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no panels CN9: choose from spectrum, lights, CN1"):
-        LiveStructurePlot(ax={"CN9": axes})
+        LiveStructurePlot(ax={"CN9": axes}, targets=("CN1",))
     with pytest.raises(ValueError, match="not both"):
         LiveStructurePlot(ax={"CN1": axes}, fig=Figure())
     with pytest.raises(ValueError, match="names no panel"):

@@ -137,6 +137,12 @@ def test_counts_of_a_mode_that_this_process_does_not_know_are_checked_all_the_sa
         check(foreign)
 
 
+def test_only_fluorescence_is_flattened_by_the_sample(electron_yield):
+    flattened = [name for name in modes.mode_names() if modes.is_self_absorbed(name)]
+    assert flattened == ["fluorescence"]
+    assert not modes.is_self_absorbed("unknown here")
+
+
 def test_what_cannot_be_registered_is_refused(electron_yield):
     register_mode(TEY)  # once more is nothing new
     with pytest.raises(Refusal, match="mode 'tey' exists"):

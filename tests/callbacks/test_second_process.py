@@ -20,13 +20,14 @@ from bluesky import RunEngine
 from threadpoolctl import threadpool_limits
 
 import xas_live
-from xas_live import analysis_process
-from xas_live.analysis import AnalysisConfig, AnalyzerPool
+from xas_live.analysis import AnalysisConfig, AnalyzerPool, Earlier
+from xas_live.analysis import process as analysis_process
 from xas_live.analysis.process import AnalysisProcessError, AnalyzerProcess
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.base import BasePublisher
 from xas_live.models.bundle import ModelError
 from xas_live.simulator import Sample, SimulatedBeamline, growing_particles, simulated_scan
+from xas_live.sources.replay import replay
 from xas_live.spectrum import Provenance
 
 SAMPLE = Sample({"cuboctahedron_7_3": 1.0}, "au_l3")
@@ -126,16 +127,17 @@ def test_provenance_stays_here_whatever_it_holds(process, scan_of):
     assert found.provenance is spectrum.provenance
 
 
-def test_growing_sweeps_are_foreseen(process, pool, scan_of):
+def test_growing_sweeps_have_previews(process, pool, scan_of):
     scan = scan_of(SAMPLE, reference=None)
     n = int(np.searchsorted(scan.energy, 11919.0 + 55.0))
     growing = replace(scan, energy=scan.energy[:n], mu=scan.mu[:n], complete=False)
     early = replace(growing, energy=scan.energy[:10], mu=scan.mu[:10])
-    found = process.preview(growing, (1.0, 0.03))
+    earlier = Earlier(pool.anchor, step=(1.0, 0.03))
+    found = process.preview(growing, earlier)
     assert found.partial
     assert found.provenance is growing.provenance
-    assert said(found) == said(pool.preview(growing, (1.0, 0.03)))
-    assert said(found) != said(process.preview(growing))
+    assert said(found) == said(pool.preview(growing, earlier))
+    assert said(found) != said(process.preview(growing, Earlier(pool.anchor)))
     assert process.preview(early) is None
 
 
@@ -144,7 +146,7 @@ def test_an_error_there_is_raised_here(process, scan_of):
     object.__setattr__(spectrum, "mu", spectrum.mu[:-1])
     with pytest.raises(AnalysisProcessError, match="ValueError: channels of one sweep") as caught:
         process.analyze([spectrum])
-    assert "analysis_child" in caught.value.__notes__[0]
+    assert "analysis/child" in caught.value.__notes__[0]
     assert process.pid == pid
 
 
@@ -200,7 +202,7 @@ def test_a_process_that_died_is_replaced(process, pool, scan_of, caplog):
 
 @pytest.mark.slow
 def test_sweeps_over_which_it_dies_twice_are_refused_and_the_next_are_not(monkeypatch):
-    monkeypatch.setattr(analysis_process, "DEATHS_IN_A_ROW", 100)  # what is foreseen of the sweep fails too
+    monkeypatch.setattr(analysis_process, "DEATHS_IN_A_ROW", 100)  # the previews of the sweep fail too
     RE, beamline = RunEngine({}), SimulatedBeamline("au_l3", seed=1)
     with AnalyzerProcess("au-l3", None, device="cpu") as analyzer, LiveAnalysis(analyzer) as live:
         RE.subscribe(live)
@@ -293,9 +295,9 @@ class Order(BasePublisher):
     def run_started(self, start):
         self.calls.append(("started", start["uid"]))
 
-    def predicted(self, spectrum, prediction):
-        assert spectrum.provenance is prediction.provenance
-        self.calls.append(("predicted", prediction.provenance.run_uid))
+    def predicted(self, result):
+        assert result.spectrum.provenance is result.primary.provenance
+        self.calls.append(("predicted", result.primary.provenance.run_uid))
 
     def run_stopped(self, stop):
         self.calls.append(("stopped", stop["run_start"]))
@@ -315,6 +317,19 @@ def test_analyzers_are_exchanged_while_the_analysis_runs(process, pool):
         found = live.predictions
     assert order.calls == [(what, uid) for uid in uids for what in ("started", "predicted", "stopped")]
     assert [p.refused for p in found] == [None] * 6
+
+
+def test_replay_works_through_it_in_order(process, pool, tmp_path, scan_of):
+    """It analyses the next batch while the last is published."""
+    files = []
+    for seed in range(6):
+        scan = scan_of(SAMPLE, noise=0.002, seed=seed)
+        files.append(tmp_path / f"{seed}.dat")
+        np.savetxt(files[-1], np.column_stack([scan.energy, scan.mu]), header="energy mu")
+    found, order = list(replay(files, process, publishers=[told := Order()], batch=2)), Order()
+    assert [said(p) for p in found] == [said(p) for p in replay(files, pool, publishers=[order], batch=2)]
+    assert told.calls == order.calls
+    assert len(told.calls) == 18
 
 
 @pytest.mark.slow

@@ -10,17 +10,17 @@ import pytest
 from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky import preprocessors as bpp
-from edges import GRID, documents, predict
+from edges import GRID, Edges, documents, predict
 from event_model import DocumentNames, schema_validators
 
-from xas_live.analysis import AnalyzerPool
+from xas_live.analysis import AnalyzerPool, RunHistory
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
-from xas_live.callbacks.live.several import Leads
-from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.callbacks.publishers.drift import SeriesWatch
 from xas_live.callbacks.publishers.plot import LiveStructurePlot
 from xas_live.callbacks.publishers.writer import PredictionWriter
 from xas_live.models.ensemble import Ensemble
+from xas_live.prediction import Alignment
 from xas_live.simulator import Sample, SimulatedBeamline, xanes_grid
 from xas_live.spectrum import Spectrum
 
@@ -46,10 +46,16 @@ class Told(BasePublisher):
 
     def __init__(self):
         self.calls = []
+        self.models = []
 
-    def predicted(self, spectrum, prediction):
-        assert spectrum.provenance is prediction.provenance
-        self.calls.append((prediction.provenance.sweep, prediction.model))
+    def models_used(self, models):
+        self.models.append([model.name for model in models])
+
+    def predicted(self, result):
+        assert all(p.provenance is result.spectrum.provenance for p in result.predictions)
+        assert result.primary is result.predictions[0]
+        assert {p.model for p in result.predictions} <= {name for names in self.models for name in names}
+        self.calls += [(p.provenance.sweep, p.model) for p in result.predictions]
 
     def averaged(self, spectrum, prediction):
         self.calls.append((f"mean of {prediction.provenance.averaged}", prediction.model))
@@ -109,6 +115,7 @@ def test_all_models_of_a_sweep_are_published_and_written(beamline, tmp_path):
         "au-l3": uid,
         "au-l3-msd": uid,
     }
+    assert told.models == [["au-l3", "au-l3-msd"]]
     each = {"predictions": 2, "spectra": 2, "drift": 2}
     assert written.counts() == {
         "au-l3": (each | {"averages": 1}, "success"),
@@ -136,15 +143,16 @@ def test_models_are_swapped_within_a_run_and_nothing_is_lost(beamline, tuned):
         *((0, "au-l3"), (0, "au-tuned")),
         *((1, "au-tuned"), (1, "au-l3-msd"), (2, "au-tuned"), (2, "au-l3-msd")),
     ]
+    assert told.models == [["au-l3", "au-tuned"], ["au-l3-msd"]], "each once, before its first result"
     assert len(written.of("start")) == len(written.of("stop")) == 3
     counted = {model: events["predictions"] for model, (events, _) in written.counts().items()}
     assert counted == {"au-l3": 1, "au-tuned": 3, "au-l3-msd": 2}
     assert all(status == "success" for _, status in written.counts().values())
-    # What it said as a further model and as the lead stands in one run, its averages beside it.
+    # What it said as a further model and as the primary one stands in one run, its averages beside it.
     assert written.counts()["au-tuned"][0]["averages"] == 2
 
 
-def test_a_further_model_that_fails_is_refused_beside_the_lead(beamline, tuned, monkeypatch, caplog):
+def test_a_further_model_that_fails_is_refused_beside_the_primary_one(beamline, tuned, monkeypatch, caplog):
     real = Ensemble.judge
 
     def failing(self, inputs, wrong=None):
@@ -179,32 +187,22 @@ def swept():
     return Spectrum(energy=energy, mu=np.ones(len(energy)), element="Pt", edge="L3")
 
 
-def test_the_lead_is_the_first_of_its_sweep_whatever_led_before():
-    leads, (a, b) = Leads(), (swept(), swept())
-    assert leads(a, predict(a))
-    assert not leads(a, other(predict(a)))
-    assert leads(b, other(predict(b)))
-    assert not leads(b, predict(b))
-
-
-def test_a_drift_is_said_of_the_lead_alone():
-    said = []
+def test_a_drift_is_said_of_the_primary_model_alone():
+    said, history = [], RunHistory()
     watch = SeriesWatch(said.append)
     for k in range(8):
         spectrum = swept()
-        prediction = replace(predict(spectrum), aligned="reference", shift=0.0 if k < 5 else 2.0)
-        watch.predicted(spectrum, prediction)
-        watch.predicted(spectrum, other(prediction))
+        shift = Alignment("reference", shift=0.0 if k < 5 else 2.0)
+        prediction = replace(predict(spectrum), alignment=shift)
+        predictions = (prediction, other(prediction))
+        watch.predicted(SweepResult(spectrum, predictions, history.add(predictions)))
     assert len(said) == 1
     assert "the energy scale drifts (test" in said[0]
 
 
 def test_an_analyzer_that_leaves_a_sweep_without_a_prediction_is_told(capsys):
-    class Silent:
+    class Silent(Edges):
         """A made-up analyzer whose models say nothing."""
-
-        def analyze(self, spectra):
-            return [predict(s) for s in spectra]
 
         def analyze_all(self, spectra):
             return [[] for _ in spectra]

@@ -17,9 +17,11 @@ from tiled.queries import Eq
 from typer.testing import Result
 
 from xas_live.archive import Archive
-from xas_live.cli.storing import Hurry
+from xas_live.cli.storing import quick_close_on_interrupt
 from xas_live.models.registry import SHIPPED_FOLDER
+from xas_live.reduction.reducer import Reducer
 from xas_live.simulator import SimulatedBeamline, growth, xanes_grid
+from xas_live.spectrum import Spectrum
 
 Run = Callable[..., Result]
 
@@ -318,6 +320,27 @@ def test_measured_files(run: Run, measured: Path, tmp_path: Path) -> None:
     assert "energy shifts applied (eV): 0.12 -0.23" in result.output
 
 
+def test_what_fails_unexpectedly_is_said_and_ends_with_1(
+    run: Run, pt: Path, mu_file: Path, counts_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One spectrum meets a defect: the others are analysed, and the exit code tells."""
+    real = Reducer.reduce
+
+    def defective(self: Reducer, spectra: list[Spectrum]) -> Any:
+        if any(spectrum.provenance.scan == mu_file.name for spectrum in spectra):
+            raise ZeroDivisionError("no step")
+        return real(self, spectra)
+
+    monkeypatch.setattr(Reducer, "reduce", defective)
+    out = tmp_path / "out.json"
+    result = run("replay", mu_file, counts_file, "--model", pt, "--json", out)
+    assert result.exit_code == 1
+    assert "AnalyzerPool: ZeroDivisionError: no step" in result.output
+    assert "the analysis failed (ZeroDivisionError: no step)" in " ".join(result.output.split())
+    assert "1 spectra analysed, 1 refused" in result.output
+    assert [bool(record["refused"]) for record in results(out)] == [True, False]
+
+
 def test_ctrl_c_closes_a_mock_archive_soon(capsys: pytest.CaptureFixture[str]) -> None:
     closed: list[float] = []
 
@@ -326,7 +349,7 @@ def test_ctrl_c_closes_a_mock_archive_soon(capsys: pytest.CaptureFixture[str]) -
             closed.append(timeout)
 
     for error, expected in ((KeyboardInterrupt, [1.0]), (SystemExit, [1.0])):
-        with pytest.raises(error), Hurry(MockArchive()):  # type: ignore[arg-type]
+        with pytest.raises(error), quick_close_on_interrupt(MockArchive()):  # type: ignore[arg-type]
             raise error
         assert closed == expected
     assert "is kept" in capsys.readouterr().err

@@ -1,6 +1,7 @@
-"""Models that give classes, curves and numbers, small and with weights of chance: for tests of what follows.
+"""Models that give classes, curves and numbers, small and with random weights; and sweeps for them.
 
-They take Pt L3 without a foil, and have no domain, no latent map, no theory and no size.
+They take Pt L3 without a foil, and have no domain, no latent map, no theory and no size. Other folders of
+tests take them by `from tests.models.kinds import classifier_bundle`.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from xas_live.models.card import Absorber, Card, GridSegment, InputSpec
 from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.networks import init_network
 from xas_live.models.outputs import ClassesSpec, CurveSpec, OutputSpec, ScalarsSpec, Target, kinds_of
+from xas_live.reduction.target import InputKind
+from xas_live.spectrum import Provenance, Spectrum
 
 CLASSES = ("T4", "Td5", "O6", "C8", "C12")
 """Of `classifier_bundle`: sites by their number of neighbours."""
 
-_DRAWS = 64  # of chance, for scaling and calibration
 EDGE = 11564.0
+RUN = "0f3d3b1e-5d3c-4c57-9d2f-3f4a0d9c1a11"
+
+_DRAWS = 64  # at random, for scaling and calibration
 
 
-def flat_input(kind: str = "norm") -> InputSpec:
+def mu_input(kind: InputKind = "norm") -> InputSpec:
     """mu(E) of Pt L3 from -30 to 90 eV, without a foil."""
     return InputSpec(
         absorber=Absorber(element="Pt", edge="L3", energy=EDGE), kind=kind, origin="e0", anchor="none",
@@ -63,10 +68,10 @@ def numbers_spec() -> ScalarsSpec:
 def bundle_of(
     name: str, outputs: Sequence[OutputSpec], given: InputSpec | None = None, *, seed: int = 0
 ) -> Bundle:
-    """A bundle with these outputs, its networks and calibration by chance."""
+    """A bundle with these outputs, its weights and calibration random."""
     chance, spec = torch.Generator().manual_seed(seed), NetworkSpec(hidden=(8,), members=2)
     card = Card(
-        name=name, version="1", summary="by chance", inputs=(given or flat_input(),), outputs=tuple(outputs),
+        name=name, version="1", summary="random", inputs=(given or mu_input(),), outputs=tuple(outputs),
         network=spec, training={}, calibration={},
     )  # fmt: skip
     tensors = init_network(spec, card.points, card.width, chance)
@@ -93,3 +98,21 @@ def curve_bundle(name: str = "pairs", given: InputSpec | None = None) -> Bundle:
 def mixed_bundle(name: str = "mixed") -> Bundle:
     """Numbers, classes and a curve."""
     return bundle_of(name, [numbers_spec(), classes_spec(), curve_spec()], seed=3)
+
+
+def sweeps(count: int, refused: Sequence[int] = ()) -> list[Spectrum]:
+    """Sweeps of one run over an edge with some fine structure; those `refused` have none."""
+    energy = np.arange(EDGE - 150.0, EDGE + 600.0, 1.0)
+    above = energy - EDGE
+    fine = np.where(above > 5.0, 0.05 * np.sin(0.3 * np.sqrt(np.clip(above, 0.0, None)) * 5.4), 0.0)
+    mu = 0.2 + (0.5 + np.arctan(above / 2.0) / np.pi) * (1.0 + fine)
+    return [
+        Spectrum(
+            energy=energy,
+            mu=np.full_like(mu, 0.7) if k in refused else mu * (1.0 + 0.01 * k),
+            element="Pt",
+            edge="L3",
+            provenance=Provenance(scan="17", run_uid=RUN, scan_id=17, sweep=k, time=1.7e9 + k),
+        )
+        for k in range(count)
+    ]

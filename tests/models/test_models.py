@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import json
 import shutil
 from pathlib import Path
@@ -49,18 +48,6 @@ def test_an_altered_model_is_refused(tmp_path, monkeypatch):
     card = tmp_path / "au-l3" / "card.json"
     card.write_text(card.read_text().replace('"value": ', '"value":') + " ")
     assert "altered" in registry.verify_model("au-l3")
-
-
-def test_a_model_in_use_is_found_by_its_hash(tmp_path):
-    assert registry.model_in_use(registry.SHIPPED_HASHES["pd-k"]) is registry.load_model("pd-k")
-    shutil.copytree(registry.SHIPPED_FOLDER / "au-l3", tmp_path / "own")
-    (tmp_path / "own" / "card.json").write_text((tmp_path / "own" / "card.json").read_text() + "\n")
-    own = registry.load_model(tmp_path / "own")
-    sha256 = own.sha256
-    assert registry.model_in_use(sha256) is own
-    del own
-    gc.collect()
-    assert registry.model_in_use(sha256) is None
 
 
 def test_models_that_cannot_be_had_say_why(tmp_path, au):

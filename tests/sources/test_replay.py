@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bluesky import RunEngine
+from bluesky.plans import list_scan
+from event_model.documents import RunStart, RunStop
 
 from xas_live.analysis import AnalyzerPool
-from xas_live.callbacks.publishers.base import BasePublisher
+from xas_live.callbacks.live import LiveAnalysis
+from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
+from xas_live.models.bundle import Bundle
 from xas_live.models.registry import SHIPPED_FOLDER
 from xas_live.prediction import Prediction
-from xas_live.simulator import growth, xanes_grid
+from xas_live.simulator import SimulatedBeamline, growth, xanes_grid
 from xas_live.simulator.absorption import Mismatch, measured
+from xas_live.sources.documents import Document
 from xas_live.sources.replay import replay
 from xas_live.sources.scan import Unreadable
 from xas_live.spectrum import Spectrum
@@ -43,14 +49,20 @@ class Recorder(BasePublisher):
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def run_started(self, start: Mapping[str, Any]) -> None:
-        self.told.append(f"start {start['scan']}")
+    def run_started(self, start: RunStart) -> None:
+        self.told.append(f"start {start.get('scan') or start.get('scan_id')}")
 
-    def predicted(self, spectrum: Spectrum, prediction: Prediction) -> None:
-        assert spectrum.provenance is prediction.provenance
-        self.told.append(f"predicted {prediction.provenance.scan}")
+    def models_used(self, models: Sequence[Bundle]) -> None:
+        self.told += [f"model {model.name}" for model in models]
 
-    def run_stopped(self, stop: Mapping[str, Any]) -> None:
+    def predicted(self, result: SweepResult) -> None:
+        assert result.spectrum.provenance is result.primary.provenance
+        self.told.append(f"predicted {result.primary.provenance.scan}")
+
+    def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
+        self.told.append(f"mean of {prediction.provenance.averaged}")
+
+    def run_stopped(self, stop: RunStop) -> None:
         self.told.append("stop")
 
 
@@ -73,8 +85,101 @@ def test_order_is_kept_whatever_the_batch(pool: AnalyzerPool, files: list[Path],
     assert [p.refused for p in predictions if p.refused] == ["no such file", "no reason"]
     assert {p.model for p in predictions} == {"pt-l3"}
     told = [(f"start scan_{n}.dat", f"predicted scan_{n}.dat", "stop") for n in range(5)]
+    told[0] = (told[0][0], "model pt-l3", *told[0][1:])
     assert recorder.told == [word for words in told for word in words]
     assert documents == ["start", "descriptor", "event_page", "stop"] * 5
+
+
+class Run:
+    """A run recorded earlier, that may break off or hold what cannot be read."""
+
+    source, whole = "memory", False
+
+    def __init__(self, scan: str, documents: Sequence[Document], breaks: bool = False) -> None:
+        self.scan = scan
+        self._documents = documents
+        self._breaks = breaks
+
+    def documents(self) -> Iterator[Document]:
+        yield from self._documents
+        if self._breaks:
+            raise KeyError("column")
+
+
+def repeated(scan: int, sweeps: int) -> list[Document]:
+    """The documents of a run of repeats up and down, by a RunEngine."""
+    beamline = SimulatedBeamline("pt_l3", counts=1e6, drift=0.0, seed=scan)
+    beamline.load(growth(4)[1])
+    grid = xanes_grid(beamline.library.edge_energy)[::2]
+    energies = np.concatenate([grid[:: -1 if k % 2 else 1] for k in range(sweeps)]).tolist()
+    found: list[Document] = []
+    plan = list_scan([beamline.ion_chambers], beamline.energy, energies, md=beamline.metadata())
+    RunEngine({"scan_id": scan - 1})(plan, lambda name, doc: found.append((name, doc)))
+    return found
+
+
+def test_live_and_replay_make_the_same_calls_in_the_same_order(pool: AnalyzerPool) -> None:
+    runs = [repeated(scan, sweeps) for scan, sweeps in ((1, 3), (2, 1))]
+    replayed, watched = Recorder(), Recorder()
+    predictions = list(
+        replay([Run(str(k), run) for k, run in enumerate(runs, 1)], pool, publishers=[replayed])
+    )
+    with LiveAnalysis(pool, [watched]) as live:
+        for run in runs:  # a whole run is one batch
+            for name, doc in run:
+                live(name, doc)
+            assert live.wait(60)
+        assert not live.errors
+        for ours, theirs in zip(predictions, live.predictions, strict=True):
+            assert ours.values["CN1"].value == pytest.approx(theirs.values["CN1"].value, abs=1e-4)
+    last_of_batches = [word for word in watched.told if word != "mean of 2"]  # live they may come one by one
+    assert replayed.told == last_of_batches
+    assert replayed.told == [
+        *("start 1", "model pt-l3", "predicted 1", "predicted 1", "predicted 1", "mean of 3", "stop"),
+        *("start 2", "predicted 2", "stop"),
+    ]
+
+
+def test_a_defect_in_one_source_or_publisher_does_not_end_the_replay(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Defective(AnalyzerPool):
+        """Fails at one spectrum, as nobody expected."""
+
+        def analyze_all(self, spectra: Sequence[Spectrum]) -> list[list[Prediction]]:
+            if any(spectrum.provenance.scan == "scan_1.dat" for spectrum in spectra):
+                raise ZeroDivisionError("no step")
+            return super().analyze_all(spectra)
+
+    class Failing(BasePublisher):
+        def predicted(self, result: SweepResult) -> None:
+            raise OSError("disk full")
+
+    run = repeated(1, 1)
+    bad_stop = [run[0], run[1], *run[2:-1], ("stop", {})]
+    recorder, said = Recorder(), list[str]()
+    sources = [files[0], files[1], Run("broken", run[:5], breaks=True), Run("odd", bad_stop), files[2]]
+    predictions = list(
+        replay(
+            sources,
+            Defective(SHIPPED_FOLDER / "pt-l3", anchor=None),
+            raw=lambda name, doc: 1 / 0,
+            publishers=[Failing(), recorder],
+            say=said.append,
+        )
+    )
+    assert [p.provenance.scan for p in predictions] == [
+        *("scan_0.dat", "scan_1.dat", "broken", "odd", "scan_2.dat")
+    ]
+    assert [p.refused is None for p in predictions] == [True, False, False, False, True]
+    assert predictions[1].refused == "the analysis failed (ZeroDivisionError: no step)"
+    assert predictions[2].refused == "it cannot be read (KeyError: 'column')"
+    assert [word for word in recorder.told if word.startswith("predicted")] == [
+        f"predicted scan_{k}.dat" for k in range(3)
+    ]
+    problems = {line.split(":")[0] for line in said if "Error" in line}
+    assert {"Defective", "Failing.predicted", "Run.documents", "raw runs"} <= problems
+    assert len(said) == len(set(said))
 
 
 def test_the_batch_does_not_change_the_prediction(pool: AnalyzerPool, files: list[Path]) -> None:

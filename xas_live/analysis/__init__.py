@@ -2,7 +2,7 @@
 
 from xas_live.analysis.analyzer import Analyzer, Analyzes
 from xas_live.analysis.averages import Averages
-from xas_live.analysis.config import Alignment, AnalysisConfig, checked_alignment
+from xas_live.analysis.config import Alignment, AnalysisConfig, SettingsError, checked_alignment
 from xas_live.analysis.drift import Drift, SeriesMonitor
 from xas_live.analysis.history import Earlier, RunHistory
 from xas_live.analysis.pool import AnalyzerPool
@@ -21,5 +21,6 @@ __all__ = [
     "Earlier",
     "RunHistory",
     "SeriesMonitor",
+    "SettingsError",
     "checked_alignment",
 ]

@@ -7,9 +7,15 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from xas_live.errors import Refusal
+
 MAX_SHIFT = 50.0  # eV between sample and foil that can be asked for
 
 Alignment = Literal["auto", "reference", "none", "e0"]
+
+
+class SettingsError(Refusal):
+    """A setting that does not exist or cannot be used; the message says what can be."""
 
 
 class AnalysisConfig(BaseModel):
@@ -31,11 +37,11 @@ class AnalysisConfig(BaseModel):
 
 
 def checked_alignment(align: str | float) -> Alignment | float:
-    """The alignment that a word, a number or the text of a number asks for.
+    """Return the alignment that a word, a number or the text of a number asks for.
 
     Raises
     ------
-    ValueError : for anything else, and for a shift over 50 eV.
+    SettingsError : for anything else, and for a shift over 50 eV.
     """
     if align in get_args(Alignment):
         return align  # type: ignore[return-value]
@@ -44,7 +50,7 @@ def checked_alignment(align: str | float) -> Alignment | float:
     except (TypeError, ValueError):
         shift = math.nan
     if not abs(shift) <= MAX_SHIFT:
-        raise ValueError(
+        raise SettingsError(
             f"{align!r} is no alignment: use {', '.join(get_args(Alignment))}, or a number of eV, "
             f"{-MAX_SHIFT:g} to {MAX_SHIFT:g}"
         )

@@ -36,7 +36,7 @@ class AnalyzerPool:
     ----------
     model : name or folder of the model to use, or several of them; None picks the shipped one of each
         spectrum's absorber. Of several, all that speak of a spectrum's absorber judge it, and the first of
-        them leads.
+        them is the primary one.
     anchor : a fitted foil, or one for each absorber; "reference"; None; or "auto": the sweep's own reference
         channel where there is one, else the user's newest saved anchor of the absorber, else none.
     config, device, standards : as for `Analyzer`; standards of another absorber than a spectrum's are not
@@ -48,8 +48,8 @@ class AnalyzerPool:
 
     Raises
     ------
-    ModelError : when a model cannot be had, or two bear one name.
-    ValueError : when the machine does not have the device, or several models are none.
+    ModelError : when a model cannot be had, two bear one name, or several models are none.
+    DeviceError : when the machine does not have the device.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class AnalyzerPool:
         self._lock = Lock()
 
     def models_for(self, spectrum: Spectrum) -> list[Bundle]:
-        """The models that judge this spectrum, the lead first.
+        """The models that judge this spectrum, the primary one first.
 
         Of the models chosen, those that speak of its absorber. Where none does, the first is asked and says
         so; but an absorber that was only guessed does not overrule the choice, and all are asked.
@@ -91,23 +91,23 @@ class AnalyzerPool:
         return speaking or list(self.models if spectrum.absorber_guessed else self.models[:1])
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
-        """One prediction a spectrum, its lead's, in order; spectra of one absorber are one batch."""
-        return [lead for (lead,) in self._ask(spectra, 1)]
+        """One prediction a spectrum, its primary model's, in order; spectra of one absorber are one batch."""
+        return [primary for (primary,) in self._ask(spectra, 1)]
 
     def analyze_all(self, spectra: Sequence[Spectrum]) -> list[list[Prediction]]:
-        """Of each spectrum what all its models say: the lead's prediction, then the others' in their order.
+        """Of each spectrum what all its models say: the primary one's prediction, then the others' in order.
 
         Each is what a pool with that model alone says. Models of one input, theory and anchor share one
         reduction. A further model that fails is said in the log "xas_live" and refuses the spectra that it
-        failed on; only what the lead raises is raised.
+        failed on; only what the primary one raises is raised.
         """
         return self._ask(spectra, None)
 
     def preview(self, spectrum: Spectrum, earlier: Earlier | None = None) -> Prediction | None:
         """What the primary model can say of a growing sweep: see `Analyzer.preview`."""
         try:
-            lead = self.models_for(spectrum)[0]
-            return self._analyzer_for(lead, spectrum, newest_anchor).preview(spectrum, earlier)
+            primary = self.models_for(spectrum)[0]
+            return self._analyzer_for(primary, spectrum, newest_anchor).preview(spectrum, earlier)
         except Refusal:
             return None  # the completed sweep will say why
 
@@ -135,14 +135,14 @@ class AnalyzerPool:
             counts.append(max(1, len(models)))
         batches: dict[tuple[int, ...], Batch] = {}
         for analyzer, places in asked.values():
-            members, leads = [i for i, _ in places], any(rank == 0 for _, rank in places)
+            members, is_primary = [i for i, _ in places], any(rank == 0 for _, rank in places)
             try:
                 key = (*map(id, analyzer.reducers), *members)
                 if key not in batches:
                     batches[key] = analyzer.reduce([spectra[i] for i in members])
                 said = analyzer.judge(batches[key])
             except Exception:
-                if leads:
+                if is_primary:
                     raise
                 said = [self._alone(analyzer, spectra[i]) for i in members]
             found.update(zip(places, said, strict=True))
@@ -152,7 +152,7 @@ class AnalyzerPool:
         """Of a further model that failed on a batch, what it says of one spectrum alone, or its refusal."""
         try:
             return analyzer.analyze([spectrum])[0]
-        except Exception as error:  # noqa: BLE001 a further model must not cost the lead's prediction
+        except Exception as error:  # noqa: BLE001 a further model must not cost the primary one's prediction
             reason = f"the analysis failed ({type(error).__name__}: {error})"
             kind = (analyzer.bundle.name, type(error))
             if kind not in self._told:  # once, not at every sweep
@@ -209,7 +209,7 @@ def _names(model: str | Path | Sequence[str | Path] | None) -> Sequence[str | Pa
     if isinstance(model, str | Path):
         return (model,)
     if not model:
-        raise ValueError("no model is given: name one or several, or leave it out to go by element and edge")
+        raise ModelError("no model is given: name one or several, or leave it out to go by element and edge")
     return model
 
 

@@ -55,7 +55,7 @@ class AnalyzerProcess:
 
     Raises
     ------
-    ModelError, ValueError : as `AnalyzerPool`.
+    ModelError, DeviceError : as `AnalyzerPool`.
     OSError : when no process can be started.
 
     Examples
@@ -72,7 +72,7 @@ class AnalyzerProcess:
         device: str = "auto",
         standards: Mapping[str, Spectrum] | None = None,
     ) -> None:
-        # Refuses wrong settings now, and keeps a model from a folder known to this process (`model_in_use`).
+        # Refuses wrong settings now, and knows the models that are used.
         self._checked = AnalyzerPool(model, anchor, config, "cpu" if device == "auto" else device, standards)
         self._settings = {
             "model": _settled(model),
@@ -103,7 +103,7 @@ class AnalyzerProcess:
         return None if child is None else child.process.pid
 
     def analyze(self, spectra: Sequence[Spectrum]) -> list[Prediction]:
-        """One prediction a spectrum, its lead's, in order.
+        """One prediction a spectrum, its primary model's, in order.
 
         Raises
         ------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xas_live.errors import XasLiveError
 
-class ArchiveError(RuntimeError):
+
+class ArchiveError(XasLiveError):
     """An archive cannot be opened or reached; the message says why and what to do."""

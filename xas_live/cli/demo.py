@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -13,6 +13,8 @@ from rich.markup import escape
 from xas_live.cli.output import err, out, print_remarks, refuse, verdict, with_interval
 
 if TYPE_CHECKING:
+    from bluesky_tiled_plugins import BlueskyRun
+
     from xas_live.archive.catalog import Archive
     from xas_live.prediction import Prediction
     from xas_live.simulator import Sample
@@ -157,8 +159,8 @@ def _summarise(results: list[tuple[Sample, Prediction]]) -> None:
     )
 
 
-def _derived_run(archive: Archive, raw_uid: str) -> Any:
-    """The complete derived run of a raw run, as the archive gives it back; None when it does not come."""
+def _derived_run(archive: Archive, raw_uid: str) -> BlueskyRun | None:
+    """Return the complete derived run of a raw run from the archive; None when it does not come."""
     from tiled.queries import Eq
 
     deadline = time.monotonic() + _WRITING_SECONDS

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.markup import escape
 from rich.progress import Progress
 
 from xas_live.cli.anchor import fit_foil
 from xas_live.cli.output import check_output, err, out, print_predictions, refuse, write_text
-from xas_live.cli.storing import Hurry, open_past, open_store, show_trouble, wait_until_stored
+from xas_live.cli.storing import (
+    open_past,
+    open_store,
+    quick_close_on_interrupt,
+    show_trouble,
+    wait_until_stored,
+)
 from xas_live.modes import all_channels, mode_names
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:
-    from xas_live.analysis import Alignment
+    from xas_live.analysis import Alignment, AnalyzerPool
+    from xas_live.archive import Archive, RunWriter
     from xas_live.callbacks.publishers.base import Publisher
     from xas_live.callbacks.publishers.plot import LiveStructurePlot
+    from xas_live.callbacks.publishers.results import LastAverages, PrimaryPredictions
+    from xas_live.models.bundle import Bundle
     from xas_live.prediction import Prediction
     from xas_live.reduction.anchor import FoilAnchor
+    from xas_live.sources.replay import Source
 
 Anchor = Literal["reference", "auto"] | None
 
@@ -37,7 +49,7 @@ def replay(
         typer.Option(
             metavar="NAME",
             help="A model's name or folder; default: by each spectrum's absorber. Give it again for further "
-            "models: each judges every spectrum of its absorber, and the first leads.",
+            "models: each judges every spectrum of its absorber, and the first is the primary one.",
         ),
     ] = None,
     anchor: Annotated[
@@ -103,7 +115,7 @@ def replay(
     \b
     Exit codes:
       0  every spectrum was analysed, or cleanly refused
-      1  not everything could be stored
+      1  not everything could be stored, or something failed that should not
       2  the arguments cannot be used
     """
     numbers, chosen_mode = _columns(columns), _mode(mode)
@@ -118,73 +130,157 @@ def replay(
 
     with ExitStack() as stack:
         with err.status("Loading ..."):
-            from xas_live.analysis import AnalysisConfig, AnalyzerPool
-            from xas_live.callbacks.publishers.drift import SeriesWatch
-            from xas_live.callbacks.publishers.results import LastAverages
-            from xas_live.models.bundle import ModelError
-            from xas_live.models.registry import load_models
-            from xas_live.sources.files import read_file
-            from xas_live.sources.replay import replay as run_replay
-
             alignment = _alignment(align)
-            figure = _figure(plot) if plot is not None else None
-            try:
-                bundles = load_models(model or [])
-            except ModelError as error:
-                refuse(f"--model: {error}")
-            lead = model[0] if model else None
-            foil = _anchor(anchor, lead, anchor_columns)
-            config = AnalysisConfig(align=alignment)
-            phases = _standards(standards or [], lead)
-            pool = AnalyzerPool(model or None, foil, config, standards=phases)
+            figure = None if plot is None else _figure(plot)
+            bundles = _bundles(model or [])
+            primary = model[0] if model else None
+            foil = _anchor(anchor, primary, anchor_columns)
+            pool = _pool(model, foil, alignment, _standards(standards or [], primary))
             past = stack.enter_context(open_past(from_, "--from")) if from_ is not None else None
             store = stack.enter_context(open_store(archive, "--archive")) if archive is not None else None
-            averages = LastAverages()
-            publishers: list[Publisher] = [SeriesWatch(_say), averages]
-            if figure is not None:
-                publishers.append(figure)
-            raw = derived = None
+            outputs = _outputs(store, figure, raw_too=past is None, redo=redo)
             if store is not None:
-                stack.enter_context(Hurry(store))
-                from xas_live.callbacks.publishers.writer import PredictionWriter
-
-                raw = None if past else store.raw_writer(show_trouble)
-                derived = store.derived_writer(show_trouble)
-                publishers.append(PredictionWriter(derived, store.next_attempt if redo else None))
-
+                stack.enter_context(quick_close_on_interrupt(store))
         progress = stack.enter_context(Progress(console=err, transient=True))
-        task = progress.add_task("Analysing", total=len(paths))
-
-        def sources() -> Iterator[Any]:
-            if past is not None:
-                from xas_live.sources.stored import stored_runs
-
-                place = past.uri if past.folder is None else from_ or ""
-                for uid in paths:
-                    yield from stored_runs(past.client, [uid], place)
-                    progress.advance(task)
-            else:
-                for path in paths:
-                    yield from read_file(path, columns=numbers, mode=chosen_mode)
-                    progress.advance(task)
-
-        identity = (bundles[0].name, bundles[0].sha256) if bundles else ("", "")
-        results = run_replay(sources(), pool, raw=raw, publishers=publishers, model=identity, say=_say)
-        predictions = list(results)
+        if past is None:
+            sources = _of_files(paths, numbers, chosen_mode)
+        else:
+            sources = _of_runs(paths, past, from_ or "")
+        predictions = _analysed(_counted(sources, len(paths), progress), pool, bundles, outputs)
         progress.stop()
-        for publisher in publishers:
-            publisher.close()
-        _report(predictions, averages.predictions, foil)
+        outputs.close()
+        _report(predictions, outputs, foil)
         if json_path is not None:
             records = [prediction.to_json() for prediction in predictions]
             write_text(json_path, json.dumps(records, indent=1, allow_nan=False) + "\n", "--json")
         if figure is not None and plot is not None:
-            _save(figure, plot)
-            absorbers = {f"{p.element} {p.edge}" for p in predictions if p.values}
-            if len(absorbers) > 1:
-                err.print(f"{plot} shows one of the absorbers {', '.join(sorted(absorbers))}: the last one.")
-        if not wait_until_stored([writer for writer in (raw, derived) if writer is not None]):
+            _save(figure, plot, predictions)
+        stored = wait_until_stored(outputs.writers)
+        if outputs.failures or not stored:
             raise typer.Exit(1)
+
+
+@dataclass
+class _Outputs:
+    """Where predictions go.
+
+    Attributes
+    ----------
+    publishers : all of them, `primary` and `averages` among them.
+    raw, derived : the writers into an archive, where there is one.
+    failures : what failed that should not, each once.
+    """
+
+    publishers: list[Publisher]
+    primary: PrimaryPredictions
+    averages: LastAverages
+    raw: RunWriter | None = None
+    derived: RunWriter | None = None
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def writers(self) -> list[RunWriter]:
+        """The writers that there are."""
+        return [writer for writer in (self.raw, self.derived) if writer is not None]
+
+    def close(self) -> None:
+        """Close the publishers."""
+        for publisher in self.publishers:
+            try:
+                publisher.close()
+            except Exception as error:  # noqa: BLE001 one that fails must not cost the results
+                self.report(f"{type(publisher).__name__}.close", error)
+
+    def report(self, where: str, error: BaseException) -> None:
+        """Print an error that was caught, once."""
+        text = f"{where}: {type(error).__name__}: {error}"
+        if text not in self.failures:
+            self.failures.append(text)
+            err.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
+
+
+def _outputs(
+    store: Archive | None, figure: LiveStructurePlot | None, *, raw_too: bool, redo: bool
+) -> _Outputs:
+    """Return where predictions go: the table's averages, the figure, the archive."""
+    from xas_live.callbacks.publishers.drift import SeriesWatch
+    from xas_live.callbacks.publishers.results import LastAverages, PrimaryPredictions
+    from xas_live.callbacks.publishers.writer import PredictionWriter
+
+    primary, averages = PrimaryPredictions(), LastAverages()
+    outputs = _Outputs([SeriesWatch(_say), primary, averages], primary, averages)
+    if figure is not None:
+        outputs.publishers.append(figure)
+    if store is not None:
+        outputs.raw = store.raw_writer(show_trouble) if raw_too else None
+        outputs.derived = store.derived_writer(show_trouble)
+        outputs.publishers.append(PredictionWriter(outputs.derived, store.next_attempt if redo else None))
+    return outputs
+
+
+def _of_files(
+    paths: Sequence[str], columns: dict[str, int] | None, mode: str | None
+) -> Iterator[Sequence[Source]]:
+    """Give the contents of each file."""
+    from xas_live.sources.files import read_file
+
+    return (read_file(path, columns=columns, mode=mode) for path in paths)
+
+
+def _of_runs(uids: Sequence[str], past: Archive, given: str) -> Iterator[Sequence[Source]]:
+    """Give the runs that each uid means."""
+    from xas_live.sources.stored import stored_runs
+
+    place = past.uri if past.folder is None else given
+    return (stored_runs(past.client, [uid], place) for uid in uids)
+
+
+def _counted(sources: Iterator[Sequence[Source]], total: int, progress: Progress) -> Iterator[Source]:
+    """Give the entries of all sources, and move the progress bar after each source."""
+    task = progress.add_task("Analysing", total=total)
+    for entries in sources:
+        yield from entries
+        progress.advance(task)
+
+
+def _pool(
+    models: list[str] | None,
+    foil: FoilAnchor | Anchor,
+    alignment: Alignment | float,
+    standards: dict[str, Spectrum],
+) -> AnalyzerPool:
+    from xas_live.analysis import AnalysisConfig, AnalyzerPool
+
+    return AnalyzerPool(models or None, foil, AnalysisConfig(align=alignment), standards=standards)
+
+
+def _analysed(
+    sources: Iterator[Source], pool: AnalyzerPool, bundles: Sequence[Bundle], outputs: _Outputs
+) -> list[Prediction]:
+    """Return the predictions of all sources, after the publishers had them."""
+    from xas_live.sources.replay import replay as run_replay
+
+    identity = (bundles[0].name, bundles[0].sha256) if bundles else ("", "")
+    results = run_replay(
+        sources,
+        pool,
+        raw=outputs.raw,
+        publishers=outputs.publishers,
+        model=identity,
+        say=_say,
+        report=outputs.report,
+    )
+    return list(results)
+
+
+def _bundles(models: Sequence[str]) -> list[Bundle]:
+    from xas_live.models.bundle import ModelError
+    from xas_live.models.registry import load_models
+
+    try:
+        return load_models(models)
+    except ModelError as error:
+        refuse(f"--model: {error}")
 
 
 def _say(text: str) -> None:
@@ -192,11 +288,11 @@ def _say(text: str) -> None:
 
 
 def _alignment(text: str) -> Alignment | float:
-    from xas_live.analysis import checked_alignment
+    from xas_live.analysis import SettingsError, checked_alignment
 
     try:
         return checked_alignment(text)
-    except ValueError as error:
+    except SettingsError as error:
         refuse(f"--align: {error}")
 
 
@@ -258,11 +354,15 @@ def _anchor(text: str, model: str | None, columns: str | None) -> FoilAnchor | A
     return None if text == "none" else fit_foil(Path(text), model, columns, "--anchor-columns")
 
 
-def _save(figure: LiveStructurePlot, path: Path) -> None:
+def _save(figure: LiveStructurePlot, path: Path, predictions: Sequence[Prediction]) -> None:
+    """Write the figure; of several absorbers it shows the last, and a line says so."""
     try:
         figure.save(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # matplotlib's own errors are ValueErrors
         refuse(f"--plot {path} cannot be written: {error}")
+    absorbers = {f"{p.element} {p.edge}" for p in predictions if p.values}
+    if len(absorbers) > 1:
+        err.print(f"{path} shows one of the absorbers {', '.join(sorted(absorbers))}: the last one.")
 
 
 def _figure(path: Path) -> LiveStructurePlot:
@@ -278,23 +378,24 @@ def _figure(path: Path) -> LiveStructurePlot:
     return LiveStructurePlot()
 
 
-def _report(predictions: list[Prediction], averages: list[Prediction], foil: FoilAnchor | Anchor) -> None:
-    print_predictions(predictions, averages)
-    # Of several models each gives a prediction of a spectrum, the lead first: spectra are counted, once each.
-    before = [None, *(p.provenance for p in predictions)]
-    leads = [p for p, last in zip(predictions, before, strict=False) if p.provenance is not last]
+def _report(predictions: list[Prediction], outputs: _Outputs, foil: FoilAnchor | Anchor) -> None:
+    """Print the table, what is remarkable, and what the predictions stand on."""
+    print_predictions(predictions, outputs.averages.predictions)
+    # Of several models each gives a prediction of a spectrum: spectra are counted, once each.
+    primary = outputs.primary.predictions
+    unreadable = len(predictions) - outputs.primary.of_all_models
     shifted = {
         p.provenance.scan: p.provenance.metadata["athena_eshift"]
-        for p in leads
+        for p in primary
         if p.provenance.metadata.get("athena_eshift")
     }
     if shifted:
         words = ", ".join(f"{scan} {shift:+.2f}" for scan, shift in shifted.items())
         out.print(f"Athena's energy shifts applied (eV): {words}", soft_wrap=True, markup=False)
-    analysed = [prediction for prediction in leads if prediction.refused is None]
+    analysed = [prediction for prediction in primary if prediction.refused is None]
     if analysed:
         out.print(_anchors(analysed, foil), soft_wrap=True, markup=False)
-    out.print(f"{len(analysed)} spectra analysed, {len(leads) - len(analysed)} refused")
+    out.print(f"{len(analysed)} spectra analysed, {len(primary) - len(analysed) + unreadable} refused")
 
 
 def _anchors(analysed: list[Prediction], foil: FoilAnchor | Anchor) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from xas_live.archive.catalog import Archive
     from xas_live.archive.writer import RunWriter
 
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 60.0  # without one more document in the archive
 _OFFLINE_SECONDS = 5.0  # the same while the archive does not answer: time to come back, no more
-_HURRY_SECONDS = 1.0  # for a writer, after Ctrl-C
+_INTERRUPTED_SECONDS = 1.0  # for a writer, after Ctrl-C
 
 
 def open_store(place: str, option: str) -> Archive:
-    """The archive of a folder (made if missing) or URI; ends the command when there is none to be had."""
+    """Return the archive of a folder (made if missing) or URI; end the command when it cannot be had."""
     from xas_live.archive.catalog import open_archive
     from xas_live.archive.errors import ArchiveError
 
@@ -37,7 +37,7 @@ def open_store(place: str, option: str) -> Archive:
 
 
 def open_past(place: str, option: str) -> Archive:
-    """An archive that is there already; ends the command when it is not."""
+    """Return an archive that is there already; end the command when it is not."""
     is_uri = place.startswith(("http://", "https://"))
     if not is_uri and not (Path(place).expanduser() / "catalog.db").is_file():
         refuse(f"{option} {place!r} is no archive: give the folder of one, or the URI of a Tiled server")
@@ -56,7 +56,7 @@ def wait_until_stored(writers: Sequence[RunWriter]) -> bool:
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("Storing", total=None)
         delivered, since = -1, time.monotonic()
-        while not all(writer.flush(_LOOK_SECONDS) for writer in writers):
+        while not all(writer.flush(_POLL_SECONDS) for writer in writers):
             states = [writer.status() for writer in writers]
             now = sum(state.delivered for state in states)
             waiting = sum(state.queued + state.spooled for state in states)
@@ -73,20 +73,17 @@ def wait_until_stored(writers: Sequence[RunWriter]) -> bool:
     return stored
 
 
-class Hurry(AbstractContextManager[None]):
-    """On Ctrl-C closes an archive soon: what is not stored stays in the spool, and a line says so."""
-
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
-            err.print(
-                "Stopping; what is not stored yet is kept and stored when this archive is opened again."
-            )
-            self._archive.close(_HURRY_SECONDS)
+@contextmanager
+def quick_close_on_interrupt(archive: Archive) -> Iterator[None]:
+    """On Ctrl-C close an archive soon: what is not stored stays in the spool, and a line says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("Stopping; what is not stored yet is kept and stored when this archive is opened again.")
+        archive.close(_INTERRUPTED_SECONDS)
+        raise
 
 
 def show_trouble(text: str) -> None:
-    """Print a line of a writer's: what went wrong, and where it keeps what it could not store."""
+    """Print a line of a writer: what went wrong, and where it keeps what it could not store."""
     err.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 
@@ -17,8 +16,6 @@ SHIPPED_HASHES: dict[str, str] = {
     "pd-k": "ddfcac80510c66a5aaf018b5a60847627c713d7d0de2e9e815188f90e6188fa2",
     "pt-l3": "4f054c1c5c867a1968a9b6464887caeadc97e1399a856180861fc88737969e3f",
 }
-
-_in_use: WeakValueDictionary[str, Bundle] = WeakValueDictionary()  # the user's own, by hash
 
 
 def available_models() -> list[str]:
@@ -39,9 +36,7 @@ def load_model(name: str | Path) -> Bundle:
         return _shipped(str(name))
     folder = Path(name).expanduser()
     if str(name) and folder.is_dir():
-        bundle = Bundle.load(folder)
-        _in_use[bundle.sha256] = bundle
-        return bundle
+        return Bundle.load(folder)
     raise ModelError(
         f"no model {str(name)!r}: shipped are {', '.join(available_models())}; or give a bundle's folder"
     )
@@ -63,17 +58,6 @@ def load_models(names: Iterable[str | Path]) -> list[Bundle]:
                 "name, change it in the card of one"
             )
     return bundles
-
-
-def model_in_use(sha256: str) -> Bundle | None:
-    """The model of this hash: a shipped one, or one that `load_model` gave and that is still in use; or None.
-
-    Raises
-    ------
-    ModelError : when it is a shipped model that was altered.
-    """
-    name = next((name for name, known in SHIPPED_HASHES.items() if known == sha256), None)
-    return _in_use.get(sha256) if name is None else _shipped(name)
 
 
 @cache

@@ -16,6 +16,7 @@ import torch
 
 from xas_live.errors import Refusal
 from xas_live.flags import Flag
+from xas_live.modes import is_self_absorbed
 from xas_live.prediction import Alignment
 from xas_live.reduction.align import AlignmentError, reference_shift
 from xas_live.reduction.anchor import AnchorError, FoilAnchor, common_windows
@@ -156,7 +157,7 @@ class Reducer:
         for (index, spectrum, data), noise, edge in zip(group, noises, edges, strict=True):
             flags = [*data.flags]
             flags += [] if spectrum.complete else [Flag.INCOMPLETE]
-            flags += [Flag.SELF_ABSORPTION_UNCORRECTED] if spectrum.mode == "fluorescence" else []
+            flags += [Flag.SELF_ABSORPTION_UNCORRECTED] if is_self_absorbed(spectrum.mode) else []
             flags += [Flag.I0_NONLINEAR] if index in nonlinear else []
             try:
                 e0 = expected_edge(axis, data.mu, edge, self.target.edge_energy)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from xas_live.analysis.averages import Averages
+from xas_live.analysis.history import RunHistory
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.assembly.channels import ChannelMapping
-from xas_live.callbacks.live.several import ask_all, ask_lead
+from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipeline
+from xas_live.callbacks.publishers.base import SweepResult
 from xas_live.prediction import Prediction
 from xas_live.sources.documents import Document, documents
 from xas_live.sources.files import read_file
@@ -20,6 +23,8 @@ from xas_live.sources.scan import Scan, Unreadable, UnreadableError
 from xas_live.spectrum import Provenance, Spectrum
 
 if TYPE_CHECKING:
+    from event_model.documents import Document as BlueskyDocument
+
     from xas_live.analysis import Analyzes
     from xas_live.callbacks.publishers.base import Publisher
 
@@ -28,12 +33,24 @@ BATCH = 64
 
 _NO_SWEEP = "it holds no spectrum: at least 5 points with an energy are needed, over more than 2 eV"
 
+logger = logging.getLogger("xas_live")
+
+RawWriter = Callable[[str, "BlueskyDocument"], None]
+Report = Callable[[str, BaseException], None]
+
 
 class Recorded(Protocol):
     """A run recorded earlier, which gives its documents again."""
 
-    source: str
-    scan: str
+    @property
+    def source(self) -> str:
+        """Where it stands, for the provenance."""
+        ...
+
+    @property
+    def scan(self) -> str:
+        """Its label."""
+        ...
 
     @property
     def whole(self) -> bool:
@@ -49,12 +66,36 @@ Source = str | Path | Scan | Unreadable | Recorded
 
 @dataclass
 class _Run:
-    """A run between its assembly and its publication."""
+    """A run that was read, until its predictions are given.
 
-    refusal: Unreadable | None = None
+    Attributes
+    ----------
+    documents : all of them.
+    completed : those that the pipeline takes, with their sweeps.
+    count : number of its sweeps.
+    refusal : why it has none.
+    said : lines about it for the user.
+    """
+
     documents: list[Document] = field(default_factory=list)
-    spectra: list[Spectrum] = field(default_factory=list)
+    completed: list[Completed] = field(default_factory=list)
+    count: int = 0
+    refusal: Unreadable | None = None
     said: list[str] = field(default_factory=list)
+
+
+class _Results(PipelineHooks):
+    """Keeps results until they are given, and reports errors."""
+
+    def __init__(self, report: Report) -> None:
+        self.results: deque[SweepResult] = deque()
+        self._report = report
+
+    def failed(self, where: str, error: BaseException) -> None:
+        self._report(where, error)
+
+    def completed(self, document: Completed, result: SweepResult) -> None:
+        self.results.append(result)
 
 
 def replay(
@@ -62,17 +103,18 @@ def replay(
     analyzer: Analyzes,
     *,
     mapping: ChannelMapping | None = None,
-    raw: Callable[[str, Mapping[str, object]], None] | None = None,
+    raw: RawWriter | None = None,
     publishers: Sequence[Publisher] = (),
     model: tuple[str, str] = ("", ""),
     batch: int = BATCH,
     say: Callable[[str], None] = lambda text: None,
+    report: Report | None = None,
 ) -> Iterator[Prediction]:
     """Analyse files and recorded runs; predictions come in the order of the sources.
 
     A file gives one prediction, a project one a group, a recorded run one a sweep; of several models each
-    gives its own, the lead first. What cannot be read comes back as a refused prediction with the reason; it
-    never stops the others.
+    gives its own, the primary model's first. What cannot be read comes back as a refused prediction with the
+    reason, and so does what cannot be analysed; neither it nor a publisher that fails stops the others.
 
     Parameters
     ----------
@@ -80,37 +122,71 @@ def replay(
     analyzer : what predicts.
     mapping : fields of recorded runs to read; default: guessed as in a live run.
     raw : takes the documents of files too, as a `RunWriter` does.
-    publishers : told about every run and prediction, and of every run's last average, as in a live run; not
-        closed.
-    model : name and hash that refusals of unreadable files carry; of several models, the lead's.
+    publishers : told what they are told of a live run, but for growing sweeps; of each run only the last
+        average in a batch. Not closed.
+    model : name and hash that refusals of unreadable files carry; of several models, the primary one's.
     batch : number of spectra analysed together.
-    say : takes lines for the user, each once: the fields guessed for recorded runs.
+    say : takes lines for the user, each once: the fields guessed for recorded runs, and what failed.
+    report : takes errors that were caught, with the name of what failed, instead of `say`.
 
     Examples
     --------
     >>> for prediction in replay(["foil.xdi", "series.prj"], AnalyzerPool("pt-l3")):
     ...     print(prediction.provenance.scan, prediction.values["CN1"])
     """
-    runs: list[_Run] = []
-    waiting = 0
-    said: set[str] = set()
+    say = _once(say)
+    report = report or _said_by(say)
+    results = _Results(report)
+    pipeline = SweepPipeline(analyzer, publishers, RunHistory(), results)
+    runs: deque[_Run] = deque()
+    waiting: list[Completed] = []
+    sweeps = 0
     for entry in _entries(sources):
-        run = _assemble(entry, mapping)
+        run = _assemble(entry, mapping, report)
         for text in run.said:
-            if text not in said:
-                said.add(text)
-                say(text)
+            say(text)
+        if raw is not None:
+            _write_raw(run, raw, report)
         runs.append(run)
-        waiting += max(1, len(run.spectra))
-        if waiting >= batch:
-            yield from _publish(runs, analyzer, raw, publishers, model)
-            runs, waiting = [], 0
-    yield from _publish(runs, analyzer, raw, publishers, model)
+        waiting += run.completed
+        sweeps += max(1, run.count)
+        if sweeps >= batch:
+            pipeline.process(waiting, last=False)
+            waiting, sweeps = [], 0
+            yield from _finished(runs, results.results, model)
+    pipeline.process(waiting)
+    yield from _finished(runs, results.results, model)
 
 
 def spectra_of(scan: Scan) -> list[Spectrum]:
-    """Return the spectrum of one scan of a file, assembled from its documents as a live run is; else none."""
-    return _assemble(scan, None).spectra
+    """Return the spectrum of one scan of a file, assembled as a live run's is; none if it is empty."""
+    return [spectrum for document in _assemble(scan, None, _raise).completed for spectrum in document.spectra]
+
+
+def _once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what says each line once."""
+    said: set[str] = set()
+
+    def say_once(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            say(text)
+
+    return say_once
+
+
+def _said_by(say: Callable[[str], None]) -> Report:
+    """Return what tells the user of errors; their traces go to the log, at level DEBUG."""
+
+    def report(where: str, error: BaseException) -> None:
+        logger.debug("%s", where, exc_info=error)
+        say(f"{where}: {type(error).__name__}: {error}")
+
+    return report
+
+
+def _raise(where: str, error: BaseException) -> None:
+    raise error
 
 
 def _entries(sources: Iterable[Source]) -> Iterator[Scan | Unreadable | Recorded]:
@@ -121,69 +197,72 @@ def _entries(sources: Iterable[Source]) -> Iterator[Scan | Unreadable | Recorded
             yield source
 
 
-def _assemble(entry: Scan | Unreadable | Recorded, mapping: ChannelMapping | None) -> _Run:
+def _assemble(entry: Scan | Unreadable | Recorded, mapping: ChannelMapping | None, report: Report) -> _Run:
+    """Return the run of an entry, with its sweeps or the reason why it has none."""
     if isinstance(entry, Unreadable):
         return _Run(refusal=entry)
-    whole = isinstance(entry, Scan) or entry.whole
-    if isinstance(entry, Scan):
-        own = ChannelMapping(energy="energy", mode=entry.mode, element=entry.element, edge=entry.edge)
-        mapping = own.with_channels({name: name for name in entry.channels if name != "energy"})
     run = _Run()
-    assembler = SpectrumAssembler(mapping, source=entry.source, whole_runs=whole, say=run.said.append)
+    assembler = _assembler(entry, mapping, run.said.append)
+    problem = ""
     try:
         for name, doc in documents(entry) if isinstance(entry, Scan) else entry.documents():
             run.documents.append((name, doc))
-            run.spectra += [_labelled(spectrum, entry) for spectrum in assembler(name, doc)]
+            try:
+                spectra = [_labelled(spectrum, entry) for spectrum in assembler(name, doc)]
+            except Exception as error:  # noqa: BLE001 a bad document must not stop those after it
+                report("SpectrumAssembler", error)
+                problem = f"a document cannot be read ({type(error).__name__}: {error})"
+                continue
+            run.count += len(spectra)
+            if spectra or name in ("start", "stop"):
+                run.completed.append(Completed(name, doc, spectra))
     except UnreadableError as error:
         return _Run(refusal=Unreadable(entry.source, entry.scan, str(error)))
-    if not run.spectra:  # the assembler's last word is the reason
-        reason = run.said.pop() if run.said else _NO_SWEEP
+    except Exception as error:  # noqa: BLE001 a source with a defect must not stop those after it
+        report(f"{type(entry).__name__}.documents", error)
+        reason = f"it cannot be read ({type(error).__name__}: {error})"
+        return _Run(refusal=Unreadable(entry.source, entry.scan, reason))
+    if not run.count:  # the assembler's last word is the reason
+        reason = run.said.pop() if run.said else problem or _NO_SWEEP
         run.refusal = Unreadable(entry.source, entry.scan, reason)
     return run
 
 
+def _assembler(
+    entry: Scan | Recorded, mapping: ChannelMapping | None, say: Callable[[str], None]
+) -> SpectrumAssembler:
+    """Return what puts the sweeps of an entry together."""
+    whole = isinstance(entry, Scan) or entry.whole
+    if isinstance(entry, Scan):
+        own = ChannelMapping(energy="energy", mode=entry.mode, element=entry.element, edge=entry.edge)
+        mapping = own.with_channels({name: name for name in entry.channels if name != "energy"})
+    return SpectrumAssembler(mapping, source=entry.source, whole_runs=whole, say=say)
+
+
 def _labelled(spectrum: Spectrum, entry: Scan | Recorded) -> Spectrum:
-    """The spectrum with the label and notes that its file gives it."""
+    """Return the spectrum with the label and notes that its file gives it."""
     notes = entry.notes if isinstance(entry, Scan) else {}
     metadata = {**spectrum.provenance.metadata, **notes}
     return replace(spectrum, provenance=replace(spectrum.provenance, scan=entry.scan, metadata=metadata))
 
 
-def _publish(
-    runs: Sequence[_Run],
-    analyzer: Analyzes,
-    raw: Callable[[str, Mapping[str, object]], None] | None,
-    publishers: Sequence[Publisher],
-    model: tuple[str, str],
-) -> Iterator[Prediction]:
-    spectra = [spectrum for run in runs for spectrum in run.spectra]
-    found = ask_all(analyzer, spectra) if spectra else []
-    averages = Averages().add(spectra, [lead for lead, *_ in found])
-    of_averages = ask_lead(analyzer, list(averages.values())) if averages else []
-    averaged = {k: average for k, (average,) in zip(averages, of_averages, strict=True)}
-    numbered = enumerate(found)
-    for run in runs:
+def _write_raw(run: _Run, raw: RawWriter, report: Report) -> None:
+    """Hand the documents of a run to a writer."""
+    try:
         for name, doc in run.documents:
-            if raw is not None:
-                raw(name, doc)
-        start = next((doc for name, doc in run.documents if name == "start"), None)
-        stop = next((doc for name, doc in run.documents if name == "stop"), None)
-        for publisher in publishers if start else ():
-            publisher.run_started(start or {})
-        for spectrum in run.spectra:
-            k, predictions = next(numbered)
-            for publisher in publishers:
-                for prediction in predictions:
-                    publisher.predicted(spectrum, prediction)
-                if k in averaged:
-                    publisher.averaged(averages[k], averaged[k])
-            yield from predictions
-        if run.refusal is not None and not run.spectra:
+            raw(name, doc)
+    except Exception as error:  # noqa: BLE001 a writer that fails must not cost the analysis
+        report("raw runs", error)
+
+
+def _finished(runs: deque[_Run], results: deque[SweepResult], model: tuple[str, str]) -> Iterator[Prediction]:
+    """Give the predictions of the runs that are published, in order, and drop these runs."""
+    while runs and runs[0].count <= len(results):
+        run = runs.popleft()
+        for _ in range(run.count):
+            yield from results.popleft().predictions
+        if run.refusal is not None:
             yield _refused(run.refusal, model)
-        for publisher in publishers if stop else ():
-            publisher.run_stopped(stop or {})
-    for publisher in publishers if spectra else ():
-        publisher.published()
 
 
 def _refused(entry: Unreadable, model: tuple[str, str]) -> Prediction:

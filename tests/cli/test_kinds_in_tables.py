@@ -1,0 +1,74 @@
+"""The printed table of predictions, for models of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from rich.console import Console
+
+from tests.models.kinds import classifier_bundle, curve_bundle, mixed_bundle, sweeps
+from xas_live import Analyzer
+from xas_live.cli import output
+from xas_live.prediction import Classes, DomainVerdict, Outcome, Prediction, Size, Value
+
+
+def printed(monkeypatch: pytest.MonkeyPatch, predictions: Sequence[Prediction]) -> str:
+    console = Console(width=132, record=True, quiet=False)
+    monkeypatch.setattr(output, "out", console)
+    output.print_predictions(predictions)
+    return console.export_text()
+
+
+def test_classes_have_a_column_with_their_set():
+    assert output.with_set(Classes({"T4": 0.93, "O6": 0.07}, ("T4",))) == "T4 0.93"
+    assert output.with_set(Classes({"T4": 0.63, "O6": 0.37}, ("T4", "O6"))) == "T4 0.63 or O6"
+    five = Classes(dict.fromkeys("abcde", 0.2), tuple("abcde"))
+    assert output.with_set(five) == "a 0.20 or b, c, 2 more"
+    assert output.with_set(Classes({"T4": 0.51, "O6": 0.49}, ())) == "T4 0.51 (none fits)"
+
+
+def test_a_classifier_has_neither_numbers_nor_sizes(monkeypatch):
+    predictions = Analyzer(classifier_bundle(), device="cpu").analyze(sweeps(2, refused=(0,)))
+    text = printed(monkeypatch, predictions)
+    header = next(line for line in text.splitlines() if "verdict" in line).split()
+    assert header == ["scan", "environment", "verdict"]
+    assert output.with_set(predictions[1].classes["environment"]) in text
+    assert text.count("not judged") == 1
+    assert "in domain" not in text
+
+
+def test_curves_are_left_to_other_places(monkeypatch):
+    predictions = Analyzer(curve_bundle(), device="cpu").analyze(sweeps(2))
+    text = printed(monkeypatch, predictions)
+    assert next(line for line in text.splitlines() if "verdict" in line).split() == ["scan", "verdict"]
+    assert text.count("g is a curve: see the figure, JSON or the archive") == 1
+
+
+def test_all_kinds_stand_side_by_side(monkeypatch):
+    text = printed(monkeypatch, Analyzer(mixed_bundle(), device="cpu").analyze(sweeps(1)))
+    header = next(line for line in text.splitlines() if "verdict" in line).split()
+    assert header == ["scan", "oxidation_state", "bond", "environment", "verdict"]
+
+
+def test_models_of_other_kinds_have_tables_of_their_own(monkeypatch):
+    spectra = sweeps(2, refused=(1,))
+    bundles = (classifier_bundle(), mixed_bundle())
+    text = printed(monkeypatch, [p for b in bundles for p in Analyzer(b, device="cpu").analyze(spectra)])
+    assert text.count("verdict") == 2
+
+
+def test_sizes_and_verdicts_stay_where_a_model_gives_them(monkeypatch):
+    outcome = Outcome({"CN1": Value(9.0, 0.3, 8.5, 9.5)}, size=Size(1.8, 1.5, 2.1, "1.8 nm"))
+    text = printed(
+        monkeypatch,
+        [
+            Prediction("m", "", outcome=outcome, domain=DomainVerdict(inside=True)),
+            Prediction("m", "", outcome=outcome, domain=DomainVerdict(inside=False, reason="a glitch")),
+        ],
+    )
+    assert next(line for line in text.splitlines() if "verdict" in line).split() == [
+        "scan", "CN1", "size", "verdict",
+    ]  # fmt: skip
+    assert "out of domain : a glitch" in text
+    assert text.count("1.8 nm") == 2
