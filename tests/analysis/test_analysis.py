@@ -12,8 +12,16 @@ import pytest
 from pydantic import ValidationError
 
 from xas_live.analysis import AnalysisConfig, Analyzer, AnalyzerPool
+from xas_live.analysis.analyzer import DeviceError
+from xas_live.errors import Refusal
+from xas_live.models.bundle import ModelError
+from xas_live.models.outputs.intervals import LevelError
 from xas_live.models.registry import load_model
-from xas_live.reduction.anchor import FoilAnchor
+from xas_live.reduction.align import AlignmentError
+from xas_live.reduction.anchor import AnchorError, FoilAnchor
+from xas_live.reduction.grid import BeyondDataError
+from xas_live.reduction.quality import Unusable
+from xas_live.reduction.standards import StandardError
 from xas_live.simulator import DEMO_PARTICLES, Sample, growth
 from xas_live.spectrum import Spectrum
 
@@ -222,3 +230,33 @@ def test_the_foil_has_the_msd_that_its_model_takes_it_to_have(scan_of):
     assert p.values["MSD"].unit == "Å²"
     assert p.size is None
     assert "MSD 0.00" in str(p)
+
+
+REFUSALS = (
+    AlignmentError, AnchorError, BeyondDataError, DeviceError, LevelError, ModelError, StandardError,
+    Unusable,
+)  # fmt: skip
+
+
+def test_a_refusal_refuses_and_any_other_error_is_a_defect(au, au_anchor, scan_of, monkeypatch):
+    good = scan_of(SAMPLE)
+    for error in REFUSALS:
+        assert issubclass(error, Refusal)
+        assert issubclass(error, ValueError)
+
+    def analysed(error):
+        def failing(*_):
+            raise error
+
+        monkeypatch.setattr("xas_live.reduction.reducer.flat_once", failing)
+        return Analyzer(au, au_anchor).analyze([good])[0]
+
+    refused = analysed(Refusal("it cannot be normalised"))
+    assert refused.refused == "it cannot be normalised"
+    assert refused.e0 == pytest.approx(11919.0, abs=5.0)
+    assert refused.anchor.kind == "foil"
+    assert refused.values == {}
+    assert not refused.in_domain
+    for defect in (ValueError("shapes do not fit"), np.linalg.LinAlgError("singular"), KeyError("x")):
+        with pytest.raises(type(defect)):
+            analysed(defect)

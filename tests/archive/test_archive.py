@@ -51,14 +51,6 @@ def test_a_server_that_cannot_start_shows_its_log(tmp_path):
         open_archive(tmp_path)
 
 
-def test_a_server_ends_with_its_session(crashed, until, process_exists):
-    folder, _ = crashed
-    state = ServerState.load(folder)
-    assert state.readable == (str(folder),)
-    until(lambda: not process_exists(state.pid))
-    assert not state.alive()
-
-
 def test_an_address_takes_its_key_from_where_it_is_given(monkeypatch):
     monkeypatch.setenv("TILED_API_KEY", "variable")
     assert Address.of_uri("http://h:1/api/v1?api_key=query&x=1", "argument") == Address(

@@ -3,6 +3,7 @@ import os
 import signal
 import statistics
 import time
+from functools import cache
 
 import h5py
 import numpy as np
@@ -120,6 +121,29 @@ def paged(columns, pages, form=lambda name, values: values):
     yield "stop", run.compose_stop()
 
 
+def stored_run(archive, writer, documents, *, at_once=True):
+    """The run in the archive; each event or page of it delivered alone, unless all come at once."""
+    for name, doc in documents:
+        writer(name, doc)
+        if not at_once and name.startswith("event"):
+            assert writer.flush(20)
+    assert writer.flush(20)
+    # A Broker, as another test makes one, switches the client's runs to its older interface.
+    return archive.client[documents[0][1]["uid"]].v3
+
+
+@pytest.fixture(scope="module")
+def stored_events(archive, raw_writer):
+    """The run of events alone that a run of pages is compared with, by its columns."""
+
+    @cache
+    def of(*names):
+        columns = {name: _COLUMNS[name] for name in names}
+        return stored_run(archive, raw_writer, list(paged(columns, range(6))))
+
+    return of
+
+
 @pytest.mark.parametrize(
     ("pages", "form", "named_time"),
     [
@@ -132,20 +156,14 @@ def paged(columns, pages, form=lambda name, values: values):
     ids=["one", "mixed with events", "lists", "lists of arrays", "a reserved name"],
 )
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one by one"])
-def test_pages_are_stored_as_their_events(archive, raw_writer, pages, form, named_time, at_once):
+def test_pages_are_stored_as_their_events(
+    archive, raw_writer, stored_events, pages, form, named_time, at_once
+):
     columns = {name: column for name, column in _COLUMNS.items() if named_time or name != "time"}
     if any(isinstance(page, int) for page in pages):
         form = lambda name, values: np.array(values) if name == "event_page" else values  # noqa: E731
-    runs = []
-    for cut, forms in ((range(6), lambda _, values: values), (pages, form)):
-        documents = list(paged(columns, cut, forms))
-        for name, doc in documents:
-            raw_writer(name, doc)
-            if cut is pages and not at_once and name.startswith("event"):
-                assert raw_writer.flush(20)
-        assert raw_writer.flush(20)
-        # A Broker, as another test makes one, switches the client's runs to its older interface.
-        runs.append(archive.client[documents[0][1]["uid"]].v3)
+    run = stored_run(archive, raw_writer, list(paged(columns, pages, form)), at_once=at_once)
+    runs = [stored_events(*columns), run]
     (events, table), (found, found_table) = ((r["primary"].base, _table_of(r)) for r in runs)
     pd.testing.assert_frame_equal(found_table, table)
     assert table["seq_num"].tolist() == [1, 2, 3, 4, 5, 6]
@@ -327,10 +345,13 @@ def test_a_closed_writer_says_so(make_run, tmp_path):
 
 
 def test_crash_of_the_session_and_of_the_server(crashed, until, process_exists):
-    """What a session left is delivered by the next opening; a plan does not notice that its server dies."""
+    """A server ends with its session, what that left is delivered by the next opening, and a plan does not
+    notice that its server dies."""
     folder, left = crashed
     state = ServerState.load(folder)
+    assert state.readable == (str(folder),)
     until(lambda: not process_exists(state.pid))
+    assert not state.alive()
     archive = open_archive(folder)
     assert archive.api_key == state.api_key
     until(lambda: left in archive.client)

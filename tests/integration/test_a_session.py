@@ -30,10 +30,16 @@ def session(archive: Archive) -> tuple[list[str], list[Prediction]]:
     RE = RunEngine({})
     beamline = SimulatedBeamline("au_l3", seed=3)
     with xas_live.attach(RE, archive=archive, plot=False, write_raw=True) as xas:
-        uids = [uid for sample in growth(4, "au_l3") for uid in RE(simulated_scan(beamline, sample))]
+        energies = xanes_grid(beamline.library.edge_energy)[::2]
+        uids = [
+            uid
+            for sample in growth(4, "au_l3")
+            for uid in RE(simulated_scan(beamline, sample, energies=energies))
+        ]
         assert xas.wait(60)
         predictions = xas.predictions
         assert not xas.errors
+    assert [p.refused for p in predictions] == [None] * 4
     return uids, predictions
 
 
@@ -134,11 +140,14 @@ def test_many_runs_in_one_session_leave_the_plan_as_it_was():
         documents: list[str] = []
         token = RE.subscribe(lambda name, doc: documents.append(name))
         beamline = SimulatedBeamline("pt_l3", seed=1)
-        (uid,) = RE(simulated_scan(beamline, growth(2, "pt_l3")[0]))
+        energies = xanes_grid(beamline.library.edge_energy)[::2]
+        (uid,) = RE(simulated_scan(beamline, growth(2, "pt_l3")[0], energies=energies))
         RE.unsubscribe(token)
         return len(documents), uid
 
     alone, _ = scan(RunEngine({}))
     RE = RunEngine({})
-    with xas_live.attach(RE, plot=False):
+    with xas_live.attach(RE, plot=False) as xas:
         assert [scan(RE)[0] for _ in range(3)] == [alone] * 3
+        assert xas.wait(60)
+        assert [p.refused for p in xas.predictions] == [None] * 3

@@ -58,6 +58,14 @@ def test_what_cannot_be_used_says_why(mu, words):
     assert words in verdict.reason
 
 
+@pytest.mark.parametrize("step", [1e160, 1e250, 1e300])
+def test_mu_whose_squares_are_no_numbers_is_refused(step):
+    with np.errstate(over="ignore", invalid="ignore"):
+        verdict = judged(edge(step))
+    assert not verdict.usable
+    assert verdict.reason
+
+
 def test_the_margin_grows_as_the_noise_falls():
     margins = [judged(edge(noise=n)).margin for n in (0.04, 0.02, 0.01)]
     assert margins == sorted(margins)

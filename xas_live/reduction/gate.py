@@ -133,7 +133,7 @@ def _verdict(step: float, noise: float, rise: float, jump: float, at: float, dri
         f"a jump of {jump:.2f} edge steps at {at:.1f} eV",
         f"mu lies {drift:.3f} edge steps (rms) off straight lines",
     )[margins.index(worst)]
-    margin = math.log2(worst)
+    margin = math.log2(worst) if worst > 0 else -math.inf  # of mu that overflows
     return Quality(margin >= 0, margin, f"no usable edge: {reason}" if margin < 0 else reason)
 
 
