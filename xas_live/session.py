@@ -33,6 +33,8 @@ from xas_live.spectrum import Spectrum
 if TYPE_CHECKING:
     from event_model.documents import Document
 
+    from xas_live.models.bundle import Bundle
+
 Callback = Callable[[str, "Document"], None]
 
 
@@ -106,7 +108,7 @@ def attach(
     RE: Subscribable,
     *,
     model: str | Path | Sequence[str | Path] | None = None,
-    anchor: FoilAnchor | Literal["auto", "reference"] | None = "auto",
+    anchor: FoilAnchor | Sequence[FoilAnchor] | Literal["auto", "reference"] | None = "auto",
     align: Alignment | float = "auto",
     archive: Archive | str | Path | None = None,
     plot: bool | LiveStructurePlot = True,
@@ -126,7 +128,7 @@ def attach(
     RE : the RunEngine.
     model : name or folder of the model to use, or several: all that are for a scan's absorber judge it, and
         the first of them is the primary one. Default: by each scan's element and edge.
-    anchor : a fitted foil; "reference", the scan's own reference channel; None for unanchored; "auto", the
+    anchor : a fitted foil, or one for each absorber; "reference", the scan's own reference channel; None for unanchored; "auto", the
         reference channel where there is one, else the newest saved anchor of the absorber, else unanchored.
     align : how the scan's energies are laid on the foil's: see `AnalysisConfig`.
     archive : where to write derived runs: an archive, or a folder or URI to open (and close with the rest).
@@ -193,7 +195,7 @@ def attach(
     live.say(
         _summary(
             live,
-            [bundle.name for bundle in analyzer.models],
+            analyzer.models,
             anchor,
             registered=list(registered),
             process=process,
@@ -230,9 +232,11 @@ def _check_settings(RE: object, anchor: object, mapping: object, publishers: Ite
     """
     if not hasattr(RE, "subscribe"):
         raise SettingsError(f"{RE!r} is no RunEngine: nothing can be subscribed to it")
-    if not (anchor in ("auto", "reference", None) or isinstance(anchor, FoilAnchor)):
+    foils = anchor if isinstance(anchor, list | tuple) else [anchor]
+    fitted = bool(foils) and all(isinstance(foil, FoilAnchor) for foil in foils)
+    if not (fitted or anchor is None or anchor in ("auto", "reference")):
         raise SettingsError(
-            f"anchor={anchor!r}: give 'auto', 'reference', None, or a FoilAnchor; of a foil's file "
+            f"anchor={anchor!r}: give 'auto', 'reference', None, a FoilAnchor or several; of a foil's file "
             "`xas-live anchor FILE` makes the one that 'auto' finds"
         )
     if not (mapping is None or isinstance(mapping, ChannelMapping)):
@@ -245,8 +249,8 @@ def _check_settings(RE: object, anchor: object, mapping: object, publishers: Ite
 
 def _summary(
     live: AttachedAnalysis,
-    models: Sequence[str],
-    anchor: FoilAnchor | str | None,
+    models: Sequence[Bundle],
+    anchor: FoilAnchor | Sequence[FoilAnchor] | str | None,
     *,
     registered: Sequence[str],
     process: bool,
@@ -255,12 +259,14 @@ def _summary(
 ) -> str:
     """Return what attach did, in one line."""
     by_absorber = f"by element and edge ({', '.join(models_by_absorber())})"
-    by = f"with {' and '.join(models)}" if models else by_absorber
-    foil = {
-        "auto": "anchored by the reference channel or the newest saved foil",
-        "reference": "anchored by the reference channel",
-        None: "unanchored",
-    }.get(anchor if not isinstance(anchor, FoilAnchor) else "", "anchored by the foil given")
+    by = f"with {' and '.join(model.name for model in models)}" if models else by_absorber
+    foil = "unanchored" if anchor is None else "anchored by the foil given"
+    if anchor == "auto":
+        foil = "anchored by the reference channel or the newest saved foil"
+    elif anchor == "reference":
+        foil = "anchored by the reference channel"
+    if models and not any(each.anchor != "none" for model in models for each in model.inputs):
+        foil = "without an anchor"
     parts = [f"Watching for energy scans, {by}, {foil}"]
     if process:
         parts.append("analysed in a second process")

@@ -268,7 +268,9 @@ class LatentPanel:
         (left, bottom), (right, top) = low - margin, high + margin
         self.ax.set_xlim(left, right)
         self.ax.set_ylim(bottom, top)
-        self.ax.set_xlabel(f"darker: higher {cloud.name}", loc="left", size=10, color=GREY, labelpad=3)
+        self.ax.set_xlabel(
+            f"darker: higher {cloud.name}" if cloud.name else "", loc="left", size=10, color=GREY, labelpad=3
+        )
 
 
 _SHADES = LinearSegmentedColormap.from_list("shades", ["#E4E7EA", "#8E959C"])

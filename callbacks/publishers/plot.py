@@ -323,7 +323,10 @@ def previewed(growing: Spectrum, last: tuple[Spectrum, Prediction] | None) -> tu
 def _cloud(model: Bundle) -> Cloud:
     """Return the training spectra of a model, in the first two of its latent coordinates."""
     at, target = model.array("latent_cloud")[:, :2], model.array("latent_target")
-    return Cloud(model.sha256, at, target, next(iter(model.target_names), ""))
+    latent = model.card.sections.latent
+    if latent is None or latent.shown_by is None:  # no number tells them apart: one shade
+        return Cloud(model.sha256, at, np.zeros_like(target), "")
+    return Cloud(model.sha256, at, target, latent.shown_by)
 
 
 def _point(prediction: Prediction) -> Point:

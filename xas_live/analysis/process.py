@@ -67,7 +67,7 @@ class AnalyzerProcess:
     def __init__(
         self,
         model: str | Path | Sequence[str | Path] | None = None,
-        anchor: FoilAnchor | Literal["reference", "auto"] | None = "auto",
+        anchor: FoilAnchor | Sequence[FoilAnchor] | Literal["reference", "auto"] | None = "auto",
         config: AnalysisConfig | None = None,
         device: str = "auto",
         standards: Mapping[str, Spectrum] | None = None,

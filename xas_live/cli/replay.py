@@ -401,6 +401,7 @@ def _report(predictions: list[Prediction], outputs: _Outputs, foil: FoilAnchor |
 def _anchors(analysed: list[Prediction], foil: FoilAnchor | Anchor) -> str:
     """In one sentence, which foils the predictions stand on."""
     from xas_live.callbacks.publishers.results import anchor_of
+    from xas_live.flags import Flag
     from xas_live.reduction.anchor import FoilAnchor, newest_anchor
 
     absorbers = {(p.element or "", p.edge or "") for p in analysed} if foil == "auto" else set()
@@ -408,6 +409,8 @@ def _anchors(analysed: list[Prediction], foil: FoilAnchor | Anchor) -> str:
 
     def told(p: Prediction) -> str:
         how = anchor_of(p)
+        if how == "none" and Flag.UNANCHORED not in p.flags:
+            return "without an anchor, which their model does not need"
         if how == "none":
             return "not anchored: no foil given (--anchor FILE), none kept, and no reference channel"
         if isinstance(foil, FoilAnchor):
