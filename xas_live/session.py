@@ -128,8 +128,9 @@ def attach(
     RE : the RunEngine.
     model : name or folder of the model to use, or several: all that are for a scan's absorber judge it, and
         the first of them is the primary one. Default: by each scan's element and edge.
-    anchor : a fitted foil, or one for each absorber; "reference", the scan's own reference channel; None for unanchored; "auto", the
-        reference channel where there is one, else the newest saved anchor of the absorber, else unanchored.
+    anchor : a fitted foil, or one for each absorber; "reference", the scan's own reference channel; None for
+        unanchored; "auto", the reference channel where there is one, else the newest saved anchor of the
+        absorber, else unanchored.
     align : how the scan's energies are laid on the foil's: see `AnalysisConfig`.
     archive : where to write derived runs: an archive, or a folder or URI to open (and close with the rest).
     plot : True opens a live figure where there is a screen; or a figure of your own.
