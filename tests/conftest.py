@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from event_model import compose_run
 
-from xas_live.archive import Archive, open_archive
+from xas_live.archive import Archive, RunWriter, open_archive
 from xas_live.models.bundle import Bundle
 from xas_live.models.registry import load_model
 from xas_live.reduction.anchor import FoilAnchor
@@ -20,6 +22,7 @@ from xas_live.simulator.absorption import measured as measured_absorption
 from xas_live.simulator.library import site_library
 from xas_live.spectrum import Spectrum
 
+Documents = list[tuple[str, dict[str, Any]]]
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -88,3 +91,45 @@ def tuned(au: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "au-tuned"
     replace(au, card=au.card.model_copy(update={"name": folder.name}), tensors=weights).save(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def raw_writer(archive: Archive) -> RunWriter:
+    return archive.raw_writer()
+
+
+@pytest.fixture(scope="session")
+def derived_writer(archive: Archive) -> RunWriter:
+    return archive.derived_writer()
+
+
+@pytest.fixture
+def make_run() -> Callable[..., Documents]:
+    return _make_run
+
+
+def _make_run(
+    rows: list[Any],
+    *,
+    dtype: str = "number",
+    shape: tuple[int, ...] = (),
+    channels: tuple[str, ...] = ("det",),
+    uid: str | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> Documents:
+    """The documents of a run, with the same value in all channels of a row."""
+    run = compose_run(uid=uid, metadata={"plan_name": "test", **(metadata or {})})
+    descriptor = run.compose_descriptor(
+        name="primary",
+        data_keys={name: {"source": "test", "dtype": dtype, "shape": list(shape)} for name in channels},
+        object_keys={name: [name] for name in channels},
+        configuration={},
+    )
+    documents: Documents = [("start", run.start_doc), ("descriptor", descriptor.descriptor_doc)]
+    for value in rows:
+        data = dict.fromkeys(channels, value)
+        timestamps = dict.fromkeys(channels, time.time())
+        event = descriptor.compose_event(data=data, timestamps=timestamps, validate=False)
+        documents.append(("event", event))
+    documents.append(("stop", run.compose_stop()))
+    return documents

@@ -12,21 +12,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from event_model import compose_run
-
-from xas_live.archive import Archive, RunWriter
 
 Documents = list[tuple[str, dict[str, Any]]]
-
-
-@pytest.fixture(scope="session")
-def raw_writer(archive: Archive) -> RunWriter:
-    return archive.raw_writer()
-
-
-@pytest.fixture(scope="session")
-def derived_writer(archive: Archive) -> RunWriter:
-    return archive.derived_writer()
 
 
 @pytest.fixture(scope="session")
@@ -53,11 +40,6 @@ os._exit(1)
 
 
 @pytest.fixture
-def make_run() -> Callable[..., Documents]:
-    return _make_run
-
-
-@pytest.fixture
 def until() -> Callable[..., None]:
     return _until
 
@@ -65,33 +47,6 @@ def until() -> Callable[..., None]:
 @pytest.fixture
 def process_exists() -> Callable[[int], bool]:
     return _process_exists
-
-
-def _make_run(
-    rows: list[Any],
-    *,
-    dtype: str = "number",
-    shape: tuple[int, ...] = (),
-    channels: tuple[str, ...] = ("det",),
-    uid: str | None = None,
-    metadata: dict[str, Any] | None = None,
-) -> Documents:
-    """The documents of a run, with the same value in all channels of a row."""
-    run = compose_run(uid=uid, metadata={"plan_name": "test", **(metadata or {})})
-    descriptor = run.compose_descriptor(
-        name="primary",
-        data_keys={name: {"source": "test", "dtype": dtype, "shape": list(shape)} for name in channels},
-        object_keys={name: [name] for name in channels},
-        configuration={},
-    )
-    documents: Documents = [("start", run.start_doc), ("descriptor", descriptor.descriptor_doc)]
-    for value in rows:
-        data = dict.fromkeys(channels, value)
-        timestamps = dict.fromkeys(channels, time.time())
-        event = descriptor.compose_event(data=data, timestamps=timestamps, validate=False)
-        documents.append(("event", event))
-    documents.append(("stop", run.compose_stop()))
-    return documents
 
 
 def _until(condition: Callable[[], Any], seconds: float = 20.0) -> None:

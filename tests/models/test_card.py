@@ -100,7 +100,15 @@ WRONG = {
     ),
     "two targets with one name": (
         {"outputs": [scalars("CN1"), scalars("CN1", name="more", prefix="more.")]},
-        "targets must have different names, not ['CN1', 'CN1']",
+        "targets, classes and curves must have different names, not ['CN1', 'CN1']",
+    ),
+    "a target named as a column": (
+        {"outputs": [scalars("scan")]},
+        "scan: the name has another meaning in tables and archives",
+    ),
+    "a class named as the set's column": (
+        {"outputs": [classes("oxide", "set")]},
+        "no class may be called 'set'",
     ),
     "two classes with one name": (
         {"outputs": [classes("oxide", "oxide")]},

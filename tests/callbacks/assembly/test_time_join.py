@@ -11,10 +11,10 @@ import event_model
 import h5py
 import numpy as np
 import pytest
-from edges import GRID, counts_of, documents
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.callbacks.edges import GRID, counts_of, documents
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.assembly.time_join import StreamJoin

@@ -20,6 +20,8 @@ from tests.models.kinds import (
     sweeps,
 )
 from xas_live import Analyzer
+from xas_live.analysis.drift import Drift
+from xas_live.callbacks.publishers.base import SweepResult
 from xas_live.callbacks.publishers.results import Result, table
 from xas_live.callbacks.publishers.writer import PredictionWriter
 from xas_live.prediction import Outcome
@@ -49,11 +51,11 @@ class Documents(list):
 
 
 def publish(writer, spectrum, prediction):
-    writer.predicted(spectrum, prediction)
+    writer.predicted(SweepResult(spectrum, (prediction,), (Drift(1.0),)))
 
 
 def finish_batch(writer):
-    writer.published()
+    writer.batch_finished()
 
 
 def write(bundle, count=3, refused=(0,), stop=True):

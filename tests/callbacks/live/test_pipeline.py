@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from edges import GRID, Edges, documents, predict
 
+from tests.callbacks.edges import GRID, Edges, documents, predict
 from xas_live.analysis import RunHistory
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipeline

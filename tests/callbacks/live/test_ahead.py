@@ -7,8 +7,8 @@ from concurrent.futures import Future
 
 import numpy as np
 import pytest
-from edges import GRID, Edges, documents
 
+from tests.callbacks.edges import GRID, Edges, documents
 from xas_live.callbacks.live import live_analysis
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.base import BasePublisher

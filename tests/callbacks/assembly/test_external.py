@@ -14,11 +14,11 @@ from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky import preprocessors as bpp
 from bluesky.utils import short_uid
-from edges import GRID, counts_of, documents
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ophyd.status import Status
 
+from tests.callbacks.edges import GRID, counts_of, documents
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.spectrum import Spectrum
 

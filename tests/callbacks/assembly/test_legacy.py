@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky import plans as bp
-from edges import GRID, Counter, Energy, counts_of, documents
 from event_model import compose_resource
 from ophyd import Device
 from ophyd.status import Status
 
+from tests.callbacks.edges import GRID, Counter, Energy, counts_of, documents
 from xas_live.callbacks.assembly import legacy
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.spectrum import Spectrum

@@ -10,9 +10,9 @@ import pytest
 from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky import preprocessors as bpp
-from edges import GRID, Edges, documents, predict
 from event_model import DocumentNames, schema_validators
 
+from tests.callbacks.edges import GRID, Edges, documents, predict
 from xas_live.analysis import AnalyzerPool, RunHistory
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult

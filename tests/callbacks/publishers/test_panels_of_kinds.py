@@ -22,6 +22,8 @@ from tests.models.kinds import (
     sweeps,
 )
 from xas_live import Analyzer
+from xas_live.analysis.drift import Drift
+from xas_live.callbacks.publishers.base import SweepResult
 from xas_live.callbacks.publishers.output_panels import PANELS, ClassesPanel, CurvePanel, SeriesPanel
 from xas_live.callbacks.publishers.panels import BLUE, VERMILION, verdicts
 from xas_live.callbacks.publishers.plot import MOST_PANELS, LiveStructurePlot, previewed
@@ -43,7 +45,7 @@ GRID = np.linspace(-30.0, 90.0, 40)
 
 
 def publish(plot: LiveStructurePlot, spectrum: Spectrum, prediction: Prediction) -> None:
-    plot.predicted(spectrum, prediction)
+    plot.predicted(SweepResult(spectrum, (prediction,), (Drift(1.0),)))
 
 
 def figure_of(bundle, count=3, refused=(), **options) -> tuple[LiveStructurePlot, list[Prediction]]:

@@ -8,10 +8,10 @@ import time
 
 import numpy as np
 import pytest
-from edges import GRID, Edges, documents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.callbacks.edges import GRID, Edges, documents
 from xas_live.callbacks.live import backlog as module
 from xas_live.callbacks.live.backlog import Backlog, Mark, Received
 from xas_live.callbacks.live.live_analysis import LiveAnalysis

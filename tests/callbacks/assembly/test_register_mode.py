@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edges import GRID, documents, mu_of
 from typer.testing import CliRunner
 
+from tests.callbacks.edges import GRID, documents, mu_of
 from xas_live import modes
 from xas_live.callbacks.assembly import ChannelMapping, SpectrumAssembler
 from xas_live.errors import Refusal

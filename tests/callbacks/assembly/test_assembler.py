@@ -6,10 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
-from edges import GRID, counts_of, documents, mu_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.callbacks.edges import GRID, counts_of, documents, mu_of
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.assembly.messages import Messages

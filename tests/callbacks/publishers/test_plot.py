@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import matplotlib as mpl
 import numpy as np
 import pytest
-from edges import E0, GRID, documents, predict, result_of
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_webagg_core import TimerAsyncio
 from matplotlib.figure import Figure
 from PIL import Image
 
+from tests.callbacks.edges import E0, GRID, documents, predict, result_of
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.publishers.panels import verdicts
 from xas_live.callbacks.publishers.plot import FigureError, LiveStructurePlot, previewed

@@ -20,8 +20,8 @@ from bluesky import plan_stubs as bps
 from bluesky import plans as bp
 from bluesky import preprocessors as bpp
 from bluesky.utils import RunEngineInterrupted
-from edges import GRID, Counter, Edges, Energy, counts_of, documents
 
+from tests.callbacks.edges import GRID, Counter, Edges, Energy, counts_of, documents
 from xas_live.analysis import Analyzer
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
@@ -515,7 +515,7 @@ def test_the_end_of_a_session_says_what_it_waits_for():
     """A process whose publisher hangs: it ends soon, and not without a word."""
     script = """
 import time
-from edges import GRID, Edges, documents
+from tests.callbacks.edges import GRID, Edges, documents
 from xas_live.callbacks.live import live_analysis as live
 from xas_live.callbacks.publishers.base import BasePublisher
 live._EXIT_S = 1.0
@@ -526,7 +526,7 @@ analysis = live.LiveAnalysis(Edges(), [Stuck()])
 for name, doc in documents(GRID):
     analysis(name, doc)
 """
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(
         [sys.executable, "-c", script],
         env=environment,
