@@ -1,1 +1,7 @@
-"""Where documents come from besides a live RunEngine: data files and stored runs."""
+"""Documents from elsewhere than a live RunEngine: data files and stored runs; `replay.replay` analyses them."""
+
+from xas_live.sources.files import read_file
+from xas_live.sources.scan import ColumnsError, Scan, Unreadable, UnreadableError
+from xas_live.sources.stored import stored_runs
+
+__all__ = ["ColumnsError", "Scan", "Unreadable", "UnreadableError", "read_file", "stored_runs"]

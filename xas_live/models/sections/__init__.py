@@ -1,1 +1,5 @@
 """What a model may carry beside its networks: domain, phases, preview, size, latent coordinates."""
+
+from xas_live.models.sections.specs import Sections
+
+__all__ = ["Sections"]
