@@ -380,11 +380,11 @@ class Analyzer:
         values: dict[str, Value] = {}
         classes: dict[str, Classes] = {}
         curves: dict[str, Curve] = {}
-        for said in self._ensemble.say(mean, half):
-            values |= said.values
-            classes |= said.classes
-            curves |= said.curves
-            flags += [Flag.BEYOND_TRAINING.of(target) for target in said.beyond]
+        for part in self._ensemble.outcome(mean, half):
+            values |= part.values
+            classes |= part.classes
+            curves |= part.curves
+            flags += [Flag.BEYOND_TRAINING.of(target) for target in part.beyond]
         shares: dict[str, Value] = {}
         if fractions is not None:
             values, shares = self._with_fractions(values, fractions, flags)

@@ -10,7 +10,7 @@ import torch
 
 from xas_live.models.bundle import Bundle
 from xas_live.models.networks import network
-from xas_live.models.outputs import Estimate, Said, Scalars, columns_of
+from xas_live.models.outputs import Estimate, OutcomePart, Scalars, columns_of
 from xas_live.models.outputs.intervals import gaussian_quantile
 from xas_live.models.sections.domain import domain_distances, domain_p_value, nearest
 from xas_live.models.sections.latent import reconstruct
@@ -150,10 +150,10 @@ class Ensemble:
         mean, half = (_side_by_side([getattr(e, part) for e in estimates]) for part in ("mean", "half"))
         return _float64(mean), _float64(half) / self._quantile
 
-    def say(self, mean: Array, half: Array) -> list[Said]:
-        """What each output says of one sweep, of one row (width,) of means and half widths."""
+    def outcome(self, mean: Array, half: Array) -> list[OutcomePart]:
+        """Return what each output gives for one sweep, of one row (width,) of means and half widths."""
         return [
-            kind.say(mean[columns], half[columns], self.level, self._quantile)
+            kind.result(mean[columns], half[columns], self.level, self._quantile)
             for kind, columns in zip(self.bundle.kinds, self._columns, strict=True)
         ]
 

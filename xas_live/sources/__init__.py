@@ -1,4 +1,4 @@
-"""Documents from elsewhere than a live RunEngine: data files and stored runs; `replay.replay` analyses them."""
+"""Documents of data files and stored runs, and `replay.replay`, which analyses them."""
 
 from xas_live.sources.files import read_file
 from xas_live.sources.scan import ColumnsError, Scan, Unreadable, UnreadableError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
-from xas_live.models.outputs.base import Estimate, OutputKind, Said
+from xas_live.models.outputs.base import Estimate, OutcomePart, OutputKind
 from xas_live.models.outputs.classes import ClassProbabilities
 from xas_live.models.outputs.curves import Curves
 from xas_live.models.outputs.scalars import Scalars, interval
@@ -17,9 +17,9 @@ __all__ = [
     "CurveSpec",
     "Curves",
     "Estimate",
+    "OutcomePart",
     "OutputKind",
     "OutputSpec",
-    "Said",
     "Scalars",
     "ScalarsSpec",
     "Target",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
+from xas_live.models.outputs.specs import ClassesSpec, CurveSpec, ScalarsSpec
 from xas_live.prediction import Classes, Curve, Value
-from xas_live.reduction.arrays import Numbers, NumbersByName
+from xas_live.reduction.arrays import Numbers, NumbersByName, library_of
 from xas_live.spectrum import Array
 
 Tensors = dict[str, torch.Tensor]
 Shapes = dict[str, tuple[int, ...] | None]
+_SMOOTH = 0.3  # of the scaled error, from which its size counts and no longer its square
 
 
 class Estimate(NamedTuple):
@@ -30,8 +33,8 @@ class Estimate(NamedTuple):
     disagreement: Numbers
 
 
-class Said(NamedTuple):
-    """What one output says of one sweep; `beyond`: targets whose whole interval training did not reach."""
+class OutcomePart(NamedTuple):
+    """What one output gives for one sweep; `beyond`: targets whose whole interval training did not reach."""
 
     values: Mapping[str, Value]
     classes: Mapping[str, Classes]
@@ -150,8 +153,8 @@ class OutputKind(Protocol):
         """
         ...
 
-    def say(self, mean: Array, half: Array, level: float, quantile: float) -> Said:
-        """What is said of one sweep.
+    def result(self, mean: Array, half: Array, level: float, quantile: float) -> OutcomePart:
+        """Return what is reported of one sweep.
 
         Parameters
         ----------
@@ -159,3 +162,74 @@ class OutputKind(Protocol):
         level : nominal coverage; `quantile` is its half width in standard deviations.
         """
         ...
+
+
+SpecT = TypeVar("SpecT", ScalarsSpec, ClassesSpec, CurveSpec)
+
+
+@dataclass(frozen=True)
+class Output(Generic[SpecT]):
+    """What all kinds take from the card.
+
+    Parameters
+    ----------
+    spec : as the card states it.
+    """
+
+    spec: SpecT
+
+    @property
+    def name(self) -> str:
+        """Of the output."""
+        return self.spec.name
+
+    @property
+    def width(self) -> int:
+        """Columns of the network's output."""
+        return self.spec.width
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return self.spec.columns
+
+    @property
+    def strata(self) -> str | None:
+        """None, unless a kind calibrates by a target: all are calibrated together."""
+        return None
+
+    def tensor(self, tensors: NumbersByName, name: str) -> Numbers:
+        """One of the output's own tensors, by its name without the prefix."""
+        return tensors[self.spec.prefix + name]
+
+
+class RegressionOutput(Output[SpecT]):
+    """What numbers and curves have in common: a scale, an absolute error, half widths."""
+
+    def decoded(self, tensors: NumbersByName, raw: Numbers) -> Numbers:
+        """See `OutputKind`."""
+        return raw * self.tensor(tensors, "target_scale") + self.tensor(tensors, "target_mean")
+
+    def widened(self, estimate: Estimate, change: Numbers, factor: Numbers) -> Estimate:
+        """See `OutputKind`."""
+        return estimate._replace(half=library_of(change).hypot(estimate.half, factor * change))
+
+    def scaled(self, tensors: NumbersByName, truth: torch.Tensor) -> torch.Tensor:
+        """See `OutputKind`."""
+        aim: torch.Tensor = (truth - self.tensor(tensors, "target_mean")) / self.tensor(
+            tensors, "target_scale"
+        )
+        return aim
+
+    def scaled_spread(self, tensors: NumbersByName, spread: Numbers) -> Numbers:
+        """See `OutputKind`."""
+        return spread / self.tensor(tensors, "target_scale")
+
+    def loss(self, raw: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
+        """Smooth absolute error."""
+        error = torch.where(aim.isnan(), 0.0, raw - aim)  # a label that is not known teaches nothing
+        return torch.nn.functional.smooth_l1_loss(error, torch.zeros_like(error), beta=_SMOOTH)
+
+    def error(self, mean: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Prediction less truth."""
+        return mean - truth

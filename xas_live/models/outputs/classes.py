@@ -8,12 +8,10 @@ Stat. Assoc. 114, 223, 2019): it holds the true class of new sweeps in a share `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
-from xas_live.models.outputs.base import Estimate, Said, Shapes, Tensors
+from xas_live.models.outputs.base import Estimate, OutcomePart, Output, Shapes, Tensors
 from xas_live.models.outputs.intervals import conformal_rank
 from xas_live.models.outputs.specs import ClassesSpec
 from xas_live.prediction import Classes
@@ -24,36 +22,8 @@ _POWERS = torch.logspace(-1.0, 1.0, 81)
 _TINY = 1e-7
 
 
-@dataclass(frozen=True)
-class ClassProbabilities:
-    """An `OutputKind` of one of several classes.
-
-    Parameters
-    ----------
-    spec : as the card states it.
-    """
-
-    spec: ClassesSpec
-
-    @property
-    def name(self) -> str:
-        """Of the output."""
-        return self.spec.name
-
-    @property
-    def width(self) -> int:
-        """One column a class."""
-        return self.spec.width
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        return self.spec.columns
-
-    @property
-    def strata(self) -> str | None:
-        """None: all are calibrated together."""
-        return None
+class ClassProbabilities(Output[ClassesSpec]):
+    """An `OutputKind` of one of several classes."""
 
     def tensors(self) -> Shapes:
         """The power of the probabilities, and the scores of calibration."""
@@ -61,7 +31,7 @@ class ClassProbabilities:
 
     def check_level(self, tensors: NumbersByName, level: float) -> None:
         """See `OutputKind`."""
-        conformal_rank(len(tensors[f"{self.spec.prefix}calibration_scores"]), level)
+        conformal_rank(len(self.tensor(tensors, "calibration_scores")), level)
 
     def decoded(self, tensors: NumbersByName, raw: Numbers) -> Numbers:
         """Probabilities, of each member."""
@@ -130,12 +100,12 @@ class ClassProbabilities:
         prefix = self.spec.prefix
         return {f"{prefix}power": power, f"{prefix}calibration_scores": scores[draws - 1 :: draws]}
 
-    def say(self, mean: Array, half: Array, level: float, quantile: float) -> Said:
+    def result(self, mean: Array, half: Array, level: float, quantile: float) -> OutcomePart:
         """Probabilities, and the set with its likeliest class first."""
         names, order = self.spec.classes, np.argsort(-mean, kind="stable")
         members = tuple(names[k] for k in order if half[k] > 0)
         classes = Classes(dict(zip(names, mean.tolist(), strict=True)), members, level)
-        return Said({}, {self.name: classes}, {})
+        return OutcomePart({}, {self.name: classes}, {})
 
 
 def _raised(p: Numbers, power: Numbers) -> Numbers:
