@@ -160,8 +160,9 @@ class Flag(StrEnum):
         "fractions_degenerate",
         Severity.CAUTION,
         "The fractions of the standards and the metal's coordination numbers cannot be told apart "
-        "(correlation over 0.9): only `CN1_sample` is given.",
-        "Use `CN1_sample`; it is what an EXAFS metal-metal path reports.",
+        "(correlation over 0.9): only the value of the whole sample, `CN1_sample`, is given, by models that "
+        "have one.",
+        "Use `CN1_sample` where it is given; it is what an EXAFS metal-metal path reports.",
     )
     NOISY_FOIL = (
         "noisy_foil",

@@ -175,6 +175,7 @@ FLUORESCENCE = DetectorMode(
 READY_MADE = DetectorMode("mu", (MU,), lambda counts: counts["mu"], preference=0)
 
 _modes: dict[str, DetectorMode] = {mode.name: mode for mode in (TRANSMISSION, FLUORESCENCE, READY_MADE)}
+_in_every_process = set(_modes)  # those that ship, and those of installed packages
 _channels: dict[str, Channel] = {channel.name: channel for channel in (I0, IT, IR, IFF, MU, REFERENCE)}
 
 
@@ -283,6 +284,12 @@ def checked_channels(mode: str, given: Iterable[str]) -> tuple[Channel, ...]:
     return tuple(_channels.get(name, Channel(name)) for name in sorted(present - set(FOIL_CHANNELS)))
 
 
+def is_in_every_process(mode: str) -> bool:
+    """Return whether other processes know a mode too; not where `register_mode` added it in this one only."""
+    _known_modes()
+    return mode in _in_every_process
+
+
 def is_self_absorbed(mode: str) -> bool:
     """Return whether a thick sample flattens spectra of this mode; False for a mode not known here."""
     known = _known_modes().get(mode)
@@ -296,7 +303,9 @@ def _known_modes() -> dict[str, DetectorMode]:
         _installed_are_known = True  # before loading: a package may ask for modes while it is imported
         for entry in entry_points(group=ENTRY_POINTS):
             try:
-                register_mode(entry.load())
+                mode = entry.load()
+                register_mode(mode)
+                _in_every_process.add(mode.name)
             except (ImportError, AttributeError, TypeError, ValueError) as error:
                 logger.warning(
                     "The detector mode %s of %s is not available: %s", entry.name, entry.value, error

@@ -413,7 +413,8 @@ class AnchorUsed:
 class Prediction:
     """What one model says of one sweep.
 
-    `outcome` is empty exactly when `refused` gives a reason. `flags` are names of `flags.Flag`. `seconds` are
+    `outcome` is empty when `refused` gives a reason, and where standards cannot be told apart from the metal
+    and the model names no value of the whole sample. `flags` are names of `flags.Flag`. `seconds` are
     the times the steps took. `configuration` is all else that the prediction depends on besides the sweep and
     the model (anchor, alignment, windows, level): JSON-ready, and the same for the same analysis.
 

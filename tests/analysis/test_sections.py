@@ -21,7 +21,7 @@ from xas_live.simulator import Sample
 
 SAMPLE = Sample({"cuboctahedron_7_3": 1.0}, "au_l3")
 N = 3000  # draws
-NEEDED_BY = {"domain": ("preview",), "theory": ("preview", "size")}
+NEEDED_BY = {"domain": ("preview", "oxide"), "theory": ("preview", "size", "phases", "edge_rise")}
 
 
 def sections_without(bundle, *names):
@@ -37,8 +37,8 @@ def without(bundle, *names):
     if sections.theory is None:
         inputs = tuple(each.model_copy(update={"anchor": "none"}) for each in inputs)
     card = bundle.card.model_copy(update={"sections": sections, "inputs": inputs})
-    points, count = card.points, len(inputs)
-    gone = set(bundle.card.sections.tensors(points, count)) - set(sections.tensors(points, count))
+    of = (card.points, len(inputs), card.width)
+    gone = set(bundle.card.sections.tensors(*of)) - set(sections.tensors(*of))
     return Bundle(card, {k: v for k, v in bundle.tensors.items() if k not in gone}, "without")
 
 

@@ -57,7 +57,7 @@ def card(**changed):
 
 def test_a_card_needs_no_sections():
     bare = card()
-    assert bare.sections.tensors(bare.points, 1) == {}
+    assert bare.sections.tensors(bare.points, 1, bare.width) == {}
     assert (bare.points, bare.width) == (80, 2)
     np.testing.assert_allclose(bare.inputs[0].points[[0, -1]], [-8.0, 31.5])
 
@@ -73,10 +73,7 @@ def test_outputs_of_every_kind_stand_side_by_side():
 
 def test_inputs_are_found_by_absorber():
     two = card(inputs=[flat(), flat(absorber=absorber("Pt", "L3", 11564.0))])
-    assert two.input_of("Pt", "L3").absorber.energy == 11564.0
-    assert two.input_of("Pt", None).absorber.element == "Pt"
-    assert two.input_of(None, "L3").absorber.element == "Au"
-    assert two.input_of("Pd", "K") is None
+    assert [(a.element, a.edge) for a in two.absorbers] == [("Au", "L3"), ("Pt", "L3")]
     assert two.absorbers == tuple(each.absorber for each in two.inputs)
 
 
@@ -88,7 +85,7 @@ WRONG = {
     ),
     "nothing to stratify by": (
         {"outputs": [classes("metal", "oxide", stratify_by="CN1")]},
-        "outputs.phase.stratify_by = 'CN1', but the targets are none",
+        "outputs.0.classes.stratify_by",
     ),
     "two outputs with one prefix": (
         {"outputs": [scalars("CN1"), classes("metal", "oxide", prefix="")]},
@@ -166,7 +163,7 @@ WRONG = {
         "sections.latent.shown_by = 'size', but the targets are CN1, CN2",
     ),
     "phases led by an unknown target": (
-        {"sections": {"phases": {"leading": "R1"}}},
+        {"sections": {"theory": {}, "phases": {"leading": "R1"}}},
         "sections.phases.leading = 'R1', but the targets are CN1, CN2",
     ),
     "size from an unknown shell": (
@@ -185,6 +182,30 @@ WRONG = {
     "previews without a domain": (
         {"sections": {"theory": {}, "preview": {}}},
         "sections.preview needs sections.domain",
+    ),
+    "shares of phases without theory": (
+        {"sections": {"phases": {"leading": "CN1"}}},
+        "sections.phases needs sections.theory",
+    ),
+    "oxide without a domain": ({"sections": {"oxide": {}}}, "sections.oxide needs sections.domain"),
+    "previews of classes": (
+        {
+            "outputs": [classes("metal", "oxide")],
+            "sections": {"theory": {}, "domain": {"threshold": 0.01}, "preview": {}},
+        },
+        "sections.preview is for models of numbers alone",
+    ),
+    "a target named as a class's column": (
+        {"outputs": [scalars("phase_oxide"), classes("metal", "oxide")]},
+        "two outputs would have the column phase_oxide: rename one",
+    ),
+    "a target named as another's interval": (
+        {"outputs": [scalars("CN1", "CN1_lower")]},
+        "two outputs would have the column CN1_lower: rename one",
+    ),
+    "a prefix of a section's tensors": (
+        {"outputs": [classes("metal", "oxide", prefix="oxide.")]},
+        "no prefix may begin with",
     ),
     "a threshold that is none": ({"sections": {"domain": {"threshold": 1.5}}}, "sections.domain.threshold"),
     "an unknown section": ({"sections": {"weather": {}}}, "sections.weather"),

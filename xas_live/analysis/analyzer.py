@@ -232,7 +232,8 @@ class Analyzer:
     def _make_previews(self) -> dict[tuple[str, str], Preview]:
         if self.bundle.card.sections.preview is None:
             return {}
-        return {r.target.absorbers[0]: Preview(r, self._ensemble) for r in self.reducers}
+        anchored = [r for r in self.reducers if r.theory is not None]
+        return {r.target.absorbers[0]: Preview(r, self._ensemble) for r in anchored}
 
     def _on_a_sound_device(self, step: Callable[[_Given], _Result], given: _Given) -> _Result:
         try:
@@ -270,10 +271,17 @@ class Analyzer:
         return [done[i] for i in range(len(spectra))]
 
     def _admitted(self, spectrum: Spectrum) -> tuple[Spectrum, int | None]:
-        """The spectrum, and which of the model's inputs it is of; None where it is of no one."""
+        """The spectrum, and which of the model's inputs it is of; None where it is of no one.
+
+        A spectrum of unknown absorber is of the input whose edge lies in the scan.
+        """
         place = self._place_of(spectrum.element, spectrum.edge)
         if place is None and spectrum.absorber_guessed:  # a guess does not overrule the user's choice
             spectrum, place = replace(spectrum, element=None, edge=None, absorber_guessed=False), 0
+        if spectrum.element is None and spectrum.edge is None and len(self.reducers) > 1:
+            target = self.bundle.inputs[_scanned(spectrum, self.bundle)]
+            spectrum = replace(spectrum, element=target.element, edge=target.edge)
+            place = self._place_of(target.element, target.edge)
         return spectrum, place
 
     def _place_of(self, element: str | None, edge: str | None) -> int | None:
@@ -400,17 +408,18 @@ class Analyzer:
         of_sample: dict[str, Value] = {}
         if fractions.sample is not None and section is not None and section.sample is not None:
             value, std = fractions.sample
-            of_sample[section.sample] = self._value(value, std)
+            unit = next(t.unit for t in self.bundle.card.targets if t.name == section.leading)
+            of_sample[section.sample] = self._value(value, std, unit=unit)
         if abs(fractions.correlation) > DEGENERATE:
             flags.append(Flag.FRACTIONS_DEGENERATE)
             return of_sample, {}
         shares = {name: self._value(*of, top=1.0) for name, of in fractions.fractions.items()}
         return values | of_sample, shares
 
-    def _value(self, value: float, std: float, *, top: float = math.inf) -> Value:
+    def _value(self, value: float, std: float, *, unit: str = "", top: float = math.inf) -> Value:
         """A quantity that is not below zero, with its interval."""
         half = self._quantile * std
-        return interval(value, half, self.config.level, self._quantile, non_negative=True, top=top)
+        return interval(value, half, self.config.level, self._quantile, unit=unit, non_negative=True, top=top)
 
     def _verdict(self, reducer: Reducer, judged: Judged, row: int) -> DomainVerdict:
         section = self.bundle.card.sections.domain
@@ -420,8 +429,15 @@ class Analyzer:
         p, scores = float(judged.p[row]), judged.scores[row]
         inside, reason = p >= section.threshold, ""
         if not inside:
-            grid, theory = reducer.target.grid, reducer.theory
-            reason = domain_reason(scores, judged.residual[row], grid, theory, self._ensemble.distances)
+            target, distances = reducer.target, self._ensemble.distances
+            reason = domain_reason(
+                scores,
+                judged.residual[row],
+                target.grid,
+                reducer.theory,
+                distances,
+                over_k=target.kind == "chi",
+            )
         return DomainVerdict(inside, p, float(scores.max()), reason, latent)
 
     def _reducer_of(self, sweep: ReducedSweep | RefusedSweep) -> Reducer:
@@ -498,13 +514,16 @@ def _fitted(
     """
     given = () if anchor is None or isinstance(anchor, str) else anchor
     foils = (given,) if isinstance(given, FoilAnchor) else tuple(given)
-    if all(target.anchor == "none" for target in bundle.inputs):
+    unused = {each.absorbers[0] for each in bundle.inputs if each.anchor == "none"}
+    if len(unused) == len(bundle.inputs):
         return {}
     found: dict[tuple[str, str], FoilAnchor] = {}
     for foil in foils:
         absorber = (foil.element, foil.edge)
         if absorber in found:
             raise AnchorError(f"two foils of {foil.element} {foil.edge} are given: give one")
+        if absorber in unused:
+            continue
         found[absorber] = foil.fitted_to(bundle)
     return found
 
@@ -516,6 +535,16 @@ def _of_input(standards: Mapping[str, Spectrum], target: InputTarget, bundle: Bu
         for name, standard in standards.items()
         if bundle.input_for(standard.element, standard.edge) in (target, None)
     }
+
+
+def _scanned(spectrum: Spectrum, bundle: Bundle) -> int:
+    """Which of the model's edges the scan goes over: the one with the most of the scan behind it, else 0."""
+    finite = spectrum.energy[np.isfinite(spectrum.energy)]
+    if not len(finite):
+        return 0
+    low, high = float(finite.min()), float(finite.max())
+    inside = [(each.edge_energy, i) for i, each in enumerate(bundle.inputs) if low < each.edge_energy < high]
+    return min(inside)[1] if inside else 0
 
 
 def _hash_of(anchor: FoilAnchor | str | None) -> str | None:

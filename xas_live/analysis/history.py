@@ -62,9 +62,9 @@ class RunHistory:
         """
         primary = predictions[0]
         if primary.refused is None and not primary.partial and math.isfinite(primary.edge_step):
-            where = primary.provenance
-            steps = self._steps.setdefault((where.run_uid, where.stream), deque(maxlen=SWEEPS))
-            steps.append(primary.edge_step)
+            where = (primary.provenance.run_uid, primary.provenance.stream)
+            self._steps.setdefault(where, deque(maxlen=SWEEPS)).append(primary.edge_step)
+            self._steps.move_to_end(where)
             while len(self._steps) > SAMPLES:
                 self._steps.popitem(last=False)
         self.align(primary)
@@ -76,6 +76,7 @@ class RunHistory:
             foil = prediction.anchor.foil
             if isinstance(foil, FoilAnchor):
                 absorber = (prediction.element, prediction.edge)
+                self._alignments.pop(absorber, None)  # the newest stands last
                 self._alignments[absorber] = (foil, prediction.alignment.shift)
 
     def before(self, spectrum: Spectrum) -> Earlier:

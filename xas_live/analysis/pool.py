@@ -22,6 +22,7 @@ from xas_live.models.registry import available_models, find_model, load_model, l
 from xas_live.prediction import Prediction
 from xas_live.reduction.anchor import FoilAnchor, newest_anchor
 from xas_live.reduction.reducer import Reducer
+from xas_live.reduction.standards import StandardError
 from xas_live.spectrum import Spectrum
 
 ANALYZERS_KEPT = 8  # by a pool, of each of its models: each holds its model's tensors and operators
@@ -40,7 +41,7 @@ class AnalyzerPool:
     anchor : a fitted foil, or one for each absorber; "reference"; None; or "auto": the sweep's own reference
         channel where there is one, else the user's newest saved anchor of the absorber, else none.
     config, device, standards : as for `Analyzer`; standards of another absorber than a spectrum's are not
-        used for it.
+        used for it, nor by models without phase fractions.
 
     Attributes
     ----------
@@ -65,6 +66,9 @@ class AnalyzerPool:
         self.config = config or AnalysisConfig()
         self.device = pick_device(device)
         self.models = tuple(load_models(_names(model)))
+        if self.standards and self.models and not any(m.card.sections.phases for m in self.models):
+            names = ", ".join(model.name for model in self.models)
+            raise StandardError(f"{names} cannot fit shares of other phases: leave the standards out")
         self._kept = ANALYZERS_KEPT * max(1, len(self.models))
         self._analyzers: OrderedDict[tuple[Any, ...], Analyzer] = OrderedDict()
         self._reducers: WeakValueDictionary[tuple[Any, ...], Reducer] = WeakValueDictionary()
@@ -170,7 +174,8 @@ class AnalyzerPool:
                 own = {
                     name: standard
                     for name, standard in self.standards.items()
-                    if bundle.input_for(standard.element, standard.edge) is not None
+                    if bundle.card.sections.phases is not None
+                    and bundle.input_for(standard.element, standard.edge) is not None
                 }
                 self._analyzers[key] = Analyzer(
                     bundle,

@@ -125,7 +125,9 @@ class Preview:
         before, theory = earlier.anchor, self._reducer.target.theory
         if before is None or theory is None or before.theory != theory.sha256:
             return anchor, shift
-        if isinstance(self._reducer.anchor, FoilAnchor) and before.sha256 != self._reducer.anchor.sha256:
+        if anchor is not None and before.sha256 == anchor.sha256:
+            return anchor, earlier.shift  # `before` may be a copy, from another process
+        if self._reducer.anchor != "reference":
             return anchor, shift  # the anchor was changed since
         return before, earlier.shift
 
@@ -135,11 +137,13 @@ class Preview:
         reach = np.append(start - shift, axis[axis > start - shift])
         windows = common_windows(self._reducer.target.windows, [axis, reach], anchor.e0)
         key = (anchor.sha256, windows, shift)
-        if key not in self._foils:
+        known = self._foils.get(key)
+        if known is None:
             at = anchor.energies(self._grid)
             flat, gain = anchor.on_grid(self._grid, theory, windows)
             norm = anchor.norm_on_grid(self._grid, windows)
             rise = half_rise(self._grid, flat)
             plan = Plan(anchor.e0 + shift, windows, at + shift, flat, gain, gain * flat - theory, rise)
-            self._foils = {key: _Foil(plan, norm)}  # the last one is enough: sweeps come one by one
-        return self._foils[key]
+            known = _Foil(plan, norm)
+            self._foils = {key: known}  # the last one is enough: sweeps come one by one
+        return known

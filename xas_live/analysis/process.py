@@ -25,6 +25,7 @@ from xas_live.errors import XasLiveError
 from xas_live.host.process import end_process, start_module, tail
 from xas_live.models.bundle import Bundle
 from xas_live.models.registry import available_models
+from xas_live.modes import ENTRY_POINTS, is_in_every_process
 from xas_live.prediction import Prediction
 from xas_live.reduction.anchor import FoilAnchor
 from xas_live.spectrum import Spectrum
@@ -83,6 +84,7 @@ class AnalyzerProcess:
         }
         self._log = tempfile.NamedTemporaryFile(prefix="xas_live-analysis-", suffix=".log")  # noqa: SIM115
         self._lock = Lock()
+        self._warned: set[str] = set()
         self._deaths = 0
         self._died_at = 0.0
         self._child: _Child | None = _Child(self._settings, Path(self._log.name))
@@ -160,6 +162,7 @@ class AnalyzerProcess:
         return f"<AnalyzerProcess {'not running' if self.pid is None else f'process {self.pid}'}>"
 
     def _ask(self, what: str, spectra: Sequence[Spectrum], earlier: Earlier | None = None) -> list[Any]:
+        self._warn_of_modes(spectra)
         request = _Request(what, [_fields(spectrum) for spectrum in spectra], earlier)
         with self._lock:
             try:
@@ -173,6 +176,19 @@ class AnalyzerProcess:
                 raise AnalysisProcessError(
                     f"the analysis process {self._bury()}, and so did the one before it over the same spectra"
                 ) from error
+
+    def _warn_of_modes(self, spectra: Sequence[Spectrum]) -> None:
+        """Say once of each detector mode that the other process does not know it."""
+        for mode in {spectrum.mode for spectrum in spectra} - self._warned:
+            self._warned.add(mode)
+            if not is_in_every_process(mode):
+                logger.warning(
+                    "the detector mode %s is registered in this session only: the analysis process checks "
+                    "its counts like any others and cannot flag self-absorption; an entry point in the "
+                    "group %s makes it known to every process",
+                    mode,
+                    ENTRY_POINTS,
+                )
 
     def _answer(self, request: _Request) -> list[Any]:
         """The living child's answer. Raises EOFError, OSError when it dies."""

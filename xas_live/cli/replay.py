@@ -336,7 +336,7 @@ def _standards(given: list[str], model: str | None) -> dict[str, Spectrum]:
         known = model or find_model(spectrum.element, spectrum.edge)
         if known is None:
             refuse(f"--standards {name}: no model is for its absorber; choose one with --model")
-        if spectrum.absorber_guessed:
+        if spectrum.absorber_guessed and load_model(known).input_for(spectrum.element, spectrum.edge) is None:
             [(element, edge), *_] = load_model(known).absorbers
             found[name] = spectrum = replace(spectrum, element=element, edge=edge, absorber_guessed=False)
         try:
@@ -360,7 +360,7 @@ def _save(figure: LiveStructurePlot, path: Path, predictions: Sequence[Predictio
         figure.save(path)
     except (OSError, ValueError) as error:  # matplotlib's own errors are ValueErrors
         refuse(f"--plot {path} cannot be written: {error}")
-    absorbers = {f"{p.element} {p.edge}" for p in predictions if p.values}
+    absorbers = {f"{p.element} {p.edge}" for p in predictions if p.refused is None}
     if len(absorbers) > 1:
         err.print(f"{path} shows one of the absorbers {', '.join(sorted(absorbers))}: the last one.")
 

@@ -124,7 +124,7 @@ class Bundle:
         expected: dict[str, tuple[int, ...] | None] = {"input_mean": (g,), "input_scale": (g,)}
         for kind in self.kinds:
             expected |= kind.tensors()
-        expected |= card.sections.tensors(g, len(card.inputs))
+        expected |= card.sections.tensors(g, len(card.inputs), card.width)
         try:
             expected |= weight_shapes(card.network, g, card.width)
         except ValueError as error:

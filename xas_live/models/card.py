@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
 from xas_live.models.network_spec import NetworkSpec
-from xas_live.models.outputs.specs import OutputSpec, ScalarsSpec, Target
+from xas_live.models.outputs.specs import ClassesSpec, CurveSpec, OutputSpec, ScalarsSpec, Target
 from xas_live.models.sections.specs import Sections
 from xas_live.models.strict import Strict
 from xas_live.reduction.normalize import Windows
@@ -17,13 +17,17 @@ from xas_live.spectrum import Array
 
 RESERVED = frozenset(
     (
-        "scan", "sweep", "sweeps", "time", "model", "size", "diameter", "in_domain", "domain_p",
-        "domain_score", "domain_reason", "anchor", "anchored", "aligned", "flags", "refused", "lag", "e0",
-        "edge_step", "shift", "partial", "energy", "k", "flat", "norm", "chi", "foil", "network_input",
-        "denoised", "latent", "averaged", "noise", "other_values", "raw_stream",
+        "scan", "sweep", "sweeps", "time", "model", "size", "diameter", "diameter_lower", "diameter_upper",
+        "in_domain", "domain_judged", "domain_p", "domain_score", "domain_reason", "anchor", "anchored",
+        "aligned", "flags", "refused", "lag", "e0", "edge_step", "shift", "partial", "energy", "k", "flat",
+        "norm", "chi", "foil", "network_input", "denoised", "latent", "averaged", "noise", "other_values",
+        "raw_stream", "analysis_seconds",
     )
 )  # fmt: skip
 """Names that columns of tables and derived runs have already."""
+
+
+_INTERVAL = ("", "_lower", "_upper", "_std")
 
 
 class Absorber(Strict):
@@ -178,22 +182,45 @@ class Card(Strict):
         prefixes = [each.prefix for each in self.outputs]
         if len(set(prefixes)) != len(prefixes):
             raise ValueError(f"outputs must have different prefixes, not {prefixes}")
+        self._check_columns()
         names = [target.name for target in self.targets]
-        columns = names + [o.name for o in self.outputs if not isinstance(o, ScalarsSpec)]
-        if len(set(columns)) != len(columns):
-            raise ValueError(f"targets, classes and curves must have different names, not {columns}")
-        if taken := sorted(set(columns) & RESERVED):
-            raise ValueError(f"{', '.join(taken)}: the name has another meaning in tables and archives")
         for where, name in self._named_targets():
             if name not in names:
                 raise ValueError(f"{where} = {name!r}, but the targets are {', '.join(names) or 'none'}")
+        if self.sections.preview is not None and [each.kind for each in self.outputs] != ["scalars"]:
+            raise ValueError("sections.preview is for models of numbers alone")
         if any(each.anchor != "none" for each in self.inputs) and self.sections.theory is None:
             raise ValueError("a foil is laid on theory: add sections.theory, or set anchor = 'none'")
         return self
 
+    def _check_columns(self) -> None:
+        """Refuse names that would share a column in tables and derived runs."""
+        named = [target.name for target in self.targets]
+        named += [o.name for o in self.outputs if not isinstance(o, ScalarsSpec)]
+        if len(set(named)) != len(named):
+            raise ValueError(f"targets, classes and curves must have different names, not {named}")
+        columns = [f"{target.name}{end}" for target in self.targets for end in _INTERVAL]
+        if self.sections.phases is not None and self.sections.phases.sample is not None:
+            columns += [f"{self.sections.phases.sample}{end}" for end in _INTERVAL]
+        for output in self.outputs:
+            if isinstance(output, ClassesSpec):
+                columns += [output.name, *(f"{output.name}_{end}" for end in ("p", "set", *output.classes))]
+            elif isinstance(output, CurveSpec):
+                columns += [f"curve_{output.name}{end}" for end in ("", "_lower", "_upper", "_x")]
+        twice = sorted({column for column in columns if columns.count(column) > 1})
+        if twice:
+            raise ValueError(f"two outputs would have the column {', '.join(twice)}: rename one")
+        taken = {column for column in columns if column in RESERVED or column.startswith("fraction_")}
+        taken |= {name for name in named if name in RESERVED}
+        if taken:
+            raise ValueError(
+                f"{', '.join(sorted(taken))}: the name has another meaning in tables and archives"
+            )
+
     def _named_targets(self) -> list[tuple[str, str]]:
         """Targets that outputs and sections refer to, with the place where they do."""
-        found = [(f"outputs.{o.name}.stratify_by", o.stratify_by) for o in self.outputs]
+        scalars = [each for each in self.outputs if isinstance(each, ScalarsSpec)]
+        found = [(f"outputs.{each.name}.stratify_by", each.stratify_by) for each in scalars]
         found += [(f"sections.{where}", name) for where, name in self.sections.named_targets()]
         return [(where, name) for where, name in found if name is not None]
 
@@ -217,10 +244,3 @@ class Card(Strict):
     def absorbers(self) -> tuple[Absorber, ...]:
         """Of all inputs."""
         return tuple(each.absorber for each in self.inputs)
-
-    def input_of(self, element: str | None, edge: str | None) -> InputSpec | None:
-        """The input for this element and edge; where one is None, the first that fits the other."""
-        for each in self.inputs:
-            if element in (None, each.absorber.element) and edge in (None, each.absorber.edge):
-                return each
-        return None

@@ -11,10 +11,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "a2a8d1df11e5f343565b4ea2d3c74b21c28957ec8b3f7209ab3f1850d63f7b4b",
-    "au-l3-msd": "c732880c8208703d67f1cc68643928468aa1ff529b5bd55610ce95779216ba61",
-    "pd-k": "ddfcac80510c66a5aaf018b5a60847627c713d7d0de2e9e815188f90e6188fa2",
-    "pt-l3": "4f054c1c5c867a1968a9b6464887caeadc97e1399a856180861fc88737969e3f",
+    "au-l3": "03ee55161c952cdd1ea1e823beee16e0ff3e3d1289d50ebb255aa84439c35cbf",
+    "au-l3-msd": "3c321fba4d926521d4579c959d319af77680b018e294b33411c40426ac1969bc",
+    "pd-k": "d5809d426cfd7932714355ce8e69f5684634706760f3140946955f437fbb917b",
+    "pt-l3": "19dcc5b979668f82f77dba469154dbd6198a31bac4eb3129a07373c9dc1e4274",
 }
 
 

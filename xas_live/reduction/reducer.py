@@ -390,8 +390,8 @@ class Reducer:
         """Spectra as the model takes them, and their edge steps."""
         if self.target.kind == "flat":
             return operator.flat(mu, weights)
-        normalised = operator(mu, weights)
-        return normalised.norm, normalised.edge_step
+        step = operator.edge_step(mu, weights)  # signed: a falling edge is refused
+        return operator(mu, weights).norm, step
 
     def _phases(self, sweep: AlignedSweep, anchor: FoilAnchor) -> Array:
         """(k, g) network inputs of the standards, at the sweep's windows and shift."""

@@ -102,10 +102,6 @@ class CheckedSweep(_Stage):
     noise: float
     e0: float
 
-    def refused(self, reason: object) -> RefusedSweep:
-        """Why it goes no further."""
-        return RefusedSweep(self.index, self.spectrum, str(reason), self.flags, Alignment(e0=self.e0))
-
 
 @dataclass(frozen=True, eq=False)
 class AlignedSweep(_Stage):

@@ -26,6 +26,7 @@ from xas_live.analysis.process import AnalysisProcessError, AnalyzerProcess
 from xas_live.callbacks.live.live_analysis import LiveAnalysis
 from xas_live.callbacks.publishers.base import BasePublisher
 from xas_live.models.bundle import ModelError
+from xas_live.modes import I0, Channel, DetectorMode, register_mode, unregister_mode
 from xas_live.simulator import Sample, SimulatedBeamline, growing_particles, simulated_scan
 from xas_live.sources.replay import replay
 from xas_live.spectrum import Provenance
@@ -139,6 +140,21 @@ def test_growing_sweeps_have_previews(process, pool, scan_of):
     assert said(found) == said(pool.preview(growing, earlier))
     assert said(found) != said(process.preview(growing, Earlier(pool.anchor)))
     assert process.preview(early) is None
+
+
+def test_a_detector_mode_that_only_this_session_knows_is_warned_of_once(process, scan_of, caplog):
+    register_mode(DetectorMode("tey", (I0, Channel("iey")), lambda counts: counts["iey"] / counts["i0"]))
+    try:
+        spectrum = scan_of(SAMPLE)
+        caplog.set_level(logging.WARNING)
+        process.analyze([spectrum])
+        assert "session only" not in caplog.text
+        for _ in range(2):
+            (found,) = process.analyze([replace(spectrum, mode="tey")])
+            assert found.refused is None
+    finally:
+        unregister_mode("tey")
+    assert caplog.text.count("the detector mode tey is registered in this session only") == 1
 
 
 def test_an_error_there_is_raised_here(process, scan_of):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from xas_live.models.strict import Strict
+
+_TAKEN = ("conv", "layer", "encoder", "decoder", "oxide", "domain", "latent", "metal", "theory", "train")
+"""Beginnings of names that other tensors of a bundle have."""
 
 
 class Target(Strict):
@@ -33,18 +36,29 @@ class _Spec(Strict):
     ----------
     name : of the output, as "structure".
     prefix : of its tensors' names in the bundle.
-    stratify_by : target by which calibration is parted into ranges; None: it is not.
     """
 
     name: str
     prefix: str = ""
-    stratify_by: str | None = None
+
+    @field_validator("prefix")
+    @classmethod
+    def _is_free(cls, prefix: str) -> str:
+        if prefix.startswith(_TAKEN):
+            raise ValueError(f"no prefix may begin with {', '.join(_TAKEN)}, as {prefix!r} does")
+        return prefix
 
 
 class ScalarsSpec(_Spec):
-    """Numbers, each with an interval."""
+    """Numbers, each with an interval.
+
+    Attributes
+    ----------
+    stratify_by : target by which calibration is parted into ranges; None: it is not.
+    """
 
     kind: Literal["scalars"] = "scalars"
+    stratify_by: str | None = None
     targets: Annotated[tuple[Target, ...], Field(min_length=1)]
 
     @property

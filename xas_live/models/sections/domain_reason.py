@@ -18,7 +18,13 @@ GLITCH = 0.5  # share of the difference that one point must hold
 
 
 def domain_reason(
-    scores: Array, off: Array, grid: Array, bulk: Array | None, names: Sequence[Distance] = DISTANCES
+    scores: Array,
+    off: Array,
+    grid: Array,
+    bulk: Array | None,
+    names: Sequence[Distance] = DISTANCES,
+    *,
+    over_k: bool = False,
 ) -> str:
     """What is unlike the training spectra, for a user who must decide what to do.
 
@@ -28,6 +34,7 @@ def domain_reason(
     off : (g,) the spectrum less the nearest that training knows.
     grid, bulk : (g,) eV, and the theory of the foil; None where the model has none.
     names : of the distances.
+    over_k : whether the grid is in 1/Å.
     """
     farthest = names[int(np.argmax(scores))]
     if farthest == "oxide":
@@ -38,10 +45,11 @@ def domain_reason(
     if total == 0:
         return "unlike any particle"
     at = int(np.argmax(np.abs(off)))
+    where = f"at k = {grid[at]:.1f} 1/Å" if over_k else f"{grid[at]:.0f} eV from the edge"
     if off[at] ** 2 > GLITCH * total:
-        return f"a single point stands out, {grid[at]:.0f} eV from the edge"
+        return f"a single point stands out, {where}"
     if bulk is None:
-        return f"unlike any training spectrum, most of all at {grid[at]:.4g} on the model's grid"
+        return f"unlike any training spectrum, most of all {where}"
     slope = np.gradient(bulk, grid)
     shapes = {
         "white": np.exp(-0.5 * ((grid - WHITE_LINE[0]) / WHITE_LINE[1]) ** 2),
@@ -51,7 +59,7 @@ def domain_reason(
     explained = {name: float(off @ s) / float(np.sqrt(s @ s)) for name, s in shapes.items()}
     name = max(explained, key=lambda n: abs(explained[n]))
     if explained[name] ** 2 < ALIKE * total:
-        return f"unlike any particle, most of all {grid[at]:.0f} eV from the edge"
+        return f"unlike any particle, most of all {where}"
     if name == "white":
         return f"its white line is {'higher' if explained[name] > 0 else 'lower'} than any particle's"
     if name == "shift":

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.networks import weight_shapes
+from xas_live.models.sections.preview import LAST_ENERGIES
 from xas_live.models.strict import Strict
 
 ENCODER = NetworkSpec(hidden=(128, 64, 32), members=1)
@@ -31,7 +32,7 @@ def theory_suffix(index: int) -> str:
 class TheorySection(Strict):
     """The calculated spectrum of the bulk, which a measured foil is laid on.
 
-    Tensors `theory_energy`, `theory_bulk` and `bulk_r1`, with a suffix for every absorber but the first.
+    Tensors `theory_energy` and `theory_bulk`, with a suffix for every absorber but the first, and `bulk_r1`.
 
     Attributes
     ----------
@@ -43,8 +44,8 @@ class TheorySection(Strict):
     missing_from: str | None = None
     full: float = 12.0
 
-    def tensors(self, points: int, inputs: int) -> Shapes:
-        """Of a model whose inputs have so many points, and so many inputs."""
+    def tensors(self, points: int, inputs: int, width: int) -> Shapes:
+        """Of a model of so many inputs, each of so many points, and so many columns of output."""
         names = [
             f"{name}{theory_suffix(i)}" for i in range(inputs) for name in ("theory_energy", "theory_bulk")
         ]
@@ -63,7 +64,7 @@ class DomainSection(Strict):
     threshold: Annotated[float, Field(gt=0, lt=1)]
     stratify_by: str | None = None
 
-    def tensors(self, points: int, inputs: int) -> Shapes:
+    def tensors(self, points: int, inputs: int, width: int) -> Shapes:
         """As for `TheorySection`."""
         names = ("mean", "components", "variances", "reference", "joint", "edges")
         fixed: Shapes = {"train_mean": (points,), "train_covariance": (points, points)}
@@ -73,7 +74,7 @@ class DomainSection(Strict):
 class OxideSection(Strict):
     """A network that sees a share of oxide. Tensors `oxide.*`."""
 
-    def tensors(self, points: int, inputs: int) -> Shapes:
+    def tensors(self, points: int, inputs: int, width: int) -> Shapes:
         """As for `TheorySection`."""
         return {f"oxide.{name}": shape for name, shape in weight_shapes(OXIDE_NETWORK, points, 1).items()}
 
@@ -88,7 +89,7 @@ class LatentSection(Strict):
 
     shown_by: str | None = None
 
-    def tensors(self, points: int, inputs: int) -> Shapes:
+    def tensors(self, points: int, inputs: int, width: int) -> Shapes:
         """As for `TheorySection`."""
         encoder, decoder = weight_shapes(ENCODER, points, LATENT), weight_shapes(DECODER, LATENT, points)
         found: Shapes = {f"encoder.{name}": shape for name, shape in encoder.items()}
@@ -108,7 +109,7 @@ class PhasesSection(Strict):
     leading: str
     sample: str | None = None
 
-    def tensors(self, points: int, inputs: int) -> Shapes:
+    def tensors(self, points: int, inputs: int, width: int) -> Shapes:
         """As for `TheorySection`."""
         return dict.fromkeys(("metal_mean", "metal_factor", "metal_rest"))
 
@@ -116,9 +117,9 @@ class PhasesSection(Strict):
 class PreviewSection(Strict):
     """Intervals of growing sweeps. Tensor `partial_widening`."""
 
-    def tensors(self, points: int, inputs: int) -> Shapes:
+    def tensors(self, points: int, inputs: int, width: int) -> Shapes:
         """As for `TheorySection`."""
-        return {"partial_widening": None}
+        return {"partial_widening": (2, len(LAST_ENERGIES), width)}
 
 
 class SizeSection(Strict):
@@ -127,13 +128,11 @@ class SizeSection(Strict):
     Attributes
     ----------
     shells : targets that are coordination numbers, first shell first.
-    full : of the first, in the bulk.
     """
 
     shells: Annotated[tuple[str, ...], Field(min_length=1)]
-    full: float = 12.0
 
-    def tensors(self, points: int, inputs: int) -> Shapes:
+    def tensors(self, points: int, inputs: int, width: int) -> Shapes:
         """As for `TheorySection`."""
         return dict.fromkeys(("particle_cn", "particle_atoms"))
 
@@ -141,9 +140,19 @@ class SizeSection(Strict):
 class EdgeRiseSection(Strict):
     """How far a half-risen edge may lie above the foil's. Tensor `edge_rise_limit` (eV)."""
 
-    def tensors(self, points: int, inputs: int) -> Shapes:
+    def tensors(self, points: int, inputs: int, width: int) -> Shapes:
         """As for `TheorySection`."""
         return {"edge_rise_limit": (1,)}
+
+
+_NEEDS = {
+    "preview": ("theory", "domain"),
+    "size": ("theory",),
+    "phases": ("theory",),
+    "edge_rise": ("theory",),
+    "oxide": ("domain",),
+}
+"""What a section cannot do without."""
 
 
 class Sections(Strict):
@@ -160,7 +169,7 @@ class Sections(Strict):
 
     @model_validator(mode="after")
     def _have_what_they_need(self) -> Sections:
-        for name, needs in (("preview", ("theory", "domain")), ("size", ("theory",))):
+        for name, needs in _NEEDS.items():
             lacking = [f"sections.{need}" for need in needs if getattr(self, need) is None]
             if getattr(self, name) is not None and lacking:
                 raise ValueError(f"sections.{name} needs {' and '.join(lacking)}")
@@ -175,7 +184,7 @@ class Sections(Strict):
         names += ["oxide"] if self.oxide is not None else []
         return tuple(names)
 
-    def tensors(self, points: int, inputs: int) -> Shapes:
+    def tensors(self, points: int, inputs: int, width: int) -> Shapes:
         """Of all sections that are there."""
         found: Shapes = {}
         for section in (
@@ -183,7 +192,7 @@ class Sections(Strict):
             self.phases, self.preview, self.size, self.edge_rise,
         ):  # fmt: skip
             if section is not None:
-                found |= section.tensors(points, inputs)
+                found |= section.tensors(points, inputs, width)
         return found
 
     def named_targets(self) -> list[tuple[str, str | None]]:
