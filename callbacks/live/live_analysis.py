@@ -424,6 +424,7 @@ class LiveAnalysis:
 
 
 _CLOSE = Mark()
+_ARRAYS = (np.ndarray, list)
 
 
 def _with_own_arrays(event: Document) -> tuple[Document, int]:
@@ -436,10 +437,7 @@ def _with_own_arrays(event: Document) -> tuple[Document, int]:
     if not isinstance(data, dict):
         return event, 0
     for name, value in data.items():
-        if isinstance(value, np.ndarray):
-            own[name] = value.copy()
-            size += value.nbytes
-        elif isinstance(value, list):
+        if isinstance(value, _ARRAYS):
             own[name] = _own(value)
             size += bytes_of(value)
     if not own:
