@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
-from xas_live.host.clock import local_time
+from xas_live.host import local_time
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
 

@@ -23,7 +23,7 @@ from xas_live.spectrum import Array, Spectrum
 if TYPE_CHECKING:
     from event_model.documents import Document, RunStart, RunStop
 
-    from xas_live.analysis.drift import Drift
+    from xas_live.analysis import Drift
 
 SCHEMA = 1
 """Version of the derived runs' layout: part of their uid, raised when streams or columns change meaning."""

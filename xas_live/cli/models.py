@@ -19,7 +19,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A shipped model, or a
 @models.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """List the shipped models."""
-    from xas_live.models.registry import available_models, load_model
+    from xas_live.models import available_models, load_model
 
     rows: list[dict[str, Any]] = []
     for name in available_models():
@@ -46,8 +46,7 @@ def list_models(as_json: AsJson = False) -> None:
 @models.command("show")
 def show_model(name: Name, as_json: AsJson = False) -> None:
     """Show a model's card: what it was trained on, how well it does, when not to trust it."""
-    from xas_live.models.bundle import ModelError
-    from xas_live.models.registry import load_model
+    from xas_live.models import ModelError, load_model
 
     try:
         bundle = load_model(name)
@@ -63,8 +62,8 @@ def show_model(name: Name, as_json: AsJson = False) -> None:
 @models.command("document")
 def document_models() -> None:
     """Print the cards of all shipped models as a Markdown page (docs/reference/models.md)."""
+    from xas_live.models import available_models, load_model
     from xas_live.models.cards_page import document
-    from xas_live.models.registry import available_models, load_model
 
     typer.echo(document(load_model(name) for name in available_models()), nl=False)
 
@@ -84,8 +83,8 @@ def calibrate_model(
     ] = None,
 ) -> None:
     """Calibrate a model's intervals on your own standards; the network stays as it is."""
-    from xas_live.models.registry import load_model
-    from xas_live.training.recalibrate import recalibrate_bundle
+    from xas_live.models import load_model
+    from xas_live.training import recalibrate_bundle
 
     if not labelled.is_file():
         refuse(f"there is no file {labelled}")
@@ -107,7 +106,7 @@ def verify_models(
     as_json: AsJson = False,
 ) -> None:
     """Check that shipped models are what was shipped; exit code 1 when one is not."""
-    from xas_live.models.registry import available_models, verify_model
+    from xas_live.models import available_models, verify_model
 
     shipped = available_models()
     if unknown := sorted(set(names or ()) - set(shipped)):

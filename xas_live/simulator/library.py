@@ -8,7 +8,7 @@ import numpy as np
 from xraydb import core_width, xray_edge
 
 from xas_live.spectrum import Array
-from xas_live.theory.sites import Particle, SiteLibrary
+from xas_live.theory import Particle, SiteLibrary
 
 LIBRARIES = ("pt_l3", "pd_k", "au_l3")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xas_live.models.sections.size import fcc_diameter
+from xas_live.models.sections import fcc_diameter
 from xas_live.simulator.library import site_library
 from xas_live.spectrum import Array
 
