@@ -294,7 +294,7 @@ class Outcome:
     values : numbers with intervals, by target.
     classes, curves : by output.
     fractions : shares of the metal and of each standard, where standards were fitted.
-    correlation : of the metal's first coordination number with its share; NaN without standards.
+    correlation : of the leading target with the metal's share; NaN without standards.
     size : of the particle; None where the model gives none.
     """
 
@@ -415,7 +415,8 @@ class Prediction:
 
     `outcome` is empty exactly when `refused` gives a reason. `flags` are names of `flags.Flag`. `seconds` are
     the times the steps took. `configuration` is all else that the prediction depends on besides the sweep and
-    the model (anchor, alignment, windows, level): JSON-ready, and the same for the same analysis.
+    the model (anchors, standards, alignment, level, version of the reduction): JSON-ready, and the same for
+    the same analysis.
 
     Attributes
     ----------

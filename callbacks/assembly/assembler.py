@@ -77,7 +77,7 @@ class SpectrumAssembler:
 
         Raises
         ------
-        ValueError : when the channels of an event do not have one length. Other points are not affected.
+        FieldError : when the channels of an event do not have one length. Other points are not affected.
         """
         if name == "start":
             self._start(cast("RunStart", doc))

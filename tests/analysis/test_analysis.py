@@ -194,7 +194,7 @@ def test_channels_that_do_not_go_together_are_refused():
         Spectrum.from_counts(energy, {"I9": energy})
     with pytest.raises(ValueError, match="dark"):
         Spectrum.from_counts(energy, {"i0": energy, "it": energy}, dark={"I0": 3.0})
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(Refusal, match="one length"):
         Spectrum(energy=energy, mu=energy[:-1])
 
 

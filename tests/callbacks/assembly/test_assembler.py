@@ -14,6 +14,7 @@ from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.assembly.messages import Messages
 from xas_live.callbacks.assembly.run import AssemblySettings, RunAssembler
+from xas_live.errors import Refusal
 from xas_live.spectrum import Spectrum
 
 
@@ -200,7 +201,7 @@ def test_uneven_channels_lose_only_their_own_event():
     run = list(documents(GRID))
     for name, doc in run[:20]:
         assembler(name, doc)
-    with pytest.raises(ValueError, match="field 'it' of stream 'primary' has 3 values for 1 energies"):
+    with pytest.raises(Refusal, match="field 'it' of stream 'primary' has 3 values for 1 energies"):
         assembler("event", run[20][1] | {"data": run[20][1]["data"] | {"it": [1.0, 2.0, 3.0]}})
     spectra = [s for name, doc in run[21:] for s in assembler(name, doc)]
     assert [len(s) for s in spectra] == [len(GRID) - 1]
