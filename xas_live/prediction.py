@@ -495,6 +495,11 @@ class Prediction:
         return self.refused is None and self.domain.inside is not False
 
     @property
+    def domain_judged(self) -> bool:
+        """Whether the model has judged that: where it has not, `in_domain` says no more than that."""
+        return self.domain.inside is not None
+
+    @property
     def anchored(self) -> bool:
         """Whether a foil tied theory to the beamline."""
         return self.anchor is not None
@@ -545,6 +550,7 @@ class Prediction:
             "curves": _json(outcome.curves),
             "fractions": _json(outcome.fractions),
             "in_domain": self.in_domain,
+            "domain_judged": self.domain_judged,
             "domain_p": finite(self.domain.p),
             "domain_score": finite(self.domain.score),
             "domain_reason": self.domain.reason,

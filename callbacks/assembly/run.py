@@ -63,10 +63,12 @@ class RunAssembler:
 
     Attributes
     ----------
+    uid : of the run.
     points : number of points taken so far, of all streams.
     """
 
     def __init__(self, start: RunStart, settings: AssemblySettings, messages: Messages) -> None:
+        self.uid = str(start["uid"])
         self.points = 0
         self._start = start
         self._settings = settings

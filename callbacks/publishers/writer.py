@@ -450,6 +450,7 @@ def _facts(prediction: Prediction) -> Values:
         "refused": prediction.refused or "",
         "flags": ",".join(prediction.flags),
         "in_domain": bool(prediction.in_domain),
+        "domain_judged": bool(prediction.domain_judged),
         "domain_p": _number(prediction.domain.p),
         "domain_score": _number(prediction.domain.score),
         "domain_reason": prediction.domain.reason,

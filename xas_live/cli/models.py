@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from xas_live.cli.output import facts_table, out, print_json, refuse
+
+if TYPE_CHECKING:
+    from xas_live.models.outputs import OutputSpec
 
 models = typer.Typer(help="The trained models.", no_args_is_help=True)
 
@@ -30,6 +35,7 @@ def list_models(as_json: AsJson = False) -> None:
                 "version": card.version,
                 "absorbers": [f"{a.element} {a.edge}" for a in card.absorbers],
                 "targets": [target.name for target in card.targets],
+                "outputs": [_named(output) for output in card.outputs],
                 "summary": card.summary,
                 "sha256": load_model(name).sha256,
             }
@@ -39,7 +45,8 @@ def list_models(as_json: AsJson = False) -> None:
         return
     table = Table("name", "absorber", "predicts", "summary")
     for row in rows:
-        table.add_row(row["name"], ", ".join(row["absorbers"]), ", ".join(row["targets"]), row["summary"])
+        predicts = _in_words(row["outputs"])
+        table.add_row(*map(escape, (row["name"], ", ".join(row["absorbers"]), predicts, row["summary"])))
     out.print(table)
 
 
@@ -56,7 +63,8 @@ def show_model(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         print_json({**card, "sha256": bundle.sha256})
         return
-    out.print(facts_table({**_flat(card), "sha256": bundle.sha256}))
+    predicts = _in_words([_named(output) for output in bundle.card.outputs])
+    out.print(facts_table({"predicts": predicts, **_flat(card), "sha256": bundle.sha256}))
 
 
 @models.command("document")
@@ -119,6 +127,28 @@ def verify_models(
             out.print(f"{name}: [red]{why}[/]" if why else f"{name}: [green]as shipped[/]")
     if any(problems.values()):
         raise typer.Exit(1)
+
+
+def _named(output: OutputSpec) -> dict[str, Any]:
+    """Name and kind of an output, and of what it gives: targets or classes; of a curve its axis."""
+    named: dict[str, Any] = {"name": output.name, "kind": output.kind}
+    if output.kind == "curve":
+        return named | {"x_name": output.x_name, "x_unit": output.x_unit}
+    return named | {"targets" if output.kind == "scalars" else "classes": list(output.columns)}
+
+
+def _in_words(outputs: Sequence[Mapping[str, Any]]) -> str:
+    """What a model gives, as "CN1, CN2, site (T4, O6), g(r)"."""
+    words: list[str] = []
+    for output in outputs:
+        match output["kind"]:
+            case "scalars":
+                words += output["targets"]
+            case "classes":
+                words.append(f"{output['name']} ({', '.join(output['classes'])})")
+            case _:
+                words.append(f"{output['name']}({output['x_name']})")
+    return ", ".join(words)
 
 
 def _flat(card: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -317,3 +317,35 @@ def test_nothing_is_kept_of_runs_that_ended():
     assert assembler.growing is None
     assert not assembler._runs
     assert not assembler._parts
+
+
+def test_runs_that_never_end_are_given_up(monkeypatch):
+    monkeypatch.setattr("xas_live.callbacks.assembly.assembler.MOST_RUNS", 3)
+    said: list[str] = []
+    assembler = SpectrumAssembler(say=said.append)
+    runs = [list(documents(GRID, scan_id=k)) for k in range(6)]
+    for run in runs[:3]:
+        for name, doc in run[:20]:
+            assembler(name, doc)
+    assembler(*runs[0][20])  # so that the second got a document longest ago
+    assert not any("not ended" in line for line in said)
+    for run in runs[3:]:
+        for name, doc in run[:20]:
+            assembler(name, doc)
+        assembler(*runs[0][21])  # the first goes on all the time
+    spectra = [s for run in runs for name, doc in run[20:] for s in assembler(name, doc)]
+    assert [s.provenance.scan_id for s in spectra] == [0, 4, 5]
+    assert len([line for line in said if "More than 3 runs have begun and not ended" in line]) == 1
+    assert assembler.growing is None
+    assert not assembler._runs
+    assert not assembler._parts
+
+
+def test_a_run_that_begins_twice_is_read_as_begun_last():
+    assembler = SpectrumAssembler()
+    run = list(documents(GRID))
+    for name, doc in run[:20]:
+        assembler(name, doc)
+    [spectrum] = [s for name, doc in run for s in assembler(name, doc)]
+    assert len(spectrum) == len(GRID)
+    assert not assembler._parts
