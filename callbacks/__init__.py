@@ -6,8 +6,9 @@ What a user's own publisher needs is at hand here, and imported when asked for:
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from xas_live.lazy import lazily
 
 if __name__ == "callbacks":
     raise ImportError(
@@ -35,18 +36,17 @@ __all__ = [
     "SweepResult",
 ]
 
-_FROM = {
-    "BasePublisher": "publishers.base",
-    "ChannelMapping": "assembly",
-    "LiveAnalysis": "live",
-    "LiveStructurePlot": "publishers.plot",
-    "PredictionWriter": "publishers.writer",
-    "Publisher": "publishers.base",
-    "SweepResult": "publishers.base",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _FROM:
-        return getattr(importlib.import_module(f"{__name__}.{_FROM[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__,
+    {
+        "assembly": ("ChannelMapping",),
+        "live": ("LiveAnalysis",),
+        "publishers": (
+            "BasePublisher",
+            "LiveStructurePlot",
+            "PredictionWriter",
+            "Publisher",
+            "SweepResult",
+        ),
+    },
+)

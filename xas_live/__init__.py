@@ -6,8 +6,9 @@ Bluesky nor torch, so that the core also runs on a bare machine with a GPU.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from xas_live.lazy import lazily
 
 if TYPE_CHECKING:
     from xas_live.analysis import AnalysisConfig, Analyzer, AnalyzerPool, AnalyzerProcess
@@ -38,24 +39,17 @@ __all__ = [
     "register_mode",
 ]
 
-_ROOMS = {
-    "AnalysisConfig": "xas_live.analysis",
-    "Analyzer": "xas_live.analysis",
-    "AnalyzerPool": "xas_live.analysis",
-    "AnalyzerProcess": "xas_live.analysis",
-    "BasePublisher": "xas_live.callbacks.publishers",
-    "ChannelMapping": "xas_live.callbacks.assembly",
-    "DetectorMode": "xas_live.modes",
-    "FoilAnchor": "xas_live.reduction",
-    "Prediction": "xas_live.prediction",
-    "Spectrum": "xas_live.spectrum",
-    "attach": "xas_live.session",
-    "load_model": "xas_live.models",
-    "register_mode": "xas_live.modes",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return getattr(importlib.import_module(_ROOMS[name]), name)
-    raise AttributeError(f"module 'xas_live' has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__,
+    {
+        "analysis": ("AnalysisConfig", "Analyzer", "AnalyzerPool", "AnalyzerProcess"),
+        "callbacks.assembly": ("ChannelMapping",),
+        "callbacks.publishers": ("BasePublisher",),
+        "models": ("load_model",),
+        "modes": ("DetectorMode", "register_mode"),
+        "prediction": ("Prediction",),
+        "reduction": ("FoilAnchor",),
+        "session": ("attach",),
+        "spectrum": ("Spectrum",),
+    },
+)

@@ -294,7 +294,7 @@ class Outcome:
     values : numbers with intervals, by target.
     classes, curves : by output.
     fractions : shares of the metal and of each standard, where standards were fitted.
-    correlation : of the metal's first coordination number with its share; NaN without standards.
+    correlation : of the leading target with the metal's share; NaN without standards.
     size : of the particle; None where the model gives none.
     """
 
@@ -416,7 +416,8 @@ class Prediction:
     `outcome` is empty when `refused` gives a reason, and where standards cannot be told apart from the metal
     and the model names no value of the whole sample. `flags` are names of `flags.Flag`. `seconds` are
     the times the steps took. `configuration` is all else that the prediction depends on besides the sweep and
-    the model (anchor, alignment, windows, level): JSON-ready, and the same for the same analysis.
+    the model (anchors, standards, alignment, level, version of the reduction): JSON-ready, and the same for
+    the same analysis.
 
     Attributes
     ----------
@@ -495,6 +496,11 @@ class Prediction:
         return self.refused is None and self.domain.inside is not False
 
     @property
+    def domain_judged(self) -> bool:
+        """Whether the model has judged that: where it has not, `in_domain` says no more than that."""
+        return self.domain.inside is not None
+
+    @property
     def anchored(self) -> bool:
         """Whether a foil tied theory to the beamline."""
         return self.anchor is not None
@@ -545,6 +551,7 @@ class Prediction:
             "curves": _json(outcome.curves),
             "fractions": _json(outcome.fractions),
             "in_domain": self.in_domain,
+            "domain_judged": self.domain_judged,
             "domain_p": finite(self.domain.p),
             "domain_score": finite(self.domain.score),
             "domain_reason": self.domain.reason,

@@ -12,28 +12,31 @@ from xas_live.analysis import (
     Alignment,
     AnalysisConfig,
     AnalyzerPool,
+    AnalyzerProcess,
     Analyzes,
     SettingsError,
     checked_alignment,
 )
-from xas_live.analysis.process import AnalyzerProcess
 from xas_live.archive import Archive, RunWriter, open_archive
-from xas_live.callbacks.assembly.channels import ChannelMapping
-from xas_live.callbacks.live.live_analysis import LiveAnalysis, Status
-from xas_live.callbacks.live.notices import Notices
-from xas_live.callbacks.publishers.base import Publisher
-from xas_live.callbacks.publishers.drift import SeriesWatch
-from xas_live.callbacks.publishers.plot import LiveStructurePlot, is_headless
-from xas_live.callbacks.publishers.registered import checked_publisher, registered_publishers
-from xas_live.callbacks.publishers.writer import PredictionWriter
-from xas_live.models.registry import models_by_absorber
-from xas_live.reduction.anchor import FoilAnchor
+from xas_live.callbacks.assembly import ChannelMapping
+from xas_live.callbacks.live import LiveAnalysis, Notices, Status
+from xas_live.callbacks.publishers import (
+    LiveStructurePlot,
+    PredictionWriter,
+    Publisher,
+    SeriesWatch,
+    checked_publisher,
+    is_headless,
+    registered_publishers,
+)
+from xas_live.models import models_by_absorber
+from xas_live.reduction import FoilAnchor
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:
     from event_model.documents import Document
 
-    from xas_live.models.bundle import Bundle
+    from xas_live.models import Bundle
 
 Callback = Callable[[str, "Document"], None]
 

@@ -59,6 +59,10 @@ class Spectrum:
     temperature : of the sample (K), or None.
     mu_error : (n,) standard error of mu, of an average from the scatter between its sweeps; None if unknown.
     provenance : where it comes from.
+
+    Raises
+    ------
+    Refusal : when a channel is not one column, or the lengths differ.
     """
 
     energy: Array
@@ -86,7 +90,7 @@ class Spectrum:
                 lengths[name] = len(column)
         lengths |= {name: len(value) for name, value in self.counts.items()}
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"channels of one sweep must have one length, not {lengths}")
+            raise Refusal(f"channels of one sweep must have one length, not {lengths}")
 
     def __len__(self) -> int:
         return len(self.energy)
@@ -125,8 +129,8 @@ class Spectrum:
 
         Raises
         ------
-        Refusal : when the mode or a channel does not exist, or channels that the mode needs are missing.
-        ValueError : when the lengths differ.
+        Refusal : when the mode or a channel does not exist, channels that the mode needs are missing, a
+            channel is not one column, or the lengths differ.
         """
         known = counted_channels()
         unknown = sorted(set(counts) - set(known))
@@ -164,5 +168,5 @@ class Spectrum:
 def _column(name: str, value: ArrayLike) -> Array:
     column = np.array(value, dtype=np.float64)  # a copy: the caller may go on filling the array
     if column.ndim != 1:
-        raise ValueError(f"{name} must be one column of numbers, not of shape {column.shape}")
+        raise Refusal(f"{name} must be one column of numbers, not of shape {column.shape}")
     return column

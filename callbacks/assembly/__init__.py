@@ -1,6 +1,6 @@
 """Bluesky documents to sweeps: which fields are energy and detectors, where a sweep ends, what it is of."""
 
-from xas_live.callbacks.assembly.absorber import absorber_from_energies, absorber_from_metadata
+from xas_live.callbacks.assembly.absorber import absorber_from_energies, absorber_from_metadata, edge_energy
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError
 
@@ -10,4 +10,5 @@ __all__ = [
     "SpectrumAssembler",
     "absorber_from_energies",
     "absorber_from_metadata",
+    "edge_energy",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +16,9 @@ from xas_live.spectrum import Spectrum
 if TYPE_CHECKING:
     from event_model.documents import RunStart
 
+MOST_RUNS = 1000
+"""So many runs may be open at a time; a run whose stop never comes would be kept for ever."""
+
 logger = logging.getLogger("xas_live")
 
 
@@ -24,7 +28,7 @@ class SpectrumAssembler:
     Call it with documents of any number of runs, interleaved or not; it returns the spectra that each
     document completes. A sweep ends where the energy turns or jumps back, or with the run. Sweeps measured
     downwards are returned ascending. Values missing or not filled are NaN. Documents are routed to one
-    `RunAssembler` a run.
+    `RunAssembler` a run. Of runs that do not end, the 1000 that got documents last are kept.
 
     Energy and channels are read from one stream that has both; where none has, from several, joined by time.
     Values may come with events, stand in files announced by stream_resource and stream_datum, or by the
@@ -63,7 +67,7 @@ class SpectrumAssembler:
         self.fragments = 0
         self._settings = AssemblySettings(mapping, source, tolerance, whole_runs)
         self._messages = Messages(say)
-        self._runs: dict[str, RunAssembler] = {}  # by uid of the start document
+        self._runs: OrderedDict[str, RunAssembler] = OrderedDict()  # by uid, the one used last at the end
         self._parts: dict[str, RunAssembler] = {}  # by uid of the descriptor or older resource
         self._latest: RunAssembler | None = None  # the one that got the last point
 
@@ -77,7 +81,7 @@ class SpectrumAssembler:
 
         Raises
         ------
-        ValueError : when the channels of an event do not have one length. Other points are not affected.
+        FieldError : when the channels of an event do not have one length. Other points are not affected.
         """
         if name == "start":
             self._start(cast("RunStart", doc))
@@ -95,26 +99,37 @@ class SpectrumAssembler:
                 self._forget(run)
 
     def _start(self, doc: RunStart) -> None:
-        self._runs[doc["uid"]] = RunAssembler(doc, self._settings, self._messages)
+        run = RunAssembler(doc, self._settings, self._messages)
+        self._runs[run.uid] = run
+        self._runs.move_to_end(run.uid)
+        if len(self._runs) > MOST_RUNS:
+            self._forget(next(iter(self._runs.values())))
+            self._messages.tell_once(
+                f"More than {MOST_RUNS} runs have begun and not ended: whenever another begins, the one that "
+                "got a document longest ago is given up.",
+                subject="runs given up",
+            )
 
     def _run_of(self, name: str, doc: Mapping[str, object]) -> RunAssembler | None:
         """Return the run that a document belongs to; None where that is not known, or over."""
+        run: RunAssembler | None = None
         match name:
             case "event" | "event_page" | "stream_datum":
-                return self._parts.get(str(doc["descriptor"]))
+                run = self._parts.get(str(doc["descriptor"]))
             case "datum" | "datum_page":
-                return self._parts.get(str(doc["resource"]))
+                run = self._parts.get(str(doc["resource"]))
             case "descriptor" | "resource" | "stream_resource" | "stop":
                 run = self._runs.get(str(doc.get("run_start", "")))
                 if run is not None and name in ("descriptor", "resource"):
                     self._parts[str(doc["uid"])] = run
-                return run
-        return None
+        if run is not None:
+            self._runs.move_to_end(run.uid)
+        return run
 
     def _forget(self, run: RunAssembler) -> None:
-        """Drop a run that has ended."""
+        """Drop a run that has ended, or is given up."""
         self.fragments += run.fragments
-        self._runs = {uid: other for uid, other in self._runs.items() if other is not run}
-        self._parts = {uid: other for uid, other in self._parts.items() if other is not run}
+        del self._runs[run.uid]
+        self._parts = {uid: other for uid, other in self._parts.items() if other.uid != run.uid}
         if self._latest is run:
             self._latest = None

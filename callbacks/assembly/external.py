@@ -14,12 +14,17 @@ from tiled.adapters.hdf5 import h5open
 from tiled.ndslice import NDSlice
 from tiled.utils import BrokenLink, path_from_uri
 
+from xas_live.errors import Refusal
 from xas_live.spectrum import Array
 
 if TYPE_CHECKING:
     from event_model.documents import DataKey, EventDescriptor, EventPage, StreamDatum, StreamResource
     from event_model.documents.stream_datum import StreamRange
     from tiled.structures.data_source import Asset
+
+
+class NoReaderError(Refusal):
+    """Data in files that bluesky_tiled_plugins' consolidators do not read, with the reason."""
 
 
 class Adapter(Protocol):
@@ -116,14 +121,18 @@ class ExternalColumns:
 
         Raises
         ------
-        KeyError : for a kind of file that no consolidator reads.
+        NoReaderError : for data that the consolidator of their mimetype refuses: of variable size, in chunks
+            of no size, without a parameter that it needs.
         """
         column = self._external.get(resource["data_key"])
         if column is None:
             return
-        if column.reader is None or column.resource != resource["uid"]:
-            column.resource, column.reader = resource["uid"], self._reader(resource)
-        column.reader.consume_stream_datum({**datum})
+        try:
+            if column.reader is None or column.resource != resource["uid"]:
+                column.resource, column.reader = resource["uid"], self._reader(resource)
+            column.reader.consume_stream_datum({**datum})
+        except (KeyError, ValueError, NotImplementedError) as error:  # what consolidators refuse with
+            raise NoReaderError(str(error)) from error
         column.pending.append(_Announced(resource, column.reader, datum))
 
     def add(self, page: EventPage) -> None:

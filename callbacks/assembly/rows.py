@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, SupportsFloat, cast
 import numpy as np
 
 from xas_live.callbacks.assembly.external import ExternalColumns
+from xas_live.errors import Refusal
 from xas_live.spectrum import Array
 
 if TYPE_CHECKING:
     from event_model.documents import Event, EventDescriptor, EventPage
+
+
+class FieldError(Refusal):
+    """Fields of an event that do not make points together, with the reason."""
 
 
 class StreamRows:
@@ -56,7 +61,7 @@ class StreamRows:
 
         Raises
         ------
-        ValueError : when the fields of an event do not have one length.
+        FieldError : when the fields of an event do not have one length.
         """
         times = page["time"] if times is None else times
         if self.external is not None:
@@ -99,7 +104,7 @@ class StreamRows:
         for k, column in enumerate(columns):
             if len(column) not in (n, len(time)):
                 name = self.fields[k]
-                raise ValueError(
+                raise FieldError(
                     f"field {name!r} of stream {self.name!r} has {len(column)} values for {n} energies"
                 )
             rows[:, k] = column if len(column) == n else np.repeat(column, n // len(time))

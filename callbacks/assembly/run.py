@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, energy_factor, find_mapping
+from xas_live.callbacks.assembly.external import NoReaderError
 from xas_live.callbacks.assembly.legacy import LegacyAssets, as_streams
 from xas_live.callbacks.assembly.messages import Messages, mapping_chosen, no_spectra
 from xas_live.callbacks.assembly.metadata import RunMetadata
@@ -62,10 +63,12 @@ class RunAssembler:
 
     Attributes
     ----------
+    uid : of the run.
     points : number of points taken so far, of all streams.
     """
 
     def __init__(self, start: RunStart, settings: AssemblySettings, messages: Messages) -> None:
+        self.uid = str(start["uid"])
         self.points = 0
         self._start = start
         self._settings = settings
@@ -141,7 +144,7 @@ class RunAssembler:
 
         Raises
         ------
-        ValueError : when its fields do not have one length. Other points are not affected.
+        FieldError : when its fields do not have one length. Other points are not affected.
         """
         if self._legacy is not None and self._refers_to_datums(doc["descriptor"]):
             return self._take_translated(self._legacy.event(doc))
@@ -172,10 +175,11 @@ class RunAssembler:
             if stream.reader is None or stream.reader.external is None:
                 return []
             stream.reader.external.announce(resource, doc)
-        except (KeyError, ValueError, NotImplementedError) as error:
-            self._reasons.append(
-                f"nothing reads {resource.get('mimetype')} of {resource['data_key']!r} ({error})"
-            )
+        except NoReaderError as error:
+            why = f"nothing reads {resource.get('mimetype')} of {resource['data_key']!r} ({error})"
+            if why not in self._reasons:
+                self._reasons.append(why)
+            self._messages.tell_once(f"Run {self._metadata.label}: {why}.", subject=why)
             return []
         return self._cut(stream, stream.reader.ready())
 

@@ -1,8 +1,18 @@
-"""The analysis beside a running plan: queue, worker, the pipeline of sweeps, and what it tells the user."""
+"""The analysis beside a running plan: queue, worker, the pipeline of sweeps, and what it tells the user.
 
-from xas_live.callbacks.live.live_analysis import LiveAnalysis, Status
-from xas_live.callbacks.live.notices import ErrorRecord, Notices
-from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipeline
+Names are imported when asked for: replay needs the pipeline alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xas_live.lazy import lazily
+
+if TYPE_CHECKING:
+    from xas_live.callbacks.live.live_analysis import LiveAnalysis, Status
+    from xas_live.callbacks.live.notices import ErrorRecord, Notices
+    from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipeline
 
 __all__ = [
     "Completed",
@@ -13,3 +23,12 @@ __all__ = [
     "Status",
     "SweepPipeline",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "live_analysis": ("LiveAnalysis", "Status"),
+        "notices": ("ErrorRecord", "Notices"),
+        "pipeline": ("Completed", "PipelineHooks", "SweepPipeline"),
+    },
+)

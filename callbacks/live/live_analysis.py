@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pandas as pd
 
-from xas_live.analysis.history import RunHistory
-from xas_live.callbacks.assembly.assembler import SpectrumAssembler
-from xas_live.callbacks.assembly.channels import ChannelMapping
+from xas_live.analysis import RunHistory
+from xas_live.callbacks.assembly import ChannelMapping, SpectrumAssembler
 from xas_live.callbacks.live.backlog import Backlog, Item, Mark, Received, bytes_of
 from xas_live.callbacks.live.notices import ErrorRecord, Notices
 from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipeline
 from xas_live.callbacks.live.watch import Watch
-from xas_live.callbacks.publishers.base import Publisher, SweepResult
-from xas_live.callbacks.publishers.results import Result, table
+from xas_live.callbacks.publishers import Publisher, Result, SweepResult, table
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from xas_live.analysis.drift import Drift
-from xas_live.callbacks.publishers.base import Publisher, SweepResult
+from xas_live.analysis import Drift
+from xas_live.callbacks.publishers import Publisher, SweepResult
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
 

@@ -12,8 +12,8 @@ from xas_live.spectrum import Spectrum
 if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do without
     from event_model.documents import RunStart, RunStop
 
-    from xas_live.analysis.drift import Drift
-    from xas_live.models.bundle import Bundle
+    from xas_live.analysis import Drift
+    from xas_live.models import Bundle
 
 
 @dataclass(frozen=True, eq=False)

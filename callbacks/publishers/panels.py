@@ -200,7 +200,7 @@ class Cloud:
     ----------
     model_sha256 : of the model.
     at : (n, 2) first two coordinates.
-    target : (n,) the model's first target of each.
+    target : (n,) the target that is shown, of each.
     name : of that target, as "CN1".
     """
 

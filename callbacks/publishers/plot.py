@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backend_bases import Event
 from matplotlib.figure import Figure, SubFigure
 
-from xas_live.callbacks.assembly.absorber import edge_energy
+from xas_live.callbacks.assembly import edge_energy
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.callbacks.publishers.layout import Layout
 from xas_live.callbacks.publishers.output_panels import OutputPanel, likeness, panel_of, results_of
@@ -37,7 +37,7 @@ from xas_live.spectrum import Array, Spectrum
 if TYPE_CHECKING:
     from event_model.documents import RunStop
 
-    from xas_live.models.bundle import Bundle
+    from xas_live.models import Bundle
 
 REDRAW_INTERVAL_MS = 200
 """A figure on the screen is redrawn at most this often (ms)."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
-from xas_live.host.clock import local_time
+from xas_live.host import local_time
 from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
 
@@ -30,6 +30,7 @@ class Result:
             "model": p.model,
             "size": p.size.label if p.size else "",
             "in_domain": p.in_domain,
+            "domain_judged": p.domain_judged,
             "anchor": anchor_of(p),
             "flags": ", ".join(p.flags),
             "refused": p.refused or "",
@@ -79,7 +80,7 @@ def table(results: Sequence[Result]) -> pd.DataFrame:
     given = {column: cell for each in results for column, cell in each.prediction.outcome.row().items()}
     texts = dict.fromkeys((column for column, cell in given.items() if isinstance(cell, str)), "")
     columns = ["scan", "sweep", "time", "model", *given]
-    columns += ["size", "in_domain", "anchor", "flags", "refused", "lag"]
+    columns += ["size", "in_domain", "domain_judged", "anchor", "flags", "refused", "lag"]
     return pd.DataFrame([texts | result.row() for result in results], columns=columns)
 
 

@@ -23,7 +23,7 @@ from xas_live.spectrum import Array, Spectrum
 if TYPE_CHECKING:
     from event_model.documents import Document, RunStart, RunStop
 
-    from xas_live.analysis.drift import Drift
+    from xas_live.analysis import Drift
 
 SCHEMA = 1
 """Version of the derived runs' layout: part of their uid, raised when streams or columns change meaning."""
@@ -450,6 +450,7 @@ def _facts(prediction: Prediction) -> Values:
         "refused": prediction.refused or "",
         "flags": ",".join(prediction.flags),
         "in_domain": bool(prediction.in_domain),
+        "domain_judged": bool(prediction.domain_judged),
         "domain_p": _number(prediction.domain.p),
         "domain_score": _number(prediction.domain.score),
         "domain_reason": prediction.domain.reason,

@@ -132,7 +132,7 @@ def test_predictions_become_json(au, au_anchor, scan_of):
         record = json.loads(json.dumps(prediction.to_json(), allow_nan=False))
         assert set(record) == {
             "source", "scan", "element", "edge", "model", "model_sha256", "anchored", "aligned", "values",
-            "classes", "curves", "fractions", "in_domain", "domain_p", "domain_score",
+            "classes", "curves", "fractions", "in_domain", "domain_judged", "domain_p", "domain_score",
             "domain_reason", "latent", "correlation", "flags", "refused", "size", "e0", "edge_step",
             "seconds",
         }  # fmt: skip
@@ -194,7 +194,7 @@ def test_channels_that_do_not_go_together_are_refused():
         Spectrum.from_counts(energy, {"I9": energy})
     with pytest.raises(ValueError, match="dark"):
         Spectrum.from_counts(energy, {"i0": energy, "it": energy}, dark={"I0": 3.0})
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(Refusal, match="one length"):
         Spectrum(energy=energy, mu=energy[:-1])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from xas_live.analysis import drift
 from xas_live.analysis.drift import ALARM, ExchangeabilityTest, SeriesMonitor
 from xas_live.prediction import Alignment, DomainVerdict, Prediction
 from xas_live.spectrum import Provenance
@@ -29,7 +30,7 @@ def series(scores, shifts=None, **metadata):
 
 
 def told(scores, shifts=None, **metadata):
-    return [drift.said for drift in series(scores, shifts, **metadata)]
+    return [each.said for each in series(scores, shifts, **metadata)]
 
 
 def test_exchangeable_series_seldom_sound_the_alarm():
@@ -93,3 +94,28 @@ def test_old_scores_are_forgotten_and_memory_stays_bounded(monkeypatch):
     for value in np.random.default_rng(0).standard_normal(500):
         test.add(value)
     assert len(test._sorted) == len(test._order) == 50
+
+
+def prediction_of(sample, **facts):
+    where = Provenance(metadata={"sample": sample})
+    return Prediction("m", "sha", provenance=where, domain=DomainVerdict(score=1.0), **facts)
+
+
+def test_the_series_used_last_are_kept(monkeypatch):
+    monkeypatch.setattr(drift, "MOST_SERIES", 3)
+    monitor = SeriesMonitor()
+    for sample in ("a", "b", "c", "a", "d"):  # "b" was used longest ago
+        monitor.add(prediction_of(sample))
+    assert [monitor.add(prediction_of(sample)).sweeps for sample in ("a", "c", "d", "b")] == [3, 2, 2, 1]
+
+
+def test_refused_and_partial_sweeps_begin_no_series(monkeypatch):
+    monkeypatch.setattr(drift, "MOST_SERIES", 1)
+    monitor = SeriesMonitor()
+    monitor.add(prediction_of("a"))
+    for k in range(5):
+        found = [monitor.add(prediction_of(str(k), refused="no edge"))]
+        found += [monitor.add(prediction_of(str(k), partial=True))]
+        assert [(each.stake, each.sweeps) for each in found] == [(1.0, 0)] * 2
+    assert monitor.add(prediction_of("a", refused="no edge")).sweeps == 1
+    assert monitor.add(prediction_of("a")).sweeps == 2

@@ -98,6 +98,7 @@ def test_without_a_section_a_model_loads_and_predicts(au, au_anchor, scan, whole
     assert (found.size is None) == (sections.size is None)
     assert (found.reduced.denoised is None) == (sections.latent is None)
     assert len(found.domain.latent) == (0 if sections.latent is None else 8)
+    assert found.domain_judged == found.to_json()["domain_judged"] == (sections.domain is not None)
     if sections.domain is None:
         assert found.domain.inside is None
         assert math.isnan(found.domain.p)

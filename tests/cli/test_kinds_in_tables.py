@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
-from tests.models.kinds import classifier_bundle, curve_bundle, mixed_bundle, sweeps
+from tests.models.kinds import CLASSES, classifier_bundle, curve_bundle, mixed_bundle, sweeps
 from xas_live import Analyzer
-from xas_live.cli import output
+from xas_live.cli import app, output
 from xas_live.prediction import Classes, DomainVerdict, Outcome, Prediction, Size, Value
 
 
@@ -72,3 +74,24 @@ def test_sizes_and_verdicts_stay_where_a_model_gives_them(monkeypatch):
     ]  # fmt: skip
     assert "out of domain : a glitch" in text
     assert text.count("1.8 nm") == 2
+
+
+def test_models_are_listed_with_all_that_they_give(monkeypatch):
+    bundles = {b.name: b for b in (classifier_bundle(), curve_bundle(), mixed_bundle())}
+    monkeypatch.setattr("xas_live.models.available_models", lambda: list(bundles))
+    monkeypatch.setattr("xas_live.models.load_model", bundles.__getitem__)
+    found = json.loads(CliRunner().invoke(app, ["models", "list", "--json"]).output)
+    given = {row["name"]: {o["name"]: o for o in row["outputs"]} for row in found}
+    of_classes = {"name": "environment", "kind": "classes", "classes": list(CLASSES)}
+    assert given[classifier_bundle().name] == {"environment": of_classes}
+    of_curve = {"name": "g", "kind": "curve", "x_name": "r", "x_unit": "Å"}
+    assert given[curve_bundle().name] == {"g": of_curve}
+    assert [row["targets"] for row in found] == [[], [], ["oxidation_state", "bond"]]
+    mixed = next(o for o in given[mixed_bundle().name].values() if o["kind"] == "scalars")
+    assert mixed["targets"] == ["oxidation_state", "bond"]
+    text = " ".join(CliRunner().invoke(app, ["models", "list"]).output.split())
+    assert "g(r)" in text
+    assert "environment" in text
+    shown = CliRunner().invoke(app, ["models", "show", classifier_bundle().name]).output
+    predicts = next(line for line in shown.splitlines() if "predicts" in line)
+    assert f"environment ({', '.join(CLASSES)})" in predicts

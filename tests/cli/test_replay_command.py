@@ -42,6 +42,7 @@ KEYS = {
         "curves",
         "fractions",
         "in_domain",
+        "domain_judged",
         "domain_p",
         "domain_score",
         "domain_reason",

@@ -25,6 +25,8 @@ SAME, ELSEWHERE = 1e-9, 1e-4
 STEPS = {"domain_p": 0.02, "stake": 0.1}
 IN_ORDER = "columns"
 """Under this key names also keep their order."""
+OF_COLUMNS = "/object_keys/"
+"""Lists under this key name a stream's columns: it may gain some."""
 
 _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 
@@ -47,6 +49,9 @@ def differences(
                 yield from differences(value, found[name], same=same, key=name, where=f"{where}/{name}")
         if key == IN_ORDER and [name for name in found if name in golden] != list(golden):
             yield f"{where}: the order is {list(found)}"
+    elif isinstance(golden, list) and isinstance(found, list) and OF_COLUMNS in where:
+        if [name for name in found if name in golden] != golden:
+            yield f"{where}: the columns are {found}"
     elif isinstance(golden, list) and isinstance(found, list):
         if len(golden) != len(found):
             yield f"{where}: {len(found)} entries, not {len(golden)}"
@@ -120,6 +125,8 @@ def test_of_measured_spectra_nothing_is_kept_point_by_point() -> None:
         ({"a": "1.8 nm"}, {"a": "1.9 nm"}, True),
         ({"a": "in domain"}, {"a": "out of domain"}, False),
         ({"columns": {"a": None, "b": None}}, {"columns": {"b": None, "a": None}}, True),
+        ({"object_keys": {"x": ["a", "b"]}}, {"object_keys": {"x": ["b", "a"]}}, True),
+        ({"object_keys": {"x": ["a", "b"]}}, {"object_keys": {"x": ["a"]}}, True),
     ],
 )
 def test_a_difference_is_seen(golden: Any, found: Any, same: bool) -> None:
@@ -133,6 +140,7 @@ def test_a_difference_is_seen(golden: Any, found: Any, same: bool) -> None:
         ({"a": 1.0, "domain_p": 0.5}, {"a": 1.00005, "domain_p": 0.505}, False),
         ({"a": "1.8 nm"}, {"a": "1.9 nm"}, False),
         ({"columns": {"a": None, "b": None}}, {"columns": {"a": None, "new": None, "b": None}}, True),
+        ({"object_keys": {"x": ["a", "b"]}}, {"object_keys": {"x": ["a", "new", "b"]}}, True),
     ],
 )
 def test_what_may_differ_is_let_be(golden: Any, found: Any, same: bool) -> None:

@@ -178,3 +178,19 @@ def test_weights_that_cannot_be_read_are_named_not_the_card(stored):
     (folder / "weights.safetensors").write_bytes(b"not tensors")
     with pytest.raises(ModelError, match=r"weights\.safetensors cannot be read"):
         Bundle.load(folder)
+
+
+def test_a_defect_of_the_upgrade_is_no_wrong_card(stored, monkeypatch):
+    def defect(*_, **__):
+        raise KeyError("defect")
+
+    monkeypatch.setattr("xas_live.models.bundle.upgraded", defect)
+    with pytest.raises(KeyError, match="defect"):
+        Bundle.load(stored(old_card("au-l3")))
+
+
+def test_a_card_that_is_no_text_is_refused(stored):
+    folder = stored({})
+    (folder / "card.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(ModelError, match=r"card\.json is not a valid card"):
+        Bundle.load(folder)

@@ -69,6 +69,13 @@ def test_a_broken_or_newer_anchor_is_refused_with_the_reason(au_anchor, tmp_path
         (folder / "anchor.json").write_text(text)
         with pytest.raises(AnchorError, match="no anchor can be read"):
             FoilAnchor.load(folder)
+    (folder / "anchor.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(AnchorError, match="no anchor can be read"):
+        FoilAnchor.load(folder)
+    (folder / "anchor.json").write_text(json.dumps(numbers))
+    (folder / "foil.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(AnchorError, match="no anchor can be read"):
+        FoilAnchor.load(folder)
 
 
 def test_an_unreadable_anchor_is_passed_by(au_anchor, monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ from larch.xafs import pre_edge
 from ophyd.utils.errors import LimitError
 
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
+from xas_live.errors import Refusal
 from xas_live.simulator import (
     DEMO_PARTICLES,
     Mismatch,
@@ -56,7 +57,7 @@ def test_growth_goes_from_13_to_309_atoms_and_never_back() -> None:
     assert (truths[0]["n_atoms"], truths[-1]["n_atoms"]) == (13, 309)
     for name in ("CN1", "CN2", "CN3", "CN4", "n_atoms", "diameter_nm"):
         assert np.all(np.diff([truth[name] for truth in truths]) > 0), name
-    with pytest.raises(ValueError, match="at least 2"):
+    with pytest.raises(Refusal, match="at least 2"):
         growth(1)
 
 
@@ -99,7 +100,7 @@ def test_disorder_damps_and_contraction_stretches() -> None:
     assert np.ptp(fine(surface_sigma2=0.05)) < np.ptp(fine(surface_sigma2=0.0))
     peak = [energy[np.argmax(fine(surface_sigma2=0.0, surface_contraction=c))] for c in (0.0, 0.15)]
     assert peak[1] > peak[0] + 2  # shorter distances move features up, as 1/R^2
-    with pytest.raises(ValueError, match="can be scaled"):
+    with pytest.raises(Refusal, match="can be scaled"):
         fine(surface_contraction=1.0)
 
 
@@ -108,13 +109,13 @@ def test_disorder_damps_and_contraction_stretches() -> None:
     [({"particles": {"cuboctahedron_3_1": 0.5}}, "sum to 1"), ({"particles": {}}, "sum to 1")],
 )
 def test_unusable_samples(sample: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(Refusal, match=complaint):
         Sample(**sample)
-    with pytest.raises(ValueError, match="no particle"):
+    with pytest.raises(Refusal, match="no particle"):
         Sample({"sphere of doom": 1.0}).truth()
-    with pytest.raises(ValueError, match="use one of"):
+    with pytest.raises(Refusal, match="use one of"):
         SimulatedBeamline("fe_k")
-    with pytest.raises(ValueError, match="set up for pt_l3"):
+    with pytest.raises(Refusal, match="set up for pt_l3"):
         SimulatedBeamline().load(growth(2, "pd_k")[0])
 
 

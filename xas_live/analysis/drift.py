@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +23,7 @@ JUMP = 0.01  # share of the stake that changes its mind at every sweep
 REMEMBERED = 5000  # scores that a series is ranked among
 FIRST = 5  # sweeps whose shift is the series' own
 SHIFT_LIMIT = 0.3  # eV between the energy scale now and then
+MOST_SERIES = 256  # of which the statistics are kept: the ones used last
 
 
 class ExchangeabilityTest:
@@ -96,18 +97,23 @@ class _Series:
 
 
 class SeriesMonitor:
-    """Watches predictions in the order of their sweeps; each sample of each model is a series of its own."""
+    """Watches predictions in the order of their sweeps; each sample of each model is a series of its own.
+
+    It keeps the 256 series that were used last; one that was dropped starts anew.
+    """
 
     def __init__(self) -> None:
-        self._series: dict[tuple[str, str], _Series] = {}
+        self._series: OrderedDict[tuple[str, str], _Series] = OrderedDict()
 
     def add(self, prediction: Prediction) -> Drift:
         """Take a prediction; returns how its series stands. A refused or partial one changes nothing."""
         metadata = prediction.provenance.metadata
         sample = str(metadata.get("sample") or metadata.get("sample_name") or "")
-        series = self._series.setdefault((prediction.model_sha256, sample), _Series())
+        key = (prediction.model_sha256, sample)
+        series = self._series.get(key) or _Series()
         if prediction.refused is not None or prediction.partial:
             return Drift(series.test.stake, sweeps=series.sweeps)
+        self._keep(key, series)
         series.sweeps += 1
         where = (
             f"{prediction.model}{f', sample {sample}' if sample else ''}, scan {prediction.provenance.scan}"
@@ -131,6 +137,13 @@ class SeriesMonitor:
         return Drift(
             stake, stake > ALARM, series.sweeps, drift, series.moved and not math.isnan(drift), tuple(said)
         )
+
+    def _keep(self, key: tuple[str, str], series: _Series) -> None:
+        """Make a series the one used last, and drop those used longest ago."""
+        self._series[key] = series
+        self._series.move_to_end(key)
+        while len(self._series) > MOST_SERIES:
+            self._series.popitem(last=False)
 
 
 def _energy_drift(series: _Series, prediction: Prediction) -> float:

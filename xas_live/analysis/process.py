@@ -30,7 +30,7 @@ from xas_live.prediction import Prediction
 from xas_live.reduction.anchor import FoilAnchor
 from xas_live.spectrum import Spectrum
 
-DEATHS_IN_A_ROW = 6  # without an answer between: then no other is started for a while
+ENDS_IN_A_ROW = 6  # without an answer between: then no other is started for a while
 REST_S = 30.0
 _PATIENCE_S = 5.0  # with a process that should end, or answer before it is ended
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -39,13 +39,13 @@ logger = logging.getLogger("xas_live")
 
 
 class AnalysisProcessError(XasLiveError, RuntimeError):
-    """The analysis process met an error, or cannot be kept alive."""
+    """The analysis process met an error, or cannot be kept running."""
 
 
 class AnalyzerProcess:
     """An `AnalyzerPool` in another process: heavy analysis takes no time from this one's threads.
 
-    The other process computes with one thread; nothing is set in this one. When it dies, another is started
+    The other process computes with one thread; nothing is set in this one. When it ends, another is started
     and tries the same spectra once more. What it logs appears in this process's log "xas_live". Safe to share
     between threads; requests are answered in turn.
 
@@ -85,8 +85,8 @@ class AnalyzerProcess:
         self._log = tempfile.NamedTemporaryFile(prefix="xas_live-analysis-", suffix=".log")  # noqa: SIM115
         self._lock = Lock()
         self._warned: set[str] = set()
-        self._deaths = 0
-        self._died_at = 0.0
+        self._ends = 0
+        self._ended_at = 0.0
         self._child: _Child | None = _Child(self._settings, Path(self._log.name))
 
     @property
@@ -109,7 +109,7 @@ class AnalyzerProcess:
 
         Raises
         ------
-        AnalysisProcessError : when the analysis raised, or the process died twice over these spectra.
+        AnalysisProcessError : when the analysis raised, or the process ended twice over these spectra.
         """
         found: list[Prediction] = self._ask("analyze", spectra)
         return [replace(p, provenance=s.provenance) for p, s in zip(found, spectra, strict=True)]
@@ -144,7 +144,7 @@ class AnalyzerProcess:
         """End the other process, after what it is at. A later request starts another."""
         if not self._lock.acquire(timeout=_PATIENCE_S):
             child = self._child
-            if child is not None:  # stuck: whoever waits for its answer sees it die
+            if child is not None:  # stuck: whoever waits for its answer sees it end
                 child.process.kill()
             return
         try:
@@ -168,13 +168,14 @@ class AnalyzerProcess:
             try:
                 return self._answer(request)
             except (EOFError, OSError):
-                how = self._bury()
+                how = self._let_go()
                 logger.warning("the analysis process %s: another is started, and tries again", how)
             try:
                 return self._answer(request)
             except (EOFError, OSError) as error:
                 raise AnalysisProcessError(
-                    f"the analysis process {self._bury()}, and so did the one before it over the same spectra"
+                    f"the analysis process {self._let_go()}, and so did the one before it over the same "
+                    "spectra"
                 ) from error
 
     def _warn_of_modes(self, spectra: Sequence[Spectrum]) -> None:
@@ -191,11 +192,11 @@ class AnalyzerProcess:
                 )
 
     def _answer(self, request: _Request) -> list[Any]:
-        """The living child's answer. Raises EOFError, OSError when it dies."""
-        rest = self._died_at + REST_S - time.monotonic()
-        if self._deaths >= DEATHS_IN_A_ROW and rest > 0:
+        """The answer of the running process. Raises EOFError, OSError when it ends."""
+        rest = self._ended_at + REST_S - time.monotonic()
+        if self._ends >= ENDS_IN_A_ROW and rest > 0:
             raise AnalysisProcessError(
-                f"the analysis process died {self._deaths} times in a row; another is tried in {rest:.0f} s"
+                f"the analysis process ended {self._ends} times in a row; another is tried in {rest:.0f} s"
             )
         if self._child is None:
             self._child = _Child(self._settings, Path(self._log.name))
@@ -206,7 +207,7 @@ class AnalyzerProcess:
         except BaseException:  # interrupted: the answer would be taken for the next request's
             self._end_child()
             raise
-        self._deaths = 0
+        self._ends = 0
         if failed is not None:
             message, trace = failed
             error = AnalysisProcessError(message)
@@ -214,10 +215,10 @@ class AnalyzerProcess:
             raise error
         return found
 
-    def _bury(self) -> str:
-        """Let go of the child that died; how it ended, in words."""
-        self._deaths += 1
-        self._died_at = time.monotonic()
+    def _let_go(self) -> str:
+        """Let go of the process that ended; how it did, in words."""
+        self._ends += 1
+        self._ended_at = time.monotonic()
         child = self._child
         if child is None:
             return "could not be started"
@@ -266,7 +267,7 @@ class _Child:
     def ask(self, request: _Request) -> tuple[list[Any], tuple[str, str] | None]:
         """The answer; and if that failed, why, in words and as a traceback.
 
-        Raises EOFError, OSError when the process dies.
+        Raises EOFError, OSError when the process ends.
         """
         if self._settings is not None:
             self.connection.send(self._settings)

@@ -19,8 +19,7 @@ from xas_live.archive.address import Address, ServerState, sub_catalog
 from xas_live.archive.errors import ArchiveError
 from xas_live.archive.spool import has_forgotten
 from xas_live.archive.writer import RunWriter
-from xas_live.host.folders import user_folder
-from xas_live.host.process import end_process, start_module, tail
+from xas_live.host import end_process, start_module, tail, user_folder
 
 DERIVED = "xas_live"
 """Key of the sub-catalog that holds derived runs."""

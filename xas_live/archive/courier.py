@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from xas_live.archive.messages import Order, Report
-from xas_live.host.process import end_process, start_module
+from xas_live.host import end_process, start_module
 
 _RESTART_SECONDS = (0.5, 2.0, 10.0, 30.0)
 _SETTLED_SECONDS = 60.0

@@ -27,7 +27,7 @@ from xas_live.archive.errors import ArchiveError
 from xas_live.archive.messages import Order, Report
 from xas_live.archive.sink import RunSink, presence, remove
 from xas_live.archive.spool import SessionFolder, forgotten, run_files
-from xas_live.host.process import when_parent_ends
+from xas_live.host import when_parent_ends
 
 _POLL_SECONDS = 0.1
 _ADOPT_SECONDS = 10.0

@@ -26,7 +26,7 @@ from tiled.server.app import build_app
 from tiled.server.logging_config import LOGGING_CONFIG
 
 from xas_live.archive.address import ServerState
-from xas_live.host.process import when_parent_ends
+from xas_live.host import when_parent_ends
 
 LOOPBACK = "127.0.0.1"
 _GRACE_SECONDS = 3

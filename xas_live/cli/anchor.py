@@ -11,7 +11,7 @@ import typer
 from xas_live.cli.output import err, facts_table, out, refuse
 
 if TYPE_CHECKING:
-    from xas_live.reduction.anchor import FoilAnchor
+    from xas_live.reduction import FoilAnchor
 
 
 def anchor(
@@ -54,12 +54,10 @@ def fit_foil(path: Path, model: str | None, columns: str | None, option: str) ->
 
     Of a project of many groups the foil is the one whose label says foil.
     """
-    from xas_live.models.bundle import ModelError
-    from xas_live.models.registry import find_model, load_model
-    from xas_live.reduction.anchor import AnchorError, FoilAnchor
-    from xas_live.sources.files import read_file
+    from xas_live.models import ModelError, find_model, load_model
+    from xas_live.reduction import AnchorError, FoilAnchor
+    from xas_live.sources import ColumnsError, Scan, parse_columns, read_file
     from xas_live.sources.replay import spectra_of
-    from xas_live.sources.scan import ColumnsError, Scan, parse_columns
 
     try:
         if path.is_dir():

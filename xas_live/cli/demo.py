@@ -15,7 +15,7 @@ from xas_live.cli.output import err, out, print_remarks, refuse, verdict, with_i
 if TYPE_CHECKING:
     from bluesky_tiled_plugins import BlueskyRun
 
-    from xas_live.archive.catalog import Archive
+    from xas_live.archive import Archive
     from xas_live.prediction import Prediction
     from xas_live.simulator import Sample
 
@@ -41,7 +41,7 @@ def demo(
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from xas_live.simulator.library import LIBRARIES
+    from xas_live.simulator import LIBRARIES
 
     if metal not in LIBRARIES:
         refuse(f"--metal {metal!r}: use one of {', '.join(LIBRARIES)}")
@@ -57,8 +57,7 @@ def demo(
 
 def _check_model(model: str) -> None:
     """Before anything is made: the archive would be left behind."""
-    from xas_live.models.bundle import ModelError
-    from xas_live.models.registry import load_model
+    from xas_live.models import ModelError, load_model
 
     try:
         load_model(model)
@@ -67,8 +66,7 @@ def _check_model(model: str) -> None:
 
 
 def _open(output: Path) -> Archive:
-    from xas_live.archive.catalog import open_archive
-    from xas_live.archive.errors import ArchiveError
+    from xas_live.archive import ArchiveError, open_archive
 
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -81,7 +79,7 @@ def _run(archive: Archive, output: Path, scans: int, metal: str, model: str, see
     from bluesky import RunEngine
 
     import xas_live
-    from xas_live.callbacks.publishers.plot import LiveStructurePlot
+    from xas_live.callbacks.publishers import LiveStructurePlot
     from xas_live.simulator import SimulatedBeamline, growth, simulated_scan
 
     beamline = SimulatedBeamline(metal, seed=seed)

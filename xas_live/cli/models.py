@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from xas_live.cli.output import facts_table, out, print_json, refuse
+
+if TYPE_CHECKING:
+    from xas_live.models.outputs import OutputSpec
 
 models = typer.Typer(help="The trained models.", no_args_is_help=True)
 
@@ -19,7 +24,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A shipped model, or a
 @models.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """List the shipped models."""
-    from xas_live.models.registry import available_models, load_model
+    from xas_live.models import available_models, load_model
 
     rows: list[dict[str, Any]] = []
     for name in available_models():
@@ -30,6 +35,7 @@ def list_models(as_json: AsJson = False) -> None:
                 "version": card.version,
                 "absorbers": [f"{a.element} {a.edge}" for a in card.absorbers],
                 "targets": [target.name for target in card.targets],
+                "outputs": [_named(output) for output in card.outputs],
                 "summary": card.summary,
                 "sha256": load_model(name).sha256,
             }
@@ -39,15 +45,15 @@ def list_models(as_json: AsJson = False) -> None:
         return
     table = Table("name", "absorber", "predicts", "summary")
     for row in rows:
-        table.add_row(row["name"], ", ".join(row["absorbers"]), ", ".join(row["targets"]), row["summary"])
+        predicts = _in_words(row["outputs"])
+        table.add_row(*map(escape, (row["name"], ", ".join(row["absorbers"]), predicts, row["summary"])))
     out.print(table)
 
 
 @models.command("show")
 def show_model(name: Name, as_json: AsJson = False) -> None:
     """Show a model's card: what it was trained on, how well it does, when not to trust it."""
-    from xas_live.models.bundle import ModelError
-    from xas_live.models.registry import load_model
+    from xas_live.models import ModelError, load_model
 
     try:
         bundle = load_model(name)
@@ -57,14 +63,15 @@ def show_model(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         print_json({**card, "sha256": bundle.sha256})
         return
-    out.print(facts_table({**_flat(card), "sha256": bundle.sha256}))
+    predicts = _in_words([_named(output) for output in bundle.card.outputs])
+    out.print(facts_table({"predicts": predicts, **_flat(card), "sha256": bundle.sha256}))
 
 
 @models.command("document")
 def document_models() -> None:
     """Print the cards of all shipped models as a Markdown page (docs/reference/models.md)."""
+    from xas_live.models import available_models, load_model
     from xas_live.models.cards_page import document
-    from xas_live.models.registry import available_models, load_model
 
     typer.echo(document(load_model(name) for name in available_models()), nl=False)
 
@@ -84,8 +91,8 @@ def calibrate_model(
     ] = None,
 ) -> None:
     """Calibrate a model's intervals on your own standards; the network stays as it is."""
-    from xas_live.models.registry import load_model
-    from xas_live.training.recalibrate import recalibrate_bundle
+    from xas_live.models import load_model
+    from xas_live.training import recalibrate_bundle
 
     if not labelled.is_file():
         refuse(f"there is no file {labelled}")
@@ -107,7 +114,7 @@ def verify_models(
     as_json: AsJson = False,
 ) -> None:
     """Check that shipped models are what was shipped; exit code 1 when one is not."""
-    from xas_live.models.registry import available_models, verify_model
+    from xas_live.models import available_models, verify_model
 
     shipped = available_models()
     if unknown := sorted(set(names or ()) - set(shipped)):
@@ -120,6 +127,28 @@ def verify_models(
             out.print(f"{name}: [red]{why}[/]" if why else f"{name}: [green]as shipped[/]")
     if any(problems.values()):
         raise typer.Exit(1)
+
+
+def _named(output: OutputSpec) -> dict[str, Any]:
+    """Name and kind of an output, and of what it gives: targets or classes; of a curve its axis."""
+    named: dict[str, Any] = {"name": output.name, "kind": output.kind}
+    if output.kind == "curve":
+        return named | {"x_name": output.x_name, "x_unit": output.x_unit}
+    return named | {"targets" if output.kind == "scalars" else "classes": list(output.columns)}
+
+
+def _in_words(outputs: Sequence[Mapping[str, Any]]) -> str:
+    """What a model gives, as "CN1, CN2, site (T4, O6), g(r)"."""
+    words: list[str] = []
+    for output in outputs:
+        match output["kind"]:
+            case "scalars":
+                words += output["targets"]
+            case "classes":
+                words.append(f"{output['name']} ({', '.join(output['classes'])})")
+            case _:
+                words.append(f"{output['name']}({output['x_name']})")
+    return ", ".join(words)
 
 
 def _flat(card: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -14,8 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from xas_live.cli.output import err, refuse
 
 if TYPE_CHECKING:
-    from xas_live.archive.catalog import Archive
-    from xas_live.archive.writer import RunWriter
+    from xas_live.archive import Archive, RunWriter
 
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 60.0  # without one more document in the archive
@@ -25,8 +24,7 @@ _INTERRUPTED_SECONDS = 1.0  # for a writer, after Ctrl-C
 
 def open_store(place: str, option: str) -> Archive:
     """Return the archive of a folder (made if missing) or URI; end the command when it cannot be had."""
-    from xas_live.archive.catalog import open_archive
-    from xas_live.archive.errors import ArchiveError
+    from xas_live.archive import ArchiveError, open_archive
 
     if not place.strip():
         refuse(f"{option} is empty: give a folder, or the URI of a Tiled server")

@@ -42,9 +42,8 @@ def train(
                 + (": recipes stand in xas_live/training/recipes" if recipe else "")
             )
     with err.status("Loading ..."):
-        from xas_live.models.registry import load_model
-        from xas_live.training.build import build_bundle
-        from xas_live.training.transfer import tune_bundle
+        from xas_live.models import load_model
+        from xas_live.training import build_bundle, tune_bundle
 
     try:
         if recipe is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
@@ -127,7 +128,7 @@ class Bundle:
         expected |= card.sections.tensors(g, len(card.inputs), card.width)
         try:
             expected |= weight_shapes(card.network, g, card.width)
-        except ValueError as error:
+        except Refusal as error:
             raise ModelError(f"model {card.name}: {error}") from error
         if missing := [name for name in expected if name not in self.tensors]:
             raise ModelError(f"model {card.name}: its weights lack {', '.join(missing)}")
@@ -181,9 +182,7 @@ def read_card(folder: Path) -> Card:
         if isinstance(entries, dict) and entries.get("schema_version") == 1:
             entries = upgraded(entries, with_previews="partial_widening" in _stored_names(folder))
         return Card.model_validate_json(json.dumps(entries))
-    except ModelError:
-        raise
-    except (OSError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
         raise ModelError(f"{folder / CARD} is not a valid card: {error}") from error
 
 

@@ -65,7 +65,7 @@ class Ensemble:
 
     Raises
     ------
-    ValueError : when the level is beyond what the model's calibration set allows.
+    LevelError : when the level is beyond what the model's calibration set allows.
     """
 
     def __init__(self, bundle: Bundle, device: torch.device, level: float) -> None:

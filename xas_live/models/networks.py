@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from xas_live.errors import Refusal
 from xas_live.models.network_spec import NetworkSpec
 from xas_live.reduction.arrays import Numbers, NumbersByName
 from xas_live.spectrum import Array
@@ -23,7 +24,7 @@ def weight_shapes(spec: NetworkSpec, inputs: int, outputs: int) -> dict[str, tup
 
     Raises
     ------
-    ValueError : when the kernels leave nothing of the input.
+    Refusal : when the kernels leave nothing of the input.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     members, length, channels = spec.members, inputs, 1
@@ -32,7 +33,7 @@ def weight_shapes(spec: NetworkSpec, inputs: int, outputs: int) -> dict[str, tup
         shapes[f"conv{i}.bias"] = (members, kernels)
         length, channels = length - spec.kernel_width + 1, kernels
     if length < 1:
-        raise ValueError(
+        raise Refusal(
             f"{len(spec.kernels)} layers of kernels of width {spec.kernel_width} leave nothing of {inputs} "
             "points: take narrower ones, or fewer layers"
         )

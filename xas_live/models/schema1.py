@@ -49,7 +49,7 @@ def upgraded(card: dict[str, Any], *, with_previews: bool = True) -> dict[str, A
 
     Raises
     ------
-    ValueError : naming the entry, when it is none, or states what schema 1 never could do.
+    pydantic.ValidationError : naming the entry, when it is none, or states what schema 1 never could do.
     """
     old = _Card.model_validate({name: entry for name, entry in card.items() if name in _CHANGED})
     targets = [target.name for target in old.targets]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -253,7 +253,7 @@ class FoilAnchor:
             numbers = _AnchorFile.model_validate_json(text)
             arrays = {name: arrays[name] for name in ("energy", "mu", *arrays.keys() & {"weights"})}
             return cls(**numbers.model_dump(exclude={"version"}), **arrays)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, UnicodeDecodeError, ValidationError, SafetensorError, KeyError) as error:
             raise AnchorError(f"no anchor can be read from {folder}: {error}") from error
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from xas_live.errors import Refusal
 from xas_live.reduction.axis import Axis
 from xas_live.reduction.quality import Unusable, check, point_noises
 from xas_live.spectrum import Array, Spectrum
@@ -49,7 +50,7 @@ def quality(spectrum: Spectrum) -> Quality:
     try:
         good = check(spectrum)
         e0 = good.axis.edge_finder(good.axis.coarser(good.mu))
-    except ValueError as error:
+    except Refusal as error:
         return Quality(False, -np.inf, str(error))
     return judge(good.energy, good.mu[None], e0)[0]
 

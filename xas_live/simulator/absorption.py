@@ -14,7 +14,7 @@ import numpy as np
 from xas_live.simulator.library import Library, site_library
 from xas_live.simulator.sample import Sample
 from xas_live.spectrum import Array
-from xas_live.theory.sites import extend_below
+from xas_live.theory import extend_below
 
 _K2_PER_EV = 0.2624682917  # 2 m / hbar^2 in 1/(Å² eV)
 _LOWEST_EV = -1000.0  # under this absorption is as there

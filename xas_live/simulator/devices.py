@@ -10,6 +10,7 @@ import numpy as np
 from ophyd import Component, Device, Kind, Signal, SoftPositioner
 from ophyd.status import Status
 
+from xas_live.errors import Refusal
 from xas_live.simulator.absorption import Mismatch, measured
 from xas_live.simulator.library import site_library
 from xas_live.simulator.sample import Sample
@@ -73,6 +74,10 @@ class SimulatedBeamline:
     energy : positioner (eV), with limits from 1000 eV below the edge to 2000 eV above.
     ion_chambers : detector with i0, it and ir.
     sample : in the beam; see `load`.
+
+    Raises
+    ------
+    Refusal : when there is no such library, or a number is out of range.
     """
 
     def __init__(
@@ -90,7 +95,7 @@ class SimulatedBeamline:
         seed: int = 0,
     ) -> None:
         if counts <= 0 or point_time < 0 or dwell < 0 or settle < 0:
-            raise ValueError("counts must be positive, and point_time, dwell and settle not negative")
+            raise Refusal("counts must be positive, and point_time, dwell and settle not negative")
         self.library = site_library(library)
         self.counts, self.point_time, self.dwell, self.drift = counts, point_time, dwell, drift
         self.sample_step, self.foil_step = sample_step, foil_step
@@ -119,11 +124,11 @@ class SimulatedBeamline:
 
         Raises
         ------
-        ValueError : for a sample of another metal than the beamline is set up for.
+        Refusal : for a sample of another metal than the beamline is set up for.
         """
         name = self.library.name
         if sample is not None and sample.library != name:
-            raise ValueError(f"the beamline is set up for {name}, and the sample is of {sample.library}")
+            raise Refusal(f"the beamline is set up for {name}, and the sample is of {sample.library}")
         self.sample = sample
         self._sample = measured(self._axis, name, sample, self.mismatch)
 

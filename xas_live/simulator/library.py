@@ -7,8 +7,9 @@ from functools import lru_cache
 import numpy as np
 from xraydb import core_width, xray_edge
 
+from xas_live.errors import Refusal
 from xas_live.spectrum import Array
-from xas_live.theory.sites import Particle, SiteLibrary
+from xas_live.theory import Particle, SiteLibrary
 
 LIBRARIES = ("pt_l3", "pd_k", "au_l3")
 
@@ -27,12 +28,12 @@ class Library:
 
     Raises
     ------
-    ValueError : when there is no library of that name.
+    Refusal : when there is no library of that name.
     """
 
     def __init__(self, name: str) -> None:
         if name not in LIBRARIES:
-            raise ValueError(f"no library of site spectra named {name!r}: use one of {', '.join(LIBRARIES)}")
+            raise Refusal(f"no library of site spectra named {name!r}: use one of {', '.join(LIBRARIES)}")
         self.name = name
         self.sites = SiteLibrary.load(name)
         self.element, self.edge = self.sites.element, self.sites.edge
@@ -45,12 +46,12 @@ class Library:
 
         Raises
         ------
-        ValueError : when it has none of that name.
+        Refusal : when it has none of that name.
         """
         try:
             return self.sites.particles[name]
         except KeyError:
-            raise ValueError(f"{self.name} has no particle {name!r}: see simulator.DEMO_PARTICLES") from None
+            raise Refusal(f"{self.name} has no particle {name!r}: see simulator.DEMO_PARTICLES") from None
 
     def bulk(self) -> Array:
         """(sites,) weights of the foil: all atoms on the bulk's site."""
@@ -68,13 +69,11 @@ class Library:
 
         Raises
         ------
-        ValueError : for a scale outside those calculated.
+        Refusal : for a scale outside those calculated.
         """
         scales = sorted(self.sites.mu)
         if not scales[0] <= scale <= scales[-1]:
-            raise ValueError(
-                f"distances can be scaled from {scales[0]:g} to {scales[-1]:g}, not by {scale:g}"
-            )
+            raise Refusal(f"distances can be scaled from {scales[0]:g} to {scales[-1]:g}, not by {scale:g}")
         upper = next(known for known in scales if known >= scale)
         lower = max((known for known in scales if known <= scale), default=upper)
         part = (scale - lower) / (upper - lower) if upper > lower else 0.0

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from xas_live.models.sections.size import fcc_diameter
+from xas_live.errors import Refusal
+from xas_live.models.sections import fcc_diameter
 from xas_live.simulator.library import site_library
 from xas_live.spectrum import Array
 
@@ -29,6 +30,10 @@ class Sample:
         their missing share, as surface atoms vibrate more.
     surface_contraction : by how much distances are shorter than in the bulk, likewise: surface tension draws
         small particles together.
+
+    Raises
+    ------
+    Refusal : when the fractions do not sum to 1, or the disorder is negative.
     """
 
     particles: Mapping[str, float]
@@ -39,9 +44,9 @@ class Sample:
     def __post_init__(self) -> None:
         total = sum(self.particles.values())
         if not math.isclose(total, 1.0, abs_tol=1e-6) or min(self.particles.values()) < 0:
-            raise ValueError(f"fractions of particles must not be negative and sum to 1, not to {total:g}")
+            raise Refusal(f"fractions of particles must not be negative and sum to 1, not to {total:g}")
         if self.surface_sigma2 < 0:
-            raise ValueError(f"disorder is in excess of the foil's, so not negative: {self.surface_sigma2:g}")
+            raise Refusal(f"disorder is in excess of the foil's, so not negative: {self.surface_sigma2:g}")
 
     @property
     def name(self) -> str:
@@ -103,9 +108,13 @@ def growth(n_scans: int = 12, library: str = "pt_l3", **properties: float) -> li
     n_scans : at least 2.
     library : of which site spectra.
     properties : `surface_sigma2` and `surface_contraction` of every sample.
+
+    Raises
+    ------
+    Refusal : for fewer than 2 scans.
     """
     if n_scans < 2:
-        raise ValueError(f"to grow, a sample needs at least 2 scans, not {n_scans}")
+        raise Refusal(f"to grow, a sample needs at least 2 scans, not {n_scans}")
     samples = []
     for place in np.linspace(0.0, len(DEMO_PARTICLES) - 1, n_scans):
         first = min(int(place), len(DEMO_PARTICLES) - 2)

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from xas_live.analysis.history import RunHistory
-from xas_live.callbacks.assembly.assembler import SpectrumAssembler
-from xas_live.callbacks.assembly.channels import ChannelMapping
-from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipeline
-from xas_live.callbacks.publishers.base import SweepResult
+from xas_live.analysis import RunHistory
+from xas_live.callbacks.assembly import ChannelMapping, SpectrumAssembler
+from xas_live.callbacks.live import Completed, PipelineHooks, SweepPipeline
+from xas_live.callbacks.publishers import SweepResult
 from xas_live.prediction import Prediction
 from xas_live.sources.documents import Document, documents
 from xas_live.sources.files import read_file
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from event_model.documents import Document as BlueskyDocument
 
     from xas_live.analysis import Analyzes
-    from xas_live.callbacks.publishers.base import Publisher
+    from xas_live.callbacks.publishers import Publisher
 
 BATCH = 64
 """Spectra analysed together: enough for speed, few enough for a progress bar that moves."""

@@ -7,7 +7,7 @@ address instead: open_archive("https://tiled.example.org/api/v1/my_catalog"), wi
 import os
 
 from xas_live.archive import open_archive
-from xas_live.host.folders import user_folder
+from xas_live.host import user_folder
 
 archive = open_archive(os.environ.get("XAS_LIVE_ARCHIVE") or user_folder("archive"))
 catalog = archive.client  # catalog[-1] is the last run

@@ -14,6 +14,7 @@ from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.assembly.messages import Messages
 from xas_live.callbacks.assembly.run import AssemblySettings, RunAssembler
+from xas_live.errors import Refusal
 from xas_live.spectrum import Spectrum
 
 
@@ -200,7 +201,7 @@ def test_uneven_channels_lose_only_their_own_event():
     run = list(documents(GRID))
     for name, doc in run[:20]:
         assembler(name, doc)
-    with pytest.raises(ValueError, match="field 'it' of stream 'primary' has 3 values for 1 energies"):
+    with pytest.raises(Refusal, match="field 'it' of stream 'primary' has 3 values for 1 energies"):
         assembler("event", run[20][1] | {"data": run[20][1]["data"] | {"it": [1.0, 2.0, 3.0]}})
     spectra = [s for name, doc in run[21:] for s in assembler(name, doc)]
     assert [len(s) for s in spectra] == [len(GRID) - 1]
@@ -315,4 +316,36 @@ def test_nothing_is_kept_of_runs_that_ended():
     assert assembler.fragments == 1
     assert assembler.growing is None
     assert not assembler._runs
+    assert not assembler._parts
+
+
+def test_runs_that_never_end_are_given_up(monkeypatch):
+    monkeypatch.setattr("xas_live.callbacks.assembly.assembler.MOST_RUNS", 3)
+    said: list[str] = []
+    assembler = SpectrumAssembler(say=said.append)
+    runs = [list(documents(GRID, scan_id=k)) for k in range(6)]
+    for run in runs[:3]:
+        for name, doc in run[:20]:
+            assembler(name, doc)
+    assembler(*runs[0][20])  # so that the second got a document longest ago
+    assert not any("not ended" in line for line in said)
+    for run in runs[3:]:
+        for name, doc in run[:20]:
+            assembler(name, doc)
+        assembler(*runs[0][21])  # the first goes on all the time
+    spectra = [s for run in runs for name, doc in run[20:] for s in assembler(name, doc)]
+    assert [s.provenance.scan_id for s in spectra] == [0, 4, 5]
+    assert len([line for line in said if "More than 3 runs have begun and not ended" in line]) == 1
+    assert assembler.growing is None
+    assert not assembler._runs
+    assert not assembler._parts
+
+
+def test_a_run_that_begins_twice_is_read_as_begun_last():
+    assembler = SpectrumAssembler()
+    run = list(documents(GRID))
+    for name, doc in run[:20]:
+        assembler(name, doc)
+    [spectrum] = [s for name, doc in run for s in assembler(name, doc)]
+    assert len(spectrum) == len(GRID)
     assert not assembler._parts

@@ -10,6 +10,7 @@ from typing import Any
 import event_model
 import h5py
 import numpy as np
+import pytest
 from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky import preprocessors as bpp
@@ -20,6 +21,7 @@ from ophyd.status import Status
 
 from tests.callbacks.edges import GRID, counts_of, documents
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
+from xas_live.callbacks.assembly.external import ExternalColumns, NoReaderError
 from xas_live.spectrum import Spectrum
 
 FIELDS = ("energy", "i0", "it", "ir")
@@ -341,3 +343,23 @@ def test_a_run_may_go_on_in_another_file_before_the_first_is_whole(tmp_path):
     written(first, early, len(GRID))
     send("stop", run.compose_stop())
     assert_same(found, assembled(documents(energies, element="Pt", edge="L3")))
+
+
+def test_data_that_nothing_reads_are_named_once(tmp_path):
+    said: list[str] = []
+    assembler = SpectrumAssembler(say=said.append)
+    half = len(GRID) // 2
+    order = [(name, *ends) for name in FIELDS for ends in ((0, half), (half, len(GRID)))]
+    for name, doc in streamed(tmp_path / "run.h5", len(GRID), 1, order, chunk_shape=[0]):
+        assert not assembler(name, doc)
+    told = [line for line in said if "nothing reads application/x-hdf5 of" in line]
+    assert len(told) == len(FIELDS)
+    assert "'energy' (Chunk size in all dimensions must be at least 1" in told[0]
+
+
+def test_data_that_nothing_reads_are_refused(tmp_path):
+    order = [(name, 0, len(GRID)) for name in FIELDS]
+    run = dict(reversed(list(streamed(tmp_path / "run.h5", len(GRID), 1, order, chunk_shape=[0]))))
+    columns = ExternalColumns(run["descriptor"], FIELDS, ())
+    with pytest.raises(NoReaderError, match="Chunk size"):
+        columns.announce(run["stream_resource"], run["stream_datum"])

@@ -359,3 +359,22 @@ def test_a_stream_that_adds_nothing_is_passed_over(how):
     streams["second"] = {"i0": beside["i0"], "second_time": beside["adc_time"]}
     order = [(name, 9) for _ in range(60) for name in streams]
     assert_same(assembled(run_of(streams, order, how=how)), expected)
+
+
+def test_a_defect_where_points_become_sweeps_is_told_as_one(tmp_path, monkeypatch):
+    """It is not taken for a kind of file that nothing reads."""
+
+    def defect(*_: Any, **__: Any) -> None:
+        raise ValueError("a defect")
+
+    streams = {"encoder": encoder(3)}
+    streams["adc"] = adc(streams["encoder"])
+    path = tmp_path / "run.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        for table in streams.values():
+            for name, values in table.items():
+                file.create_dataset(name, data=values, chunks=(16,))
+    monkeypatch.setattr("xas_live.callbacks.assembly.run.spectrum_of", defect)
+    docs = [*run_of(streams, whole(streams), how="datum", path=path)][:-1]
+    with pytest.raises(ValueError, match="a defect"):
+        assembled(docs)

@@ -1,4 +1,4 @@
-"""The analysis in a second process: the same predictions, and what happens when one of them dies."""
+"""The analysis in a second process: the same predictions, and what happens when one of them ends."""
 
 from __future__ import annotations
 
@@ -197,11 +197,11 @@ def test_one_thread_there_and_nothing_set_here(scan_of, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_process_that_died_is_replaced(process, pool, scan_of, caplog):
+def test_a_process_that_ended_is_replaced(process, pool, scan_of, caplog):
     spectra = [scan_of(SAMPLE, noise=0.002, seed=seed) for seed in range(3)]
     process.analyze(spectra)
     first = process.pid
-    os.kill(first, signal.SIGSTOP)  # so that it dies with the request in hand
+    os.kill(first, signal.SIGSTOP)  # so that it ends with the request in hand
     found = []
     asking = threading.Thread(target=lambda: found.extend(process.analyze(spectra)))
     asking.start()
@@ -218,7 +218,7 @@ def test_a_process_that_died_is_replaced(process, pool, scan_of, caplog):
 
 @pytest.mark.slow
 def test_sweeps_over_which_it_dies_twice_are_refused_and_the_next_are_not(monkeypatch):
-    monkeypatch.setattr(analysis_process, "DEATHS_IN_A_ROW", 100)  # the previews of the sweep fail too
+    monkeypatch.setattr(analysis_process, "ENDS_IN_A_ROW", 100)  # the previews of the sweep fail too
     RE, beamline = RunEngine({}), SimulatedBeamline("au_l3", seed=1)
     with AnalyzerProcess("au-l3", None, device="cpu") as analyzer, LiveAnalysis(analyzer) as live:
         RE.subscribe(live)
@@ -235,13 +235,13 @@ def test_sweeps_over_which_it_dies_twice_are_refused_and_the_next_are_not(monkey
 
 
 @pytest.mark.slow
-def test_one_that_cannot_be_kept_alive_is_not_started_over_and_over(scan_of, monkeypatch):
-    monkeypatch.setattr(analysis_process, "DEATHS_IN_A_ROW", 2)
+def test_one_that_cannot_be_kept_running_is_not_started_over_and_over(scan_of, monkeypatch):
+    monkeypatch.setattr(analysis_process, "ENDS_IN_A_ROW", 2)
     spectrum = scan_of(SAMPLE)
     with AnalyzerProcess("au-l3", None, device="cpu") as analyzer:
         with killing(analyzer), pytest.raises(AnalysisProcessError, match="SIGKILL"):
             analyzer.analyze([spectrum])
-        with pytest.raises(AnalysisProcessError, match="died 2 times in a row; another is tried in"):
+        with pytest.raises(AnalysisProcessError, match="ended 2 times in a row; another is tried in"):
             analyzer.analyze([spectrum])
         assert analyzer.pid is None
         monkeypatch.setattr(analysis_process, "REST_S", 0.0)

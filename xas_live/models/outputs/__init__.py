@@ -8,6 +8,13 @@ from itertools import accumulate
 from xas_live.models.outputs.base import Estimate, OutcomePart, OutputKind
 from xas_live.models.outputs.classes import ClassProbabilities
 from xas_live.models.outputs.curves import Curves
+from xas_live.models.outputs.intervals import (
+    LevelError,
+    conformal_rank,
+    fit_intervals,
+    gaussian_quantile,
+    half_width,
+)
 from xas_live.models.outputs.scalars import Scalars, interval
 from xas_live.models.outputs.specs import ClassesSpec, CurveSpec, OutputSpec, ScalarsSpec, Target
 
@@ -17,6 +24,7 @@ __all__ = [
     "CurveSpec",
     "Curves",
     "Estimate",
+    "LevelError",
     "OutcomePart",
     "OutputKind",
     "OutputSpec",
@@ -24,6 +32,10 @@ __all__ = [
     "ScalarsSpec",
     "Target",
     "columns_of",
+    "conformal_rank",
+    "fit_intervals",
+    "gaussian_quantile",
+    "half_width",
     "interval",
     "kinds_of",
 ]

@@ -73,7 +73,7 @@ class OutputKind(Protocol):
         ...
 
     def check_level(self, tensors: NumbersByName, level: float) -> None:
-        """Raise ValueError where the calibration set is too small for the level."""
+        """Raise LevelError where the calibration set is too small for the level."""
         ...
 
     def decoded(self, tensors: NumbersByName, raw: Numbers) -> Numbers:

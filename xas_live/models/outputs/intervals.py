@@ -32,7 +32,7 @@ def fit_intervals(
     Parameters
     ----------
     error, spread : (n, targets) of calibration particles: prediction less truth, and the ensemble's spread.
-    predicted : (n,) the first target as predicted.
+    predicted : (n,) the target that stratifies, as predicted.
     bins : number of ranges of it.
     draws : measurements of each particle. Particles count, not measurements: of all scores of a bin, sorted,
         every `draws`-th is kept, so that there are as many as particles (pooled distributions: Dunn et al.,
