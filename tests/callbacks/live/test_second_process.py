@@ -160,7 +160,7 @@ def test_a_detector_mode_that_only_this_session_knows_is_warned_of_once(process,
 def test_an_error_there_is_raised_here(process, scan_of):
     spectrum, pid = scan_of(SAMPLE), process.pid
     object.__setattr__(spectrum, "mu", spectrum.mu[:-1])
-    with pytest.raises(AnalysisProcessError, match="ValueError: channels of one sweep") as caught:
+    with pytest.raises(AnalysisProcessError, match="Refusal: channels of one sweep") as caught:
         process.analyze([spectrum])
     assert "analysis/child" in caught.value.__notes__[0]
     assert process.pid == pid
