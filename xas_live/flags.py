@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import Enum, StrEnum
 
+from xas_live.errors import Refusal
+
 
 class Severity(Enum):
     """How a flag affects the use of a prediction: its name in tables, and what it means."""
@@ -53,14 +55,14 @@ class Flag(StrEnum):
 
         Raises
         ------
-        ValueError : when `text` is no flag.
+        Refusal : when `text` is no flag.
         """
         if text.endswith(f"_{cls.BEYOND_TRAINING}"):
             return cls.BEYOND_TRAINING
         for flag in cls:
             if flag.value == text:
                 return flag
-        raise ValueError(f"{text!r} is no flag")
+        raise Refusal(f"{text!r} is no flag")
 
     OUT_OF_DOMAIN = (
         "out_of_domain",

@@ -53,7 +53,7 @@ class ChiOperator:
     ------
     BeyondDataError : when e0 or k lie outside the data.
     BackgroundError : when the data are too short or too sparse for the spline.
-    ValueError : when k does not lie between zero and kmax.
+    Refusal : when k does not lie between zero and kmax.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ChiOperator:
                 f"data from {energy[0]:.1f} to {energy[-1]:.1f} eV do not cover the edge at {e0:.1f} eV"
             )
         if k[0] < 0 or (kmax is not None and k[-1] > kmax):
-            raise ValueError(f"k from {k[0]:g} to {k[-1]:g} does not lie between 0 and kmax = {kmax}")
+            raise Refusal(f"k from {k[0]:g} to {k[-1]:g} does not lie between 0 and kmax = {kmax}")
         above = _Above.of(energy, e0, kmax)
         if k[-1] > above.kmax + ROUNDING:
             raise BeyondDataError(

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from xas_live.errors import Refusal
 from xas_live.spectrum import Array
 
 TINY_STEP = 0.0005  # eV; larch nudges repeated energies apart by this much
@@ -37,12 +38,12 @@ class EdgeFinder:
 
     Raises
     ------
-    ValueError : with fewer than 10 points.
+    Refusal : with fewer than 10 points.
     """
 
     def __init__(self, energy: Array) -> None:
         if len(energy) < 10:
-            raise ValueError(f"an edge cannot be found in {len(energy)} points: at least 10 are needed")
+            raise Refusal(f"an edge cannot be found in {len(energy)} points: at least 10 are needed")
         self._energy = spread_repeats(energy)
         # larch leaves out the last point of whatever it differentiates
         self._step = _typical_step(self._energy[:-1])
@@ -92,7 +93,7 @@ def find_e0(energy: Array, mu: Array) -> float:
 
     Raises
     ------
-    ValueError : with fewer than 10 points.
+    Refusal : with fewer than 10 points.
     """
     return EdgeFinder(energy)(mu)
 

@@ -17,6 +17,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 import torch
 
+from xas_live.errors import Refusal
 from xas_live.reduction.arrays import Numbers, library_of
 from xas_live.reduction.e0 import spread_repeats
 from xas_live.reduction.grid import resample, resampling_matrix
@@ -69,10 +70,10 @@ def settle_windows(energy: Array, e0: float, windows: Windows) -> FitRanges:
 
     Raises
     ------
-    ValueError : for a degree outside 0 to 5.
+    Refusal : for a degree outside 0 to 5.
     """
     if windows.nnorm is not None and not 0 <= windows.nnorm <= 5:
-        raise ValueError(f"nnorm is the degree of the post-edge polynomial, 0 to 5, not {windows.nnorm}")
+        raise Refusal(f"nnorm is the degree of the post-edge polynomial, 0 to 5, not {windows.nnorm}")
     ie0 = _nearest(energy, e0)
     pre1, pre2, norm1, norm2 = windows.pre1, windows.pre2, windows.norm1, windows.norm2
     if pre1 is None:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 
+from xas_live.errors import Refusal
 from xas_live.spectrum import Array
 from xas_live.theory.sites import data_file, extend_below
 
@@ -16,7 +17,7 @@ STRETCH, BROADENING = 0.1, 2.0  # relative, and eV: no calculated oxide is quite
 KINDS = 64  # drawn a batch
 
 
-class UnknownOxideError(ValueError):
+class UnknownOxideError(Refusal):
     """An oxide of which there is no spectrum.
 
     Attributes

@@ -14,6 +14,7 @@ from itertools import product
 
 import numpy as np
 
+from xas_live.errors import Refusal
 from xas_live.models.sections.specs import PhasesSection
 from xas_live.spectrum import Array
 
@@ -77,10 +78,10 @@ class Mixed:
 
         Raises
         ------
-        ValueError : for more standards than can be told apart.
+        Refusal : for more standards than can be told apart.
         """
         if len(standards) not in STEPS:
-            raise ValueError(f"fractions of {len(standards)} standards cannot be told apart: give 1 to 3")
+            raise Refusal(f"fractions of {len(standards)} standards cannot be told apart: give 1 to 3")
         mesh = mesh_of(len(standards))
         likelihood = metals.log_likelihood(x, standards, mesh)
         weight = np.exp(likelihood - likelihood.max())
