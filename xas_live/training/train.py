@@ -14,9 +14,10 @@ from xas_live.models.bundle import Bundle
 from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.networks import Weights, init_network, network
 from xas_live.models.outputs import OutputKind, Scalars, ScalarsSpec, Target, columns_of, kinds_of
+from xas_live.models.outputs.base import Tensors
 from xas_live.spectrum import Array
 from xas_live.theory.sites import Indices
-from xas_live.training.population import Population, Tensors
+from xas_live.training.population import Population
 from xas_live.training.recipe import Recipe, Schedule
 
 Draw = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
