@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from xas_live.cli.output import facts_table, out, print_json, refuse
+from xas_live.errors import Refusal
 
 models = typer.Typer(help="The trained models.", no_args_is_help=True)
 
@@ -83,7 +84,7 @@ def calibrate_model(
         typer.Option("--output", "-o", help="Folder of the bundle; default: named after the model."),
     ] = None,
 ) -> None:
-    """Calibrate a model's intervals on your own standards; the network stays as it is."""
+    """Calibrate a model's intervals, sets or bands on your own standards; the network stays as it is."""
     from xas_live.models.registry import load_model
     from xas_live.training.recalibrate import recalibrate_bundle
 
@@ -93,7 +94,7 @@ def calibrate_model(
         model = load_model(name)
         folder = output or Path(f"{model.name}-calibrated")
         bundle = recalibrate_bundle(model, labelled, folder)
-    except (ValueError, OSError) as error:
+    except (Refusal, OSError) as error:
         refuse(str(error))
     out.print(f"{bundle.name} in {folder}: {bundle.card.calibration['calibrated_on']}", soft_wrap=True)
     out.print(f"sha256 {bundle.sha256}", soft_wrap=True)
