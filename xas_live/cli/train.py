@@ -56,7 +56,9 @@ def train(
             model = load_model(source)
             folder = output or Path(f"{model.name}-tuned")
             with _progress("tune") as show:
-                bundle = tune_bundle(model, labelled, folder, freeze, lambda *step: show("tune", *step))
+                bundle = tune_bundle(
+                    model, labelled, folder, freeze, progress=lambda *step: show("tune", *step)
+                )
     except (Refusal, OSError) as error:
         refuse(f"{recipe or labelled}: {error}")
     out.print(f"{bundle.name} in {folder}", soft_wrap=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +41,7 @@ from xas_live.training.recipe import (
     read_recipe,
 )
 from xas_live.training.rules import check_recipe
-from xas_live.training.train import Trained, train_ensemble
+from xas_live.training.train import Trained, one_thread, train_ensemble
 
 SHELL_TARGETS = ("CN1", "CN2", "CN3", "CN4")
 FEFF = "FEFF10: Kas et al., J. Synchrotron Rad. 28, 1801 (2021)"
@@ -78,7 +77,7 @@ def build_bundle(
     except WrongEntry as error:
         text = recipe_path.read_text(encoding="utf-8")
         raise RecipeError.at(recipe_path, text, [(error.where, str(error))]) from error
-    with _one_thread():
+    with one_thread():
         trained = _as_stored(
             train_ensemble(recipe, population, lambda s, n, loss: progress("train", s, n, loss))
         )
@@ -114,17 +113,6 @@ def _check_fits(recipe: Recipe, population: Population) -> None:
         weight_shapes(recipe.network, card.points, card.width)
     except ValueError as error:
         raise WrongEntry(("network",), str(error)) from error
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums come in one order, however many cores there are; networks this small are no faster on two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def population_of(recipe: Recipe, folder: Path) -> Population:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import (
     AfterValidator,
     Field,
@@ -291,7 +292,14 @@ def _grid_ascends(grid: tuple[GridSegment, ...]) -> tuple[GridSegment, ...]:
     for segment in grid:
         if segment.stop <= segment.start:
             raise ValueError(f"a segment runs upwards, not from {segment.start:g} to {segment.stop:g} eV")
+    if points_of(grid) < 2:
+        raise ValueError("a grid has at least two points")
     return grid
+
+
+def points_of(grid: tuple[GridSegment, ...]) -> int:
+    """How many points a grid has."""
+    return sum(len(np.arange(s.start, s.stop - 1e-9, s.step)) for s in grid)
 
 
 class Recipe(Strict):

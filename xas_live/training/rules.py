@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from xas_live.models.card import RESERVED
 from xas_live.training.recipe import (
     Domain,
@@ -15,6 +13,7 @@ from xas_live.training.recipe import (
     Recipe,
     ScalarsRequest,
     WrongEntry,
+    points_of,
 )
 
 Where = tuple[str | int, ...]
@@ -45,7 +44,7 @@ def _check_inputs(recipe: Recipe) -> None:
         if each.element is not None and (each.element, each.edge) in absorbers:
             raise WrongEntry(("inputs", i, "element"), f"{each.element} {each.edge} is an input already")
         absorbers.append((each.element, each.edge))
-        points.append(sum(len(np.arange(s.start, s.stop - 1e-9, s.step)) for s in each.grid))
+        points.append(points_of(each.grid))
         if points[i] != points[0]:
             there = (
                 f"it has {points[i]} points, that of the first input {points[0]}: they must be equally many"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -202,6 +203,17 @@ def fit(
     for p in parameters:
         p.requires_grad_(False)
     return running
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums come in one order, however many cores there are; networks this small are no faster on two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def draw_members(

@@ -32,7 +32,7 @@ from xas_live.theory.sites import Indices
 from xas_live.training import labels
 from xas_live.training.calibrate import LEVEL, column_of, enough
 from xas_live.training.recipe import Schedule
-from xas_live.training.train import Progress, Scaling, fit
+from xas_live.training.train import Progress, Scaling, fit, one_thread
 
 SCHEDULE = Schedule(steps=400, batch=64, learning_rate=3e-4, seed=20261124)
 FROZEN = 2  # lower layers, as in the literature
@@ -241,6 +241,7 @@ def fine_tune(
     return still | moving
 
 
+@one_thread()
 def tuned(
     bundle: Bundle,
     labelled: Labelled,
@@ -404,6 +405,7 @@ def tune_bundle(
     path: Path,
     folder: Path,
     frozen: int = FROZEN,
+    schedule: Schedule = SCHEDULE,
     progress: Progress = lambda step, steps, loss: None,
 ) -> Bundle:
     """Read labelled spectra, tune, and write the bundle in `folder`, named after it.
@@ -414,5 +416,5 @@ def tune_bundle(
         leaves nothing to train.
     """
     tunable(source)
-    bundle = tuned(source, read_labelled(path, source), folder.name, frozen, progress=progress)
-    return bundle.save(folder)
+    labelled = read_labelled(path, source)
+    return tuned(source, labelled, folder.name, frozen, schedule, progress).save(folder)
