@@ -123,6 +123,12 @@ def test_too_few_known_labels_are_refused_before_training(labels, tmp_path):
         build_bundle(recipe(tmp_path / "small.toml", EVERY), tmp_path / "small")
 
 
+def test_a_file_without_spectra_is_refused(tmp_path):
+    write(tmp_path / "a.h5", known(0))
+    with pytest.raises(RecipeError, match=r"a\.h5 holds no spectrum"):
+        build_bundle(recipe(tmp_path / "small.toml", SITES), tmp_path / "small")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -239,6 +239,8 @@ def _read(path: Path, index: int, recipe: Recipe) -> _File:
         shapes = f"{spectra_name} {spectra.shape}, {axis_name} {axis.shape}, labels {known.shape}"
         of_groups = "" if group is None else f" and group {group.shape}"
         raise WrongEntry(where, f"{path.name}: {shapes}{of_groups} do not match")
+    if not len(spectra):
+        raise WrongEntry(where, f"{path.name} holds no spectrum")
     good = len(axis) > 1 and np.isfinite(axis).all() and np.all(np.diff(axis) > 0)
     if not good or not np.isfinite(spectra).all():
         raise WrongEntry(where, f"{path.name}: {axis_name} must ascend and {spectra_name} hold numbers only")

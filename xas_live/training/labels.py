@@ -124,6 +124,5 @@ def _shares(file: h5py.Group, output: ClassesSpec) -> Array:
     if unknown := sorted(set(given) - {*output.classes, UNKNOWN}):
         known = ", ".join(output.classes)
         raise LabelsError(f"{place} has {', '.join(unknown)}; the classes are {known}")
-    shares = np.array([[float(value == each) for each in output.classes] for value in given])
-    shares[[value == UNKNOWN for value in given]] = np.nan
-    return shares
+    names = np.array(given, dtype=str)[:, None]
+    return np.where(names == UNKNOWN, np.nan, (names == np.array(output.classes)).astype(np.float64))
