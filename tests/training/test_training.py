@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 import xas_live.training
 from xas_live.models.registry import load_model
 from xas_live.theory.sites import SiteLibrary, extend_below
+from xas_live.training import radial
 from xas_live.training.build import build_bundle
 from xas_live.training.population import held_out_particles, site_folds, used_sites
 from xas_live.training.recipe import Nuisances, RecipeError, read_recipe
@@ -128,29 +130,44 @@ def test_the_tail_below_the_edge_is_smooth_and_falls(library):
     assert (below[:, 0] < 0.05).all()
 
 
+def small(path: Path, name: str, steps: int, **entries: object) -> Path:
+    """A shipped recipe with a coarser grid, a smaller network and fewer steps, built within seconds."""
+    text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
+    grid = [{"start": -8.0, "stop": 30.0, "step": 1.5}, {"start": 30.0, "stop": 85.5, "step": 4.0}]
+    for key, value in {
+        "name": '"small"',
+        "grid": str(grid).replace("'", "").replace(":", " ="),
+        "learning_rate": 0.004,
+        "hidden": [64, 32],
+        "batch": 64,
+        **entries,
+    }.items():
+        text, found = re.subn(rf"^{key} = .*$", f"{key} = {value}", text, flags=re.MULTILINE)
+        assert found
+    text = text.replace("steps = 8000", f"steps = {steps}").replace("steps = 3000", "steps = 10")
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
 def test_a_recipe_becomes_a_bundle_that_learned(tmp_path):
-    text = (RECIPES / "au-l3.toml").read_text()
-    text = text.replace("hidden = [256, 256, 128]", "hidden = [64, 32]")
-    text = text.replace("members = 10", "members = 5").replace("steps = 8000", "steps = 250")
-    text = text.replace("steps = 3000", "steps = 150")
-    path = tmp_path / "small.toml"
-    path.write_text(text.replace('name = "au-l3"', 'name = "small"'))
+    path = small(tmp_path / "small.toml", "au-l3", 80, members=5)
     stages = []
     bundle = build_bundle(path, tmp_path / "small", lambda *said: stages.append(said[0]))
     assert load_model(tmp_path / "small").sha256 == bundle.sha256
     assert bundle.card.accuracy.mae["CN1"] < 1.0  # guessing the mean gives about 1.6
     assert bundle.card.accuracy.particles > 50
     assert set(stages) == {"train", "calibrate"}
-    assert build_bundle(path, tmp_path / "again").sha256 == bundle.sha256
 
 
-def test_a_radial_recipe_becomes_a_bundle_that_learned(tmp_path):
-    text = (RECIPES / "au-l3-msd.toml").read_text(encoding="utf-8")
-    text = text.replace("hidden = [128, 128, 64]", "hidden = [64, 32]")
-    text = text.replace("members = 4", "members = 2").replace("steps = 8000", "steps = 250")
-    text = text.replace("steps = 3000", "steps = 150")
-    path = tmp_path / "small.toml"
-    path.write_text(text, encoding="utf-8")
+def test_a_recipe_gives_the_same_bundle_every_time(tmp_path):
+    path = small(tmp_path / "small.toml", "au-l3", 3, members=5)
+    once, again = (build_bundle(path, tmp_path / folder).sha256 for folder in ("once", "again"))
+    assert once == again
+
+
+def test_a_radial_recipe_becomes_a_bundle_that_learned(tmp_path, monkeypatch):
+    monkeypatch.setattr(radial, "TESTED", 200)  # distributions that judge
+    path = small(tmp_path / "small.toml", "au-l3-msd", 80, members=2)
     bundle = build_bundle(path, tmp_path / "small")
     assert bundle.target_names == ["MSD", "radial_variance"]
     assert "particle_cn" not in bundle.tensors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import torch
 
 from xas_live.analysis import Analyzer
 from xas_live.models.bundle import Bundle
+from xas_live.models.card import Trust
 from xas_live.models.networks import network
 from xas_live.models.registry import load_model
 from xas_live.reduction.anchor import FoilAnchor
@@ -21,6 +23,11 @@ from xas_live.training.simulate import Simulator
 from xas_live.training.transfer import Labelled, LabelledError, read_labelled, tune_bundle, tuned
 
 QUICK = Schedule(steps=60, batch=32, learning_rate=1e-3, seed=1)
+
+
+TRUST = Trust(
+    coverage=0.9, particles=10, false_alarms=0.01, oxide_flagged={}, told_apart={}, half_perturbed_flagged=0.9
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +63,14 @@ def test_tuning_lowers_the_error_on_particles_not_tuned_on(pt, strange):
     scaled = (strange.x - t["input_mean"]) / t["input_scale"]
     before = network(pt.card.network, pt.network, scaled).mean(0) * t["target_scale"] + t["target_mean"]
     error = (before - strange.y).abs().mean(0)
-    after = tuned(pt, strange, "tuned", schedule=QUICK)
+    trusted = replace(pt, card=pt.card.model_copy(update={"trust": TRUST}))
+    after = tuned(trusted, strange, "tuned", schedule=QUICK)
     mae = after.card.accuracy.mae
     assert np.mean([mae[f"CN{i}"] for i in (1, 2, 3, 4)]) < 0.9 * float(error[:4].mean())
     assert after.tensors["calibration_scores"].shape == (1, 13, 5)
     assert after.card.calibration["calibrated_on"] == "labelled spectra"
     assert after.card.training["from"] == {"name": "pt-l3", "sha256": pt.sha256}
+    assert after.card.trust is None  # its figures are the old network's
     assert (after.tensors["domain_reference"] >= pt.tensors["domain_reference"] - 1e-9).all()
 
 
@@ -98,9 +107,9 @@ def test_labels_that_are_not_known_teach_nothing_and_spoil_nothing(pt, strange):
 
 def test_a_file_becomes_a_bundle_that_analyses_and_repeats(pt, strange, tmp_path, scan_of):
     path = write(tmp_path / "labelled.h5", strange, pt)
-    bundle = tune_bundle(pt, path, tmp_path / "icosahedra")
+    bundle = tune_bundle(pt, path, tmp_path / "icosahedra", schedule=QUICK)
     assert bundle.name == "icosahedra"
-    assert tune_bundle(pt, path, tmp_path / "b" / "icosahedra").sha256 == bundle.sha256
+    assert tune_bundle(pt, path, tmp_path / "b" / "icosahedra", schedule=QUICK).sha256 == bundle.sha256
     (p,) = Analyzer(bundle, None, device="cpu").analyze(
         [scan_of(Sample({"cuboctahedron_5_2": 1.0}), "pt_l3")]
     )

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from xas_live.cli.output import facts_table, out, print_json, refuse
+from xas_live.errors import Refusal
 
 if TYPE_CHECKING:
     from xas_live.models.outputs import OutputSpec
@@ -90,7 +91,7 @@ def calibrate_model(
         typer.Option("--output", "-o", help="Folder of the bundle; default: named after the model."),
     ] = None,
 ) -> None:
-    """Calibrate a model's intervals on your own standards; the network stays as it is."""
+    """Calibrate a model's intervals, sets or bands on your own standards; the network stays as it is."""
     from xas_live.models import load_model
     from xas_live.training import recalibrate_bundle
 
@@ -100,7 +101,7 @@ def calibrate_model(
         model = load_model(name)
         folder = output or Path(f"{model.name}-calibrated")
         bundle = recalibrate_bundle(model, labelled, folder)
-    except (ValueError, OSError) as error:
+    except (Refusal, OSError) as error:
         refuse(str(error))
     out.print(f"{bundle.name} in {folder}: {bundle.card.calibration['calibrated_on']}", soft_wrap=True)
     out.print(f"sha256 {bundle.sha256}", soft_wrap=True)

@@ -11,6 +11,7 @@ import typer
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 from xas_live.cli.output import err, out, refuse
+from xas_live.errors import Refusal
 
 
 def train(
@@ -54,8 +55,10 @@ def train(
             model = load_model(source)
             folder = output or Path(f"{model.name}-tuned")
             with _progress("tune") as show:
-                bundle = tune_bundle(model, labelled, folder, freeze, lambda *step: show("tune", *step))
-    except (ValueError, OSError) as error:
+                bundle = tune_bundle(
+                    model, labelled, folder, freeze, progress=lambda *step: show("tune", *step)
+                )
+    except (Refusal, OSError) as error:
         refuse(f"{recipe or labelled}: {error}")
     out.print(f"{bundle.name} in {folder}", soft_wrap=True)
     out.print(f"sha256 {bundle.sha256}", soft_wrap=True)

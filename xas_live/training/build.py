@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from xas_live.models.bundle import Bundle
 from xas_live.models.card import Card
+from xas_live.models.networks import weight_shapes
+from xas_live.models.outputs.base import Tensors
 from xas_live.models.outputs.specs import ScalarsSpec
 from xas_live.models.sections.specs import (
     DomainSection,
@@ -25,10 +27,10 @@ from xas_live.models.sections.specs import (
     TheorySection,
 )
 from xas_live.training.calibrate import Unseen, accuracy, measure_unseen
-from xas_live.training.domain import domain_tensors
+from xas_live.training.domain import domain_tensors, oxides_of
 from xas_live.training.labelled import LabelledSpectra
 from xas_live.training.partial import partial_scores
-from xas_live.training.population import Particles, Population, Tensors
+from xas_live.training.population import Particles, Population
 from xas_live.training.radial import Displaced
 from xas_live.training.recipe import (
     LabelledStructures,
@@ -38,7 +40,8 @@ from xas_live.training.recipe import (
     WrongEntry,
     read_recipe,
 )
-from xas_live.training.train import Trained, train_ensemble
+from xas_live.training.rules import check_recipe
+from xas_live.training.train import Trained, one_thread, train_ensemble
 
 SHELL_TARGETS = ("CN1", "CN2", "CN3", "CN4")
 FEFF = "FEFF10: Kas et al., J. Synchrotron Rad. 28, 1801 (2021)"
@@ -68,11 +71,13 @@ def build_bundle(
     """
     recipe = read_recipe(recipe_path)
     try:
+        check_recipe(recipe)
         population = population_of(recipe, recipe_path.parent)
+        _check_fits(recipe, population)
     except WrongEntry as error:
         text = recipe_path.read_text(encoding="utf-8")
         raise RecipeError.at(recipe_path, text, [(error.where, str(error))]) from error
-    with _one_thread():
+    with one_thread():
         trained = _as_stored(
             train_ensemble(recipe, population, lambda s, n, loss: progress("train", s, n, loss))
         )
@@ -82,15 +87,32 @@ def build_bundle(
     return bundle
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums come in one order, however many cores there are; networks this small are no faster on two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _check_fits(recipe: Recipe, population: Population) -> None:
+    """Hold what will be trained to the rules of cards and networks, which else would speak only after it.
+
+    Raises
+    ------
+    WrongEntry : naming the entry where that is known.
+    """
+    oxides_of(recipe, population)
     try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+        card = Card(
+            name=recipe.name,
+            version=recipe.version,
+            summary=recipe.summary,
+            inputs=population.inputs,
+            outputs=population.outputs,
+            sections=_sections(recipe, population, population.tables()),
+            network=recipe.network,
+            training={},
+            calibration={},
+        )
+    except ValidationError as error:
+        raise WrongEntry.of(error) from error
+    try:
+        weight_shapes(recipe.network, card.points, card.width)
+    except ValueError as error:
+        raise WrongEntry(("network",), str(error)) from error
 
 
 def population_of(recipe: Recipe, folder: Path) -> Population:
@@ -151,9 +173,7 @@ def _can_preview(card: Card) -> bool:
 def _sections(recipe: Recipe, population: Population, tensors: Tensors) -> Sections:
     """What the tensors allow."""
     domain, bulk, names = recipe.domain, population.bulk, [t.name for t in recipe.targets]
-    leading = None if domain is None else domain.stratify_by
-    if leading is None and names:
-        leading = names[0]
+    leading = recipe.shown_target
     shells = tuple(name for name in SHELL_TARGETS if name in names)
     sized = "particle_cn" in tensors and shells[:1] == SHELL_TARGETS[:1]
     phases = None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 import torch
 
 from xas_live.models.card import Accuracy
 from xas_live.models.outputs import Estimate, OutputKind, Scalars, columns_of
+from xas_live.models.outputs.base import Tensors
+from xas_live.models.outputs.intervals import LevelError, conformal_rank
 from xas_live.theory.sites import Indices, Mask
 from xas_live.training.population import Population
 from xas_live.training.recipe import Recipe
@@ -19,7 +21,18 @@ from xas_live.training.train import Trained
 LEVEL = 0.9  # of the intervals whose coverage the card states
 DRAWS = 8  # simulated measurements of each particle
 
-Tensors = dict[str, torch.Tensor]
+
+def enough(structures: int) -> bool:
+    """Whether so many give intervals of `LEVEL`."""
+    try:
+        conformal_rank(structures, LEVEL)
+    except LevelError:
+        return False
+    return True
+
+
+FEWEST = next(n for n in count(1) if enough(n))
+"""Structures that intervals of `LEVEL` need, in each range of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +142,8 @@ def accuracy(
         for low, high in pairwise(population.ranges):
             of = (first >= low) & (first < high)
             if of.any():
-                count = len(np.unique(unseen.particle[rows][of]))
-                name = f"{strata} {_range(low, high, population.ranges)} ({count} {population.counted})"
+                number = len(np.unique(unseen.particle[rows][of]))
+                name = f"{strata} {_range(low, high, population.ranges)} ({number} {population.counted})"
                 by_size[name] = _figures(unseen, [hit[torch.from_numpy(of)] for hit in hits])
     return Accuracy(
         mae=_figures(unseen, [error.abs() for error in errors]),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from xas_live.models.networks import Weights, init_network, network
+from xas_live.models.outputs.base import Tensors
 from xas_live.models.sections.domain import domain_distances, fit_reference, fit_subspace
 from xas_live.models.sections.latent import decode, encode, reconstruct
 from xas_live.models.sections.specs import DECODER, ENCODER, LATENT, OXIDE_NETWORK, Distance
@@ -31,8 +32,6 @@ NOISELESS = {"noise": (0.0, 0.0), "i0_noise": 0.0, "glitch": 0.0}
 EXACT = NOISELESS | dict.fromkeys(("mismatch", "mismatch_per_u", "edge_mismatch_per_u"), 0.0)
 SMALLEST_EDGE_RISE = 0.1  # eV: the least that a measurement can tell
 
-Tensors = dict[str, torch.Tensor]
-
 
 def domain_tensors(
     recipe: Recipe, population: Population, grid: Array, trained: Trained, rng: np.random.Generator
@@ -44,7 +43,9 @@ def domain_tensors(
     assert recipe.domain is not None
     z = recipe.domain.nuisances(recipe.nuisances)
     by = recipe.domain.stratify_by
-    column = None if by is None else column_of(trained.scaling.kinds, by)
+    kinds, shown = trained.scaling.kinds, recipe.shown_target
+    column = None if by is None else column_of(kinds, by)
+    leading = None if shown is None else column_of(kinds, shown)
 
     def inputs(nuisances: Nuisances, n: int = DRAWS) -> torch.Tensor:
         return population.measure(population.belonging(n, rng), nuisances, rng)[0]
@@ -56,12 +57,12 @@ def domain_tensors(
         **fit_subspace(inputs(z.model_copy(update=EXACT)), train),
     }
     if population.bulk is not None:
-        tensors |= _metals(inputs, z, tensors, trained, column)
-    tensors |= _autoencoder(tensors, recipe, population, grid, z, rng, column)
+        assert leading is not None, "structures with a bulk give numbers"
+        tensors |= _metals(inputs, z, tensors, trained, leading)
+    tensors |= _autoencoder(tensors, recipe, population, grid, z, rng, leading)
     names: list[Distance] = ["subspace", "residual", "disagreement"]
-    if recipe.domain.oxides and population.bulk is not None:
-        bulk = np.interp(grid, population.bulk.energy, population.bulk.mu.double().numpy())
-        tensors |= _oxide_seen(tensors, recipe, population, _oxides(recipe, grid, bulk), z, rng)
+    if (oxides := oxides_of(recipe, population)) is not None:
+        tensors |= _oxide_seen(tensors, recipe, population, oxides, z, rng)
         names.append("oxide")
     with torch.inference_mode():
         out = trained.predict(calibration)
@@ -87,8 +88,17 @@ def domain_tensors(
     return {**found, "edge_rise_limit": torch.tensor([limit])}
 
 
-def _oxides(recipe: Recipe, grid: Array, bulk: Array) -> Oxides:
-    assert recipe.domain is not None
+def oxides_of(recipe: Recipe, population: Population) -> Oxides | None:
+    """Return the oxides that the metal is told from, or None.
+
+    Raises
+    ------
+    WrongEntry : for one of which there is no spectrum.
+    """
+    if recipe.domain is None or not recipe.domain.oxides or population.bulk is None:
+        return None
+    grid = population.inputs[0].points
+    bulk = np.interp(grid, population.bulk.energy, population.bulk.mu.double().numpy())
     try:
         return Oxides(recipe.domain.oxides, grid, bulk)
     except UnknownOxideError as error:
@@ -100,7 +110,7 @@ def _metals(
     nuisances: Nuisances,
     tensors: Tensors,
     trained: Trained,
-    column: int | None,
+    column: int,
 ) -> Tensors:
     """Training spectra as a mixture of Gaussians: by predicted size, and by what lies outside the subspace.
 
@@ -108,7 +118,7 @@ def _metals(
     """
     x = inputs(nuisances, METAL_DRAWS)
     with torch.inference_mode():
-        predicted = torch.cat([trained.predict(part).mean(0)[:, column or 0] for part in x.split(2000)])
+        predicted = torch.cat([trained.predict(part).mean(0)[:, column] for part in x.split(2000)])
     centred = x - tensors["domain_mean"]
     axes = tensors["domain_components"]
     level = (centred - centred @ axes.T @ axes).square().mean(1)
@@ -136,7 +146,12 @@ def _autoencoder(
     rng: np.random.Generator,
     column: int | None,
 ) -> Tensors:
-    """Encoder and decoder, in half precision, and the cloud of training spectra in latent coordinates."""
+    """Encoder and decoder, in half precision, and the cloud of training spectra in latent coordinates.
+
+    Parameters
+    ----------
+    column : of the number that the cloud is shown by; None: there is none.
+    """
     quiet = nuisances.model_copy(update=NOISELESS)
     assert recipe.domain is not None
     generator = torch.Generator().manual_seed(recipe.schedule.seed)
@@ -155,21 +170,25 @@ def _autoencoder(
     x, truth = population.measure(draws, quiet, rng)
     with torch.inference_mode():
         cloud = encode(both, x)
-        shown = truth[:, column or 0]
+        shown = torch.zeros(len(truth)) if column is None else truth[:, column]
         _to_principal_axes(weights, cloud, shown)
         cloud = encode(tensors | weights, x)
     return {k: v.half() for k, v in weights.items()} | {
         "latent_cloud": cloud.half(),
-        "latent_target": shown.half(),
+        "latent_target": torch.where(shown.isnan(), shown.nanmean().nan_to_num(), shown).half(),
     }
 
 
 def _to_principal_axes(weights: Weights, cloud: torch.Tensor, target: torch.Tensor) -> None:
-    """Turn latent coordinates in place: by falling spread, of unit spread, rising with the target."""
+    """Turn latent coordinates in place: by falling spread, of unit spread, rising with the target.
+
+    Rows whose target is not known (NaN) tell nothing of the sign.
+    """
     mean = cloud.mean(0)
     _, singular, axes = torch.linalg.svd(cloud - mean, full_matrices=False)
     spread = (singular / len(cloud) ** 0.5).clamp_min(1e-6)
-    sign = torch.sign(((cloud - mean) @ axes.T * (target - target.mean())[:, None]).sum(0))
+    above = (target - target.nanmean()).nan_to_num(nan=0.0)
+    sign = torch.sign(((cloud - mean) @ axes.T * above[:, None]).sum(0))
     turn = (axes * torch.where(sign == 0, 1.0, sign)[:, None]).T / spread
     back = torch.linalg.inv(turn)
     last, first = f"encoder.layer{len(ENCODER.hidden)}", "decoder.layer0"

@@ -10,12 +10,17 @@ import h5py
 import numpy as np
 import torch
 
-from xas_live.models.card import Absorber, InputSpec
-from xas_live.models.outputs.specs import ClassesSpec, CurveSpec, OutputSpec, ScalarsSpec, Target
+from xas_live.models.card import InputSpec
+from xas_live.models.outputs import columns_of, kinds_of
+from xas_live.models.outputs.base import Tensors
+from xas_live.models.outputs.intervals import BINS
+from xas_live.models.outputs.specs import OutputSpec, ScalarsSpec, Target
 from xas_live.spectrum import Array
 from xas_live.theory.sites import Indices
+from xas_live.training import labels
+from xas_live.training.calibrate import FEWEST, LEVEL
 from xas_live.training.instrument import Instrument
-from xas_live.training.population import Bulk, Tensors, Tested
+from xas_live.training.population import Bulk, Tested, input_spec
 from xas_live.training.recipe import (
     InputRequest,
     LabelledStructures,
@@ -35,14 +40,14 @@ class _File:
     Attributes
     ----------
     axis, spectra : (e,) and (n, e).
-    labels : (n, width), of all outputs side by side.
-    group : (n,) number of the structure.
+    labels : (n, width), of all outputs side by side; NaN where not known.
+    group : (n,) number of the structure, the same in all files; None: every spectrum is a structure.
     """
 
     axis: Array
     spectra: Array
     labels: Array
-    group: Indices
+    group: Indices | None
 
 
 class LabelledSpectra:
@@ -77,20 +82,22 @@ class LabelledSpectra:
         self.inputs = tuple(_input_spec(i, request) for i, request in enumerate(recipe.inputs))
         paths = [folder / name for name in structures.files]
         files = [_read(path, i, recipe) for i, path in enumerate(paths)]
-        self._labels = torch.from_numpy(np.concatenate([file.labels for file in files])).float()
-        self.outputs = _output_specs(recipe, self._labels)
+        known = torch.from_numpy(np.concatenate([file.labels for file in files])).float()
+        self._unknown = known.isnan()
+        self._labels = torch.where(self._unknown, 0.0, known)
+        self.outputs = _output_specs(recipe, known)
         sizes = [len(file.spectra) for file in files]
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self._sets = [
             _SpectraSet(spec, file, i) for i, (spec, file) in enumerate(zip(self.inputs, files, strict=True))
         ]
-        groups = np.concatenate([file.group + 1_000_000 * i for i, file in enumerate(files)])
-        group = np.unique(groups, return_inverse=True)[1]
+        group = _structures(files)
         structures_known = int(group.max()) + 1
         if structures_known < 2 * recipe.folds:
             raise WrongEntry(("folds",), f"{structures_known} structures are too few: each fold needs two")
         order = np.random.default_rng(recipe.schedule.seed).permutation(structures_known)
         self.fold: Indices = (order % recipe.folds)[group]
+        self._check_labels()
         digest = hashlib.sha256()
         for path in paths:
             digest.update(path.read_bytes())
@@ -120,7 +127,7 @@ class LabelledSpectra:
     def measure(
         self, weights: Array, nuisances: Nuisances, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Network inputs and labels."""
+        """Network inputs and labels; a label is NaN where one that is mixed in it is not known."""
         w = torch.from_numpy(weights).float()
         of = np.searchsorted(self._starts, np.abs(weights).argmax(1), side="right") - 1
         x = torch.empty(len(w), self._sets[0].points)
@@ -129,7 +136,10 @@ class LabelledSpectra:
             if len(rows):
                 own = w[rows][:, self._starts[i] : self._starts[i + 1]]
                 x[rows] = spectra.measure(own, nuisances, rng)
-        return x, w @ self._labels
+        y = w @ self._labels
+        if self._unknown.any():
+            y[(w != 0).float() @ self._unknown.float() > 0] = torch.nan
+        return x, y
 
     def add_noise(self, x: torch.Tensor, nuisances: Nuisances, rng: np.random.Generator) -> torch.Tensor:
         """See `Population`."""
@@ -143,6 +153,21 @@ class LabelledSpectra:
     def tables(self) -> Tensors:
         """None."""
         return {}
+
+    def _check_labels(self) -> None:
+        """Refuse labels of which too few are known to train each member, and to calibrate its intervals."""
+        kinds = kinds_of(self.outputs)
+        for kind, columns in zip(kinds, columns_of(kinds), strict=True):
+            known = (~self._unknown[:, columns].any(1)).numpy()
+            least = FEWEST * (1 if kind.strata is None else BINS)
+            for k in np.unique(self.fold):
+                if (count := int(known[self.fold != k].sum())) < least:
+                    raise WrongEntry(
+                        ("structures", "files"),
+                        f"outside fold {k}, {count} spectra have all labels of the output {kind.name!r}: "
+                        f"{least} are needed for its intervals of {100 * LEVEL:g} %; targets that are seldom "
+                        "known together can be outputs of their own",
+                    )
 
     def _partner(self, k: int, rows: Indices, rng: np.random.Generator) -> int:
         """Another spectrum of the same absorber, of those allowed."""
@@ -193,16 +218,8 @@ def _input_spec(index: int, request: InputRequest) -> InputSpec:
         raise WrongEntry(("inputs", index), "name element and edge: labelled spectra do not state them")
     if request.anchor != "none":
         raise WrongEntry(("inputs", index, "anchor"), "labelled spectra have no foil: set anchor = 'none'")
-    return InputSpec(
-        absorber=Absorber(element=request.element, edge=request.edge, energy=request.edge_energy),
-        kind=request.kind,
-        unit=request.unit,
-        grid=request.grid,
-        origin="wavenumber of the photoelectron" if request.kind == "chi" else "e0 by larch's rule",
-        windows=request.windows,
-        k_weight=request.k_weight,
-        anchor="none",
-    )
+    origin = "wavenumber of the photoelectron" if request.kind == "chi" else "e0 by larch's rule"
+    return input_spec(index, request, request.element, request.edge, origin)
 
 
 def _read(path: Path, index: int, recipe: Recipe) -> _File:
@@ -210,60 +227,41 @@ def _read(path: Path, index: int, recipe: Recipe) -> _File:
     axis_name, spectra_name = _AXES[recipe.inputs[index].kind]
     try:
         with h5py.File(path) as file:
-            if missing := [name for name in (axis_name, spectra_name, "labels") if name not in file]:
-                raise WrongEntry(where, f"{path.name} lacks {missing[0]}")
-            axis = file[axis_name][:].astype(np.float64)
-            spectra = file[spectra_name][:].astype(np.float64)
-            labels = _labels(file["labels"], recipe, where)
-            group = file["group"][:].astype(np.int64) if "group" in file else np.arange(len(spectra))
+            axis = labels.numbers(file, axis_name, 1)
+            spectra = labels.numbers(file, spectra_name, 2)
+            known = labels.labels(file, "labels", recipe.outputs, recipe.name)
+            group = labels.groups(file)
     except OSError as error:
         raise WrongEntry(where, f"{path} cannot be read as HDF5: {error}") from error
-    if spectra.shape != (len(labels), len(axis)) or len(group) != len(labels):
-        shapes = f"{spectra_name} {spectra.shape}, {axis_name} {axis.shape}, labels {labels.shape}"
-        raise WrongEntry(where, f"{path.name}: {shapes} and group {group.shape} do not match")
-    if not np.isfinite(spectra).all() or np.any(np.diff(axis) <= 0):
+    except labels.LabelsError as error:
+        raise WrongEntry(where, f"{path.name}: {error}") from error
+    if spectra.shape != (len(known), len(axis)) or (group is not None and len(group) != len(known)):
+        shapes = f"{spectra_name} {spectra.shape}, {axis_name} {axis.shape}, labels {known.shape}"
+        of_groups = "" if group is None else f" and group {group.shape}"
+        raise WrongEntry(where, f"{path.name}: {shapes}{of_groups} do not match")
+    if not len(spectra):
+        raise WrongEntry(where, f"{path.name} holds no spectrum")
+    good = len(axis) > 1 and np.isfinite(axis).all() and np.all(np.diff(axis) > 0)
+    if not good or not np.isfinite(spectra).all():
         raise WrongEntry(where, f"{path.name}: {axis_name} must ascend and {spectra_name} hold numbers only")
-    return _File(axis, spectra, labels, group)
+    return _File(axis, spectra, known, group)
 
 
-def _labels(labels: h5py.Group, recipe: Recipe, where: tuple[str | int, ...]) -> Array:
-    """(n, width) of all outputs side by side."""
-    columns: list[Array] = []
-    for output in recipe.outputs:
-        names = [t.name for t in output.targets] if isinstance(output, ScalarsRequest) else [output.name]
-        if missing := [name for name in names if name not in labels]:
-            raise WrongEntry(where, f"labels/{missing[0]} is missing; there are {', '.join(labels)}")
-        for name in names:
-            columns.append(_columns(labels[name], output, name, where))
-    lengths = {len(column) for column in columns}
-    if len(lengths) > 1:
-        raise WrongEntry(where, f"labels differ in length: {sorted(lengths)}")
-    return np.concatenate(columns, axis=1)
+def _structures(files: list[_File]) -> Indices:
+    """(spectra of all files,) number of the structure; those of files without groups are their own."""
+    given = [file.group for file in files if file.group is not None]
+    free = max((int(group.max()) + 1 for group in given if len(group)), default=0)
+    found = []
+    for file in files:
+        if file.group is not None:
+            found.append(file.group)
+        else:
+            found.append(np.arange(free, free + len(file.spectra)))
+            free += len(file.spectra)
+    return np.unique(np.concatenate(found), return_inverse=True)[1]
 
 
-def _columns(
-    data: h5py.Dataset,
-    output: ScalarsRequest | ClassesSpec | CurveSpec,
-    name: str,
-    where: tuple[str | int, ...],
-) -> Array:
-    if isinstance(output, ClassesSpec):
-        given = [value.decode() if isinstance(value, bytes) else str(value) for value in data[:]]
-        if unknown := sorted(set(given) - set(output.classes)):
-            known = ", ".join(output.classes)
-            raise WrongEntry(where, f"labels/{name} has {', '.join(unknown)}; the classes are {known}")
-        return np.array([[float(value == each) for each in output.classes] for value in given])
-    values = data[:].astype(np.float64)
-    if isinstance(output, CurveSpec):
-        if values.shape[1:] != (output.width,):
-            raise WrongEntry(
-                where, f"labels/{name} has shape {values.shape}; the curve has {output.width} points"
-            )
-        return values
-    return values[:, None]
-
-
-def _output_specs(recipe: Recipe, labels: torch.Tensor) -> tuple[OutputSpec, ...]:
+def _output_specs(recipe: Recipe, known: torch.Tensor) -> tuple[OutputSpec, ...]:
     specs: list[OutputSpec] = []
     start = 0
     for output in recipe.outputs:
@@ -273,8 +271,10 @@ def _output_specs(recipe: Recipe, labels: torch.Tensor) -> tuple[OutputSpec, ...
             continue
         targets = []
         for target in output.targets:
-            column = labels[:, start][~labels[:, start].isnan()]
+            column = known[:, start][~known[:, start].isnan()]
             start += 1
+            if not len(column):
+                raise WrongEntry(("structures", "files"), f"labels/{target.name} holds no number")
             targets.append(
                 Target(
                     name=target.name,

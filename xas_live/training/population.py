@@ -7,20 +7,20 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from xas_live.models.card import Absorber, InputSpec
+from xas_live.models.outputs.base import Tensors
 from xas_live.models.outputs.specs import OutputSpec
 from xas_live.spectrum import Array
 from xas_live.theory.sites import Indices, Mask, Particle, SiteLibrary
-from xas_live.training.recipe import Nuisances, Recipe, Structures, WrongEntry
-from xas_live.training.simulate import Mixtures, Simulator, fcc_particles
+from xas_live.training.recipe import InputRequest, Nuisances, Recipe, Structures, WrongEntry
+from xas_live.training.simulate import Mixtures, Simulator, UnknownParticleError, fcc_particles
 from xas_live.training.targets import PARTICLE_TARGETS, columns, described, scalars_of
 
 CN1_STEP = 0.5  # particles are chosen evenly over CN1 in such steps: the library has mostly large ones
 PER_STEP = 40
 COMMON_USE = 0.15  # share of particles beyond which a site counts as one that all larger particles share
-
-Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +146,7 @@ class Particles:
         check_grid(grid, library.energy)
         try:
             self.particles = fcc_particles(library, structures.left_out)
-        except ValueError as error:
+        except UnknownParticleError as error:
             raise WrongEntry(("structures", "left_out"), str(error)) from error
         self._columns = columns(request.targets, PARTICLE_TARGETS)
         self.simulator = Simulator(library, grid)
@@ -234,16 +234,32 @@ def anchored_input(recipe: Recipe, element: str, edge: str) -> InputSpec:
     for name, asked, known in (("element", request.element, element), ("edge", request.edge, edge)):
         if asked not in (None, known):
             raise WrongEntry(("inputs", 0, name), f"the spectra are of {element} {edge}")
-    return InputSpec(
-        absorber=Absorber(element=element, edge=edge, energy=request.edge_energy),
-        kind=request.kind,
-        unit=request.unit,
-        grid=request.grid,
-        origin="Fermi level of the theory; the foil's anchor places it on the measured scale",
-        windows=request.windows,
-        k_weight=request.k_weight,
-        anchor=request.anchor,
-    )
+    if request.kind == "chi":
+        raise WrongEntry(("inputs", 0, "kind"), "these spectra are of absorption near the edge: take flat")
+    origin = "Fermi level of the theory; the foil's anchor places it on the measured scale"
+    return input_spec(0, request, element, edge, origin)
+
+
+def input_spec(index: int, request: InputRequest, element: str, edge: str, origin: str) -> InputSpec:
+    """Return an input as the card states it.
+
+    Raises
+    ------
+    WrongEntry : where the card's rules forbid it.
+    """
+    try:
+        return InputSpec(
+            absorber=Absorber(element=element, edge=edge, energy=request.edge_energy),
+            kind=request.kind,
+            unit=request.unit,
+            grid=request.grid,
+            origin=origin,
+            windows=request.windows,
+            k_weight=request.k_weight,
+            anchor=request.anchor,
+        )
+    except ValidationError as error:
+        raise WrongEntry.of(error, ("inputs", index)) from error
 
 
 def check_grid(grid: Array, energy: Array) -> None:

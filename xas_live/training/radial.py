@@ -14,13 +14,14 @@ import torch
 from scipy.special import ndtr
 
 from xas_live.models.card import InputSpec
+from xas_live.models.outputs.base import Tensors
 from xas_live.models.outputs.specs import OutputSpec
 from xas_live.reduction.grid import spline_matrix
 from xas_live.spectrum import Array
 from xas_live.theory.radial import RadialLibrary
 from xas_live.theory.sites import extend_below
 from xas_live.training.instrument import Instrument
-from xas_live.training.population import Bulk, Tensors, Tested, anchored_input, check_grid
+from xas_live.training.population import Bulk, Tested, anchored_input, check_grid
 from xas_live.training.recipe import Nuisances, RadialStructures, Recipe
 from xas_live.training.targets import RADIAL_TARGETS, columns, described, scalars_of
 

@@ -10,25 +10,25 @@ import torch
 from xas_live.models.bundle import Bundle
 from xas_live.models.card import Accuracy
 from xas_live.models.networks import network
-from xas_live.models.outputs.intervals import BINS, LevelError, conformal_rank
-from xas_live.training.calibrate import LEVEL, column_of
+from xas_live.models.outputs import OutputKind
+from xas_live.models.outputs.intervals import BINS
+from xas_live.training.calibrate import FEWEST, LEVEL, column_of, enough
 from xas_live.training.train import Scaling
 from xas_live.training.transfer import Labelled, LabelledError, read_labelled
 
 
 def recalibrated(bundle: Bundle, labelled: Labelled, name: str) -> Bundle:
-    """A bundle whose intervals come from labelled spectra, not yet stored.
+    """A bundle whose intervals, sets of classes or bands come from labelled spectra, not yet stored.
 
     Particles count, not spectra: of each the first spectrum gives its score. Thirds of predicted size get
     intervals of their own where each holds particles enough for 90 %, else all share one.
 
     Raises
     ------
-    LabelledError : when there are too few particles with all labels for 90 % intervals.
+    LabelledError : when the model has several outputs, or there are too few particles with all labels for
+        90 % intervals.
     """
-    [kind] = bundle.kinds if len(bundle.kinds) == 1 else [None]
-    if kind is None:
-        raise LabelledError(f"{bundle.name} has {len(bundle.kinds)} outputs: calibrate models of one output")
+    kind = _only_output(bundle)
     card, t = bundle.card, bundle.tensors
     scaling = Scaling.of_bundle(bundle)
     with torch.inference_mode():
@@ -36,19 +36,18 @@ def recalibrated(bundle: Bundle, labelled: Labelled, name: str) -> Bundle:
     mean, spread = out.mean(0), out.std(0, correction=0)
     first = np.unique(labelled.group, return_index=True)[1]
     rows = torch.from_numpy(first[torch.isfinite(labelled.y[first]).all(1).numpy()])
-    try:
-        conformal_rank(len(rows), LEVEL)
-    except LevelError as reason:
+    if not enough(len(rows)):
         raise LabelledError(
-            f"{len(rows)} particles with every label are too few to calibrate on: {reason}"
-        ) from reason
-    bins = BINS if kind.strata is not None and _enough(len(rows) // BINS) else 1
+            f"{len(rows)} particles with every label are too few to calibrate on: intervals of "
+            f"{100 * LEVEL:g} % need {FEWEST}"
+        )
+    bins = BINS if kind.strata is not None and enough(len(rows) // BINS) else 1
     stratum = None if kind.strata is None else mean[:, column_of(bundle.kinds, kind.strata)]
     by = None if stratum is None else stratum[rows]
     intervals = kind.calibrate(mean[rows], spread[rows], labelled.y[rows], by, bins=bins)
     estimate = kind.estimate({**t, **intervals}, mean, spread, stratum, LEVEL)
     error = kind.error(mean, labelled.y)
-    covered = torch.where(torch.isfinite(labelled.y), kind.covered(estimate, labelled.y), torch.nan)
+    covered = kind.covered(estimate, labelled.y)
 
     def figures(values: torch.Tensor) -> dict[str, float]:
         return {name: float(f"{value:.3g}") for name, value in kind.figures(values).items()}
@@ -82,13 +81,10 @@ def recalibrated(bundle: Bundle, labelled: Labelled, name: str) -> Bundle:
     )
 
 
-def _enough(particles: int) -> bool:
-    """Whether so many give intervals of the card's level."""
-    try:
-        conformal_rank(particles, LEVEL)
-    except LevelError:
-        return False
-    return True
+def _only_output(bundle: Bundle) -> OutputKind:
+    if len(bundle.kinds) != 1:
+        raise LabelledError(f"{bundle.name} has {len(bundle.kinds)} outputs: calibrate models of one output")
+    return bundle.kinds[0]
 
 
 def recalibrate_bundle(source: Bundle, path: Path, folder: Path) -> Bundle:
@@ -96,6 +92,7 @@ def recalibrate_bundle(source: Bundle, path: Path, folder: Path) -> Bundle:
 
     Raises
     ------
-    LabelledError : when the spectra cannot be calibrated on.
+    LabelledError : when the model has several outputs, or the spectra cannot be calibrated on.
     """
+    _only_output(source)
     return recalibrated(source, read_labelled(path, source), folder.name).save(folder)

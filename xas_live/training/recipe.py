@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import (
     AfterValidator,
     Field,
@@ -74,11 +75,34 @@ class InputRequest(Strict):
     edge: str | None = None
     edge_energy: Positive
     kind: InputKind = "flat"
-    unit: Literal["eV", "1/Å"] = "eV"
+    unit: Annotated[Literal["eV", "1/Å"], Field(validate_default=True)] = "eV"
     grid: Annotated[tuple[GridSegment, ...], Field(min_length=1)]
     windows: tuple[float, float, float, float] = (-150.0, -50.0, 75.0, 600.0)
     k_weight: Annotated[int, Field(ge=0, le=3)] = 0
-    anchor: AnchorNeed = "required"
+    anchor: Annotated[AnchorNeed, Field(validate_default=True)] = "required"
+
+    @field_validator("unit")
+    @classmethod
+    def _of_the_kind(cls, unit: str, info: ValidationInfo) -> str:
+        kind = info.data.get("kind")
+        if kind is not None and (kind == "chi") != (unit == "1/Å"):
+            right = "1/Å" if kind == "chi" else "eV"
+            raise ValueError(f"the grid of {kind} is in {right}: set unit = {right!r}")
+        return unit
+
+    @field_validator("k_weight")
+    @classmethod
+    def _weighs_chi(cls, k_weight: int, info: ValidationInfo) -> int:
+        if k_weight and info.data.get("kind") in ("flat", "norm"):
+            raise ValueError(f"chi is multiplied by k, {info.data['kind']} is not: leave it out")
+        return k_weight
+
+    @field_validator("anchor")
+    @classmethod
+    def _lays_flat_spectra(cls, anchor: AnchorNeed, info: ValidationInfo) -> AnchorNeed:
+        if anchor != "none" and info.data.get("kind") in ("norm", "chi"):
+            raise ValueError(f"a foil is laid on flat spectra; for {info.data['kind']} set anchor = 'none'")
+        return anchor
 
     @field_validator("grid")
     @classmethod
@@ -143,8 +167,12 @@ class LabelledStructures(Strict):
     """Calculated spectra with labels, as they stand in files: whatever a model shall give of them.
 
     A file has `energy` (e,) eV from the edge, or `k` (e,) 1/Å, and `mu` or `chi` (n, e); `labels/NAME`, (n,)
-    for numbers and names of classes and (n, points) for curves, NaN where a label is not known; and, where
-    several spectra are of one structure, `group` (n,).
+    for numbers and names of classes and (n, points) for curves, its unit, if any, in the attribute `unit`;
+    and, where several spectra are of one structure, `group` (n,) whole numbers. A label that is not known is
+    NaN, of classes an empty name: it teaches nothing, and what is mixed with it has none either.
+
+    A group number means the same structure in all files: spectra of one structure at two edges lie in one
+    fold. In a file without `group`, every spectrum is a structure of its own.
 
     Attributes
     ----------
@@ -264,7 +292,14 @@ def _grid_ascends(grid: tuple[GridSegment, ...]) -> tuple[GridSegment, ...]:
     for segment in grid:
         if segment.stop <= segment.start:
             raise ValueError(f"a segment runs upwards, not from {segment.start:g} to {segment.stop:g} eV")
+    if points_of(grid) < 2:
+        raise ValueError("a grid has at least two points")
     return grid
+
+
+def points_of(grid: tuple[GridSegment, ...]) -> int:
+    """How many points a grid has."""
+    return sum(len(np.arange(s.start, s.stop - 1e-9, s.step)) for s in grid)
 
 
 class Recipe(Strict):
@@ -298,6 +333,13 @@ class Recipe(Strict):
         scalars = [each for each in self.outputs if isinstance(each, ScalarsRequest)]
         return tuple(target for each in scalars for target in each.targets)
 
+    @property
+    def shown_target(self) -> str | None:
+        """The number by which training spectra are told apart where one must do; None: there are none."""
+        if self.domain is not None and self.domain.stratify_by is not None:
+            return self.domain.stratify_by
+        return self.targets[0].name if self.targets else None
+
     @field_validator("network")
     @classmethod
     def _a_member_each(cls, network: NetworkSpec, info: ValidationInfo) -> NetworkSpec:
@@ -321,6 +363,12 @@ class WrongEntry(Refusal):
     def __init__(self, where: Sequence[str | int], reason: str) -> None:
         super().__init__(reason)
         self.where = tuple(where)
+
+    @classmethod
+    def of(cls, error: ValidationError, where: Sequence[str | int] = ()) -> WrongEntry:
+        """Of the first rule that a model of pydantic, made of the entries at `where`, breaks."""
+        first = error.errors()[0]
+        return cls((*where, *first["loc"]), first["msg"].removeprefix("Value error, "))
 
 
 class RecipeError(Refusal):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from xas_live.errors import Refusal
 from xas_live.reduction.constants import K2_PER_EV
 from xas_live.reduction.grid import spline_matrix
 from xas_live.spectrum import Array
@@ -15,16 +16,20 @@ from xas_live.training.instrument import Instrument
 from xas_live.training.recipe import Nuisances, Structures
 
 
+class UnknownParticleError(Refusal):
+    """A particle that is in no library."""
+
+
 def fcc_particles(library: SiteLibrary, left_out: tuple[str, ...] = ()) -> list[Particle]:
     """Particles of fcc order, without those named.
 
     Raises
     ------
-    ValueError : when a name to leave out is in no library.
+    UnknownParticleError : when a name to leave out is in no library.
     """
     unknown = sorted(set(left_out) - set(library.particles))
     if unknown:
-        raise ValueError(f"no particles {unknown} in the library of {library.element}")
+        raise UnknownParticleError(f"no particles {unknown} in the library of {library.element}")
     return [p for p in library.particles.values() if p.family in FCC_FAMILIES and p.name not in left_out]
 
 

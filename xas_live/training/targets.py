@@ -44,7 +44,7 @@ def columns(asked: Sequence[TargetSpec], known: dict[str, tuple[str, str]]) -> l
 
     Raises
     ------
-    WrongEntry : for a name that is not known, is asked for twice, or has another unit.
+    WrongEntry : for a name that is not known, or has another unit.
     """
     names = list(known)
     for i, target in enumerate(asked):
@@ -52,8 +52,6 @@ def columns(asked: Sequence[TargetSpec], known: dict[str, tuple[str, str]]) -> l
             raise WrongEntry(
                 ("outputs", 0, "targets", i, "name"), f"no such target here; there are {', '.join(names)}"
             )
-        if target.name in [t.name for t in asked[:i]]:
-            raise WrongEntry(("outputs", 0, "targets", i, "name"), "a target is named once")
         unit = known[target.name][0]
         if target.unit != unit:
             raise WrongEntry(("outputs", 0, "targets", i, "unit"), f"the unit of {target.name} is {unit!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -14,9 +15,10 @@ from xas_live.models.bundle import Bundle
 from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.networks import Weights, init_network, network
 from xas_live.models.outputs import OutputKind, Scalars, ScalarsSpec, Target, columns_of, kinds_of
+from xas_live.models.outputs.base import Tensors
 from xas_live.spectrum import Array
 from xas_live.theory.sites import Indices
-from xas_live.training.population import Population, Tensors
+from xas_live.training.population import Population
 from xas_live.training.recipe import Recipe, Schedule
 
 Draw = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
@@ -201,6 +203,17 @@ def fit(
     for p in parameters:
         p.requires_grad_(False)
     return running
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums come in one order, however many cores there are; networks this small are no faster on two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def draw_members(

@@ -21,16 +21,18 @@ from xas_live.models.bundle import Bundle
 from xas_live.models.card import Accuracy, Card
 from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.networks import Weights, network
-from xas_live.models.outputs import Scalars
-from xas_live.models.outputs.intervals import LevelError, conformal_rank, fit_intervals, half_width
+from xas_live.models.outputs import Scalars, columns_of
+from xas_live.models.outputs.base import Tensors
 from xas_live.models.sections.domain import domain_distances
 from xas_live.models.sections.latent import reconstruct
 from xas_live.reduction.anchor import AnchorError, FoilAnchor
+from xas_live.reduction.target import InputTarget, listed
 from xas_live.spectrum import Array, Spectrum
 from xas_live.theory.sites import Indices
-from xas_live.training.calibrate import LEVEL, column_of
+from xas_live.training import labels
+from xas_live.training.calibrate import LEVEL, column_of, enough
 from xas_live.training.recipe import Schedule
-from xas_live.training.train import Progress, Scaling, fit
+from xas_live.training.train import Progress, Scaling, fit, one_thread
 
 SCHEDULE = Schedule(steps=400, batch=64, learning_rate=3e-4, seed=20261124)
 FROZEN = 2  # lower layers, as in the literature
@@ -51,7 +53,8 @@ class Labelled:
     Attributes
     ----------
     x : (n, g) network inputs, float32.
-    y : (n, targets) float32; NaN where a label is not known.
+    y : (n, width) float32, of all outputs side by side; NaN where a label is not known. Of classes it is 1
+        for the true one and 0 for the others.
     group : (n,) spectra of one particle share a number.
     about : for the card: file, its sha256, how many spectra and groups.
     """
@@ -65,11 +68,13 @@ class Labelled:
 def read_labelled(path: Path, bundle: Bundle) -> Labelled:
     """Read labelled spectra from HDF5.
 
-    Measured ones: `energy` (e,) eV and `mu` (n, e), with the same beamline's foil in `foil/energy` and
-    `foil/mu`; they are reduced as every sweep is. Or network inputs: `input` (n, g) on the model's grid.
-    Beside them `targets/NAME` (n,) for every target of the model, NaN where a label is not known, with its
-    unit in the attribute `unit` where it has one; and, where several spectra are of one particle, `group`
-    (n,) integers.
+    Measured ones: `energy` (e,) eV and `mu` (n, e); they are reduced as every sweep is. For a model that is
+    anchored, the same beamline's foil in `foil/energy` and `foil/mu`; for a model of several absorbers,
+    `element` and `edge`, attributes or datasets, that say which the file is of. Or network inputs: `input`
+    (n, g) on the model's grid. Beside them `targets/NAME` for every target (n,), every output of classes (n,)
+    names and every curve (n, points) of the model; NaN, or an empty name, where a label is not known, with
+    its unit in the attribute `unit` where it has one; and, where several spectra are of one particle, `group`
+    (n,) whole numbers.
 
     Raises
     ------
@@ -79,9 +84,12 @@ def read_labelled(path: Path, bundle: Bundle) -> Labelled:
         with h5py.File(path) as file:
             y = _targets(file, bundle)
             x = _inputs(file, bundle)
-            group = file["group"][:] if "group" in file else np.arange(len(x))
+            given = labels.groups(file)
     except OSError as error:
         raise LabelledError(f"{path} cannot be read as HDF5: {error}") from error
+    except labels.LabelsError as error:
+        raise LabelledError(str(error)) from error
+    group = np.arange(len(x)) if given is None else given
     if not len(x) == len(y) == len(group):
         raise LabelledError(f"{len(x)} spectra, {len(y)} labels and {len(group)} group numbers do not match")
     group = np.unique(group, return_inverse=True)[1].astype(np.int64)
@@ -101,63 +109,55 @@ def read_labelled(path: Path, bundle: Bundle) -> Labelled:
 
 
 def _targets(file: h5py.File, bundle: Bundle) -> Array:
-    labels = file.get("targets", {})
-    missing = [name for name in bundle.target_names if name not in labels]
-    if missing:
-        raise LabelledError(
-            f"targets/{missing[0]} is missing: {bundle.name} gives {', '.join(bundle.target_names)}; "
-            "write NaN where a label is not known"
-        )
-    columns = []
-    for target in bundle.card.targets:
-        data = labels[target.name]
-        unit = str(data.attrs.get("unit", target.unit))
-        if unit != target.unit:
-            raise LabelledError(
-                f"targets/{target.name} has the unit {unit!r}; the model's is {target.unit!r}"
-            )
-        values = data[:].astype(np.float64)
-        room = target.maximum - target.minimum
-        bad = np.flatnonzero((values < target.minimum - room) | (values > target.maximum + room))
-        if len(bad):
-            raise LabelledError(
-                f"targets/{target.name}[{bad[0]}] = {values[bad[0]]:g} is far from the model's range of "
-                f"{target.minimum:g} to {target.maximum:g} {target.unit}".rstrip()
-            )
-        if not np.isfinite(values).any():
-            raise LabelledError(f"targets/{target.name} holds no number")
-        columns.append(values)
-    if len({len(values) for values in columns}) > 1:
-        raise LabelledError(f"targets differ in length: {[len(values) for values in columns]}")
-    return np.stack(columns, axis=1)
+    """(n, width) labels; numbers must lie near the range that the model was trained on."""
+    y = labels.labels(file, "targets", bundle.card.outputs, bundle.name)
+    for kind, columns in zip(bundle.kinds, columns_of(bundle.kinds), strict=True):
+        if not isinstance(kind, Scalars):
+            if np.isnan(y[:, columns]).all():
+                raise LabelledError(f"targets/{kind.name} holds no label")
+            continue
+        for target, values in zip(kind.spec.targets, y[:, columns].T, strict=True):
+            room = target.maximum - target.minimum
+            bad = np.flatnonzero((values < target.minimum - room) | (values > target.maximum + room))
+            if len(bad):
+                raise LabelledError(
+                    f"targets/{target.name}[{bad[0]}] = {values[bad[0]]:g} is far from the model's range of "
+                    f"{target.minimum:g} to {target.maximum:g} {target.unit}".rstrip()
+                )
+            if not np.isfinite(values).any():
+                raise LabelledError(f"targets/{target.name} holds no number")
+    return y
 
 
 def _inputs(file: h5py.File, bundle: Bundle) -> Array:
     if "input" in file:
-        x = file["input"][:].astype(np.float64)
-        if x.ndim != 2 or x.shape[1] != len(bundle.grid):
+        x = labels.numbers(file, "input", 2)
+        if x.shape[1] != len(bundle.grid):
             raise LabelledError(f"input has shape {x.shape}; the model's grid has {len(bundle.grid)} points")
         if not np.isfinite(x).all():
             raise LabelledError(f"input[{np.flatnonzero(~np.isfinite(x).all(1))[0]}] holds NaN or infinity")
         return x
-    missing = [name for name in ("energy", "mu", "foil/energy", "foil/mu") if name not in file]
-    if missing:
+    target = _input_target(file, bundle)
+    with_foil = target.theory is not None and (target.anchor == "required" or "foil" in file)
+    needed = ["energy", "mu", *(("foil/energy", "foil/mu") if with_foil else ())]
+    if missing := [name for name in needed if name not in file]:
+        asked = " and ".join((", ".join(needed[:-1]), needed[-1]))
         raise LabelledError(
-            f"{missing[0]} is missing: give energy, mu, foil/energy and foil/mu as measured, or input on the "
-            "model's grid"
+            f"{missing[0]} is missing: give {asked} as measured, or input on the model's grid"
         )
-    element, edge = bundle.absorbers[0]
-    energy = file["energy"][:].astype(np.float64)
+    energy = labels.numbers(file, "energy", 1)
 
     def spectrum(energy: Array, mu: Array) -> Spectrum:
-        return Spectrum(energy=energy, mu=mu, element=element, edge=edge)
+        return Spectrum(energy=energy, mu=mu, element=target.element, edge=target.edge)
 
-    try:
-        foil = spectrum(file["foil/energy"][:].astype(np.float64), file["foil/mu"][:].astype(np.float64))
-        anchor = FoilAnchor.fit(foil, bundle)
-    except AnchorError as error:
-        raise LabelledError(f"foil: {error}") from error
-    mu = np.atleast_2d(file["mu"][:].astype(np.float64))
+    anchor = None
+    if with_foil:
+        foil_energy, foil_mu = (labels.numbers(file, name, 1) for name in ("foil/energy", "foil/mu"))
+        try:
+            anchor = FoilAnchor.fit(spectrum(foil_energy, foil_mu), bundle)
+        except AnchorError as error:
+            raise LabelledError(f"foil: {error}") from error
+    mu = np.atleast_2d(labels.numbers(file, "mu", 1, 2))
     if mu.shape[1] != len(energy):
         raise LabelledError(f"mu has shape {mu.shape}, energy has {len(energy)} points")
     predictions = Analyzer(bundle, anchor, device="cpu").analyze([spectrum(energy, row) for row in mu])
@@ -165,6 +165,30 @@ def _inputs(file: h5py.File, bundle: Bundle) -> Array:
         if p.reduced is None:
             raise LabelledError(f"mu[{i}] cannot be used: {p.refused}")
     return np.stack([p.reduced.network_input for p in predictions if p.reduced is not None])
+
+
+def _input_target(file: h5py.File, bundle: Bundle) -> InputTarget:
+    """The input that the measured spectra of a file are reduced to: by its `element` and `edge`."""
+    element, edge = (_stated(file, name) for name in ("element", "edge"))
+    takes = f"{bundle.name} takes {listed(bundle.absorbers)}"
+    if len(bundle.inputs) > 1 and (element is None or edge is None):
+        lacking = "element" if element is None else "edge"
+        raise LabelledError(f"{lacking} is missing: {takes}; say in the file which of them it is of")
+    target = bundle.input_for(element, edge)
+    if target is None:
+        raise LabelledError(f"the spectra are of {element or 'any element'} {edge or 'at any edge'}; {takes}")
+    return target
+
+
+def _stated(file: h5py.File, name: str) -> str | None:
+    """A word that an attribute or a dataset states; None where there is none."""
+    stated = file[name] if name in file else file.attrs.get(name)
+    if stated is None:
+        return None
+    found = sorted(set(labels.words(stated)))
+    if len(found) != 1:
+        raise LabelledError(f"{name} is {', '.join(found)}: the spectra of one file are of one absorber")
+    return found[0]
 
 
 def fine_tune(
@@ -207,7 +231,8 @@ def fine_tune(
         mixed = (w * x[picks]).sum(2)
         gain = 1.0 + GAIN * torch.from_numpy(rng.standard_normal((*mixed.shape[:2], 1), dtype=np.float32))
         noise = NOISE * torch.from_numpy(rng.standard_normal(mixed.shape, dtype=np.float32))
-        return mixed * gain + noise, (w * y[picks]).sum(2)
+        truth = torch.where(w == 0, 0.0, w * y[picks]).sum(2)  # a spectrum without share has no say
+        return mixed * gain + noise, truth
 
     def forward(inputs: torch.Tensor) -> torch.Tensor:
         return network(spec, still | moving, scaling.inputs(inputs))
@@ -216,6 +241,7 @@ def fine_tune(
     return still | moving
 
 
+@one_thread()
 def tuned(
     bundle: Bundle,
     labelled: Labelled,
@@ -233,11 +259,10 @@ def tuned(
 
     Raises
     ------
-    LabelledError : when freezing leaves nothing to train.
+    LabelledError : when the model gives more than numbers, or freezing leaves nothing to train.
     """
+    kind = tunable(bundle)
     card, t = bundle.card, bundle.tensors
-    if len(bundle.kinds) != 1 or not isinstance(bundle.kinds[0], Scalars):
-        raise LabelledError(f"{bundle.name} gives more than numbers: models of numbers alone are tuned")
     scaling = Scaling.of_bundle(bundle)
     groups = int(labelled.group.max()) + 1
     folds = min(groups, MOST_FOLDS, card.network.members)
@@ -255,8 +280,11 @@ def tuned(
     spread = out.std(0, correction=0)
     error = mean - labelled.y
     first = torch.from_numpy(np.unique(labelled.group, return_index=True)[1])
-    intervals = _intervals(bundle, error[first], spread[first], mean[first])
-    half = half_width({**t, **intervals}, spread, mean[:, _stratum(bundle)], LEVEL)
+    stratum = None if kind.strata is None else mean[:, column_of(bundle.kinds, kind.strata)]
+    by = None if stratum is None else stratum[first]
+    intervals = _intervals(kind, t, mean[first], spread[first], labelled.y[first], by)
+    half = kind.estimate({**t, **intervals}, mean, spread, stratum, LEVEL).half
+    own_intervals = f"{kind.spec.prefix}calibration_scores" in intervals
     tensors = {
         **{k: v for k, v in bundle.stored.items() if k != "partial_widening"},  # the old network's
         **{k: v.half() for k, v in weights.items()},
@@ -264,18 +292,23 @@ def tuned(
         **_widened_domain(bundle, labelled.x, scaling.disagreement(spread)),
     }
     return Bundle(
-        card=_card(
-            bundle, labelled, name, frozen, schedule, error, half, "calibration_scores" in intervals, folds
-        ),
+        card=_card(bundle, labelled, name, frozen, schedule, error, half, own_intervals, folds),
         tensors=tensors,
         sha256="",
     )
 
 
-def _stratum(bundle: Bundle) -> int:
-    """Column by whose prediction intervals are calibrated; the first where they are not parted."""
-    [kind] = bundle.kinds
-    return 0 if kind.strata is None else column_of(bundle.kinds, kind.strata)
+def tunable(bundle: Bundle) -> Scalars:
+    """The only output of a model that can be tuned.
+
+    Raises
+    ------
+    LabelledError : for a model that gives more than numbers.
+    """
+    [kind] = bundle.kinds if len(bundle.kinds) == 1 else [None]
+    if not isinstance(kind, Scalars):
+        raise LabelledError(f"{bundle.name} gives more than numbers: models of numbers alone are tuned")
+    return kind
 
 
 def _widened_domain(bundle: Bundle, x: torch.Tensor, disagreement: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -292,16 +325,19 @@ def _widened_domain(bundle: Bundle, x: torch.Tensor, disagreement: torch.Tensor)
 
 
 def _intervals(
-    bundle: Bundle, error: torch.Tensor, spread: torch.Tensor, mean: torch.Tensor
-) -> dict[str, torch.Tensor]:
+    kind: Scalars,
+    tensors: Tensors,
+    mean: torch.Tensor,
+    spread: torch.Tensor,
+    truth: torch.Tensor,
+    stratum: torch.Tensor | None,
+) -> Tensors:
     """Interval tensors that replace the source's; one row a particle."""
-    complete = torch.isfinite(error).all(1)
-    try:
-        conformal_rank(int(complete.sum()), LEVEL)
-    except LevelError:
-        found = 1.4826 * error.abs().nanmedian(0).values
-        return {"scale_floor": torch.fmax(bundle.tensors["scale_floor"], found)}
-    return fit_intervals(error[complete], spread[complete], mean[complete, _stratum(bundle)], bins=1)
+    if enough(int(torch.isfinite(truth).all(1).sum())):
+        return kind.calibrate(mean, spread, truth, stratum, bins=1)
+    found = 1.4826 * (mean - truth).abs().nanmedian(0).values
+    name = f"{kind.spec.prefix}scale_floor"
+    return {name: torch.fmax(tensors[name], found)}
 
 
 def _card(
@@ -342,6 +378,7 @@ def _card(
                 "frozen_layers": frozen,
                 "tuning_schedule": schedule.model_dump(),
             },
+            "trust": None,  # its figures were the old network's, as the preview is
             "calibration": calibration if own_intervals else {**card.calibration, "tuned": kept},
             "accuracy": Accuracy(
                 mae=by_name(error.abs().nanmean(0)),
@@ -368,13 +405,16 @@ def tune_bundle(
     path: Path,
     folder: Path,
     frozen: int = FROZEN,
+    schedule: Schedule = SCHEDULE,
     progress: Progress = lambda step, steps, loss: None,
 ) -> Bundle:
     """Read labelled spectra, tune, and write the bundle in `folder`, named after it.
 
     Raises
     ------
-    LabelledError : when the spectra cannot be learned from, or freezing leaves nothing to train.
+    LabelledError : when the model gives more than numbers, the spectra cannot be learned from, or freezing
+        leaves nothing to train.
     """
-    bundle = tuned(source, read_labelled(path, source), folder.name, frozen, progress=progress)
-    return bundle.save(folder)
+    tunable(source)
+    labelled = read_labelled(path, source)
+    return tuned(source, labelled, folder.name, frozen, schedule, progress).save(folder)

@@ -8,6 +8,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
+from xas_live.models.outputs.intervals import LevelError
 from xas_live.models.outputs.specs import ClassesSpec, CurveSpec, ScalarsSpec
 from xas_live.prediction import Classes, Curve, Value
 from xas_live.reduction.arrays import Numbers, NumbersByName, library_of
@@ -112,7 +113,7 @@ class OutputKind(Protocol):
         ...
 
     def scaling(self, truth: torch.Tensor) -> Tensors:
-        """Tensors of the scaling, from draws (..., width) of the truth."""
+        """Tensors of the scaling, from draws (..., width) of the truth; NaN is left out."""
         ...
 
     def loss(self, raw: torch.Tensor, aim: torch.Tensor) -> torch.Tensor:
@@ -133,7 +134,10 @@ class OutputKind(Protocol):
         ...
 
     def covered(self, estimate: Estimate, truth: torch.Tensor) -> torch.Tensor:
-        """(n, width) whether the interval, set or band holds the truth; NaN where that does not apply."""
+        """(n, width) whether the interval, set or band holds the truth; NaN where that does not apply.
+
+        It does not where the truth is not known, nor, of classes, for all but the true one.
+        """
         ...
 
     def calibrate(
@@ -146,10 +150,14 @@ class OutputKind(Protocol):
         ----------
         mean : (n, width) of the members that never saw the structure.
         spread : (n, width) of the whole ensemble, which scales the intervals.
-        truth : (n, width).
+        truth : (n, width); rows that hold NaN are left out.
         stratum : (n,) predicted value of the target `strata`, or None.
         draws : measurements of each structure: structures count, not measurements.
         bins : ranges of the stratum; None: the kind's own number.
+
+        Raises
+        ------
+        LevelError : when too few rows of known truth remain.
         """
         ...
 
@@ -198,6 +206,22 @@ class Output(Generic[SpecT]):
         """None, unless a kind calibrates by a target: all are calibrated together."""
         return None
 
+    def known(self, truth: torch.Tensor, least: int, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Rows of which every label is known, of the truth and of what stands beside it.
+
+        Raises
+        ------
+        LevelError : when they are fewer than `least`.
+        """
+        rows = ~truth.isnan().any(-1)
+        count = int(rows.sum())
+        if count < least:
+            raise LevelError(
+                f"{self.name}: {count} calibration spectra have all its labels, at least {least} are needed"
+            )
+        every = (truth, *others)
+        return every if count == len(rows) else tuple(each[rows] for each in every)
+
     def tensor(self, tensors: NumbersByName, name: str) -> Numbers:
         """One of the output's own tensors, by its name without the prefix."""
         return tensors[self.spec.prefix + name]
@@ -233,3 +257,16 @@ class RegressionOutput(Output[SpecT]):
     def error(self, mean: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """Prediction less truth."""
         return mean - truth
+
+
+def known_mean(rows: torch.Tensor) -> torch.Tensor:
+    """(width,) mean of the known values of each column of (n, width); 0 where there are none."""
+    known = ~rows.isnan()
+    return torch.where(known, rows, 0.0).sum(0) / known.sum(0).clamp_min(1)
+
+
+def known_std(rows: torch.Tensor) -> torch.Tensor:
+    """(width,) standard deviation of the known values of each column; 0 where there are fewer than two."""
+    known = ~rows.isnan()
+    off = torch.where(known, rows - known_mean(rows), 0.0)
+    return (off.square().sum(0) / (known.sum(0) - 1).clamp_min(1)).sqrt()

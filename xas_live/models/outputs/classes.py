@@ -93,6 +93,7 @@ class ClassProbabilities(Output[ClassesSpec]):
         *, draws: int = 1, bins: int | None = None,
     ) -> Tensors:  # fmt: skip
         """The power of least log loss, and the scores 1 - p(true class), every `draws`-th of them."""
+        truth, mean = self.known(truth, draws, mean)
         true = truth.argmax(-1, keepdim=True)
         losses = [-_raised(mean, power).gather(1, true).clamp_min(_TINY).log().mean() for power in _POWERS]
         power = _POWERS[int(torch.stack(losses).argmin())][None]
@@ -115,5 +116,6 @@ def _raised(p: Numbers, power: Numbers) -> Numbers:
 
 
 def _true(truth: torch.Tensor) -> torch.Tensor:
-    """(n, classes) whether the class is the one with the largest share."""
-    return torch.nn.functional.one_hot(truth.argmax(-1), truth.shape[-1]).bool()
+    """(n, classes) whether the class is the one with the largest share; none is where it is not known."""
+    largest = torch.nn.functional.one_hot(truth.argmax(-1), truth.shape[-1]).bool()
+    return largest & ~truth.isnan().any(-1, keepdim=True)

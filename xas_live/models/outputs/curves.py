@@ -10,7 +10,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from xas_live.models.outputs.base import Estimate, OutcomePart, RegressionOutput, Shapes, Tensors
+from xas_live.models.outputs.base import (
+    Estimate,
+    OutcomePart,
+    RegressionOutput,
+    Shapes,
+    Tensors,
+    known_mean,
+    known_std,
+)
 from xas_live.models.outputs.intervals import conformal_rank
 from xas_live.models.outputs.specs import CurveSpec
 from xas_live.prediction import Curve
@@ -47,9 +55,11 @@ class Curves(RegressionOutput[CurveSpec]):
     def scaling(self, truth: torch.Tensor) -> Tensors:
         """Mean of each point, and one scale for all: parts that hardly vary count for little."""
         rows, prefix = truth.flatten(0, -2), self.spec.prefix
-        scale = rows.std(0).square().mean().sqrt().clamp_min(1e-6)
+        complete = not rows.isnan().any()
+        mean, std = (rows.mean(0), rows.std(0)) if complete else (known_mean(rows), known_std(rows))
+        scale = std.square().mean().sqrt().clamp_min(1e-6)
         return {
-            f"{prefix}target_mean": rows.mean(0),
+            f"{prefix}target_mean": mean,
             f"{prefix}target_scale": scale.expand(self.width).clone(),
         }
 
@@ -60,13 +70,14 @@ class Curves(RegressionOutput[CurveSpec]):
     def covered(self, estimate: Estimate, truth: torch.Tensor) -> torch.Tensor:
         """Of every point whether the band holds the whole curve."""
         inside = ((truth - estimate.mean).abs() <= estimate.half).all(-1, keepdim=True).float()
-        return inside.expand_as(truth)
+        return torch.where(truth.isnan().any(-1, keepdim=True), torch.nan, inside).expand_as(truth)
 
     def calibrate(
         self, mean: torch.Tensor, spread: torch.Tensor, truth: torch.Tensor, stratum: torch.Tensor | None,
         *, draws: int = 1, bins: int | None = None,
     ) -> Tensors:  # fmt: skip
         """The errors' robust standard deviation at each point, and the largest scaled error of each curve."""
+        truth, mean, spread = self.known(truth, draws, mean, spread)
         error = (mean - truth).abs()
         floor = (1.4826 * error.median(0).values).clamp_min(_LEAST_FLOOR)
         scores = (error / torch.hypot(spread, floor)).amax(-1).sort().values

@@ -6,7 +6,15 @@ import math
 
 import torch
 
-from xas_live.models.outputs.base import Estimate, OutcomePart, RegressionOutput, Shapes, Tensors
+from xas_live.models.outputs.base import (
+    Estimate,
+    OutcomePart,
+    RegressionOutput,
+    Shapes,
+    Tensors,
+    known_mean,
+    known_std,
+)
 from xas_live.models.outputs.intervals import BINS, conformal_rank, fit_intervals, half_width
 from xas_live.models.outputs.specs import ScalarsSpec
 from xas_live.prediction import Value
@@ -47,10 +55,13 @@ class Scalars(RegressionOutput[ScalarsSpec]):
         """Mean and standard deviation of each target."""
         rows = truth.flatten(0, -2)
         prefix = self.spec.prefix
-        return {
-            f"{prefix}target_mean": truth.mean((0, 1)) if truth.ndim == 3 else rows.mean(0),
-            f"{prefix}target_scale": (truth.std((0, 1)) if truth.ndim == 3 else rows.std(0)).clamp_min(1e-6),
-        }
+        if truth.isnan().any():
+            mean, std = known_mean(rows), known_std(rows)
+        elif truth.ndim == 3:
+            mean, std = truth.mean((0, 1)), truth.std((0, 1))
+        else:
+            mean, std = rows.mean(0), rows.std(0)
+        return {f"{prefix}target_mean": mean, f"{prefix}target_scale": std.clamp_min(1e-6)}
 
     def figures(self, of_columns: torch.Tensor) -> dict[str, float]:
         """Of every target."""
@@ -59,7 +70,7 @@ class Scalars(RegressionOutput[ScalarsSpec]):
     def covered(self, estimate: Estimate, truth: torch.Tensor) -> torch.Tensor:
         """Whether the interval holds the truth."""
         inside: torch.Tensor = ((truth - estimate.mean).abs() <= estimate.half).float()
-        return inside
+        return torch.where(truth.isnan(), torch.nan, inside)
 
     def calibrate(
         self, mean: torch.Tensor, spread: torch.Tensor, truth: torch.Tensor, stratum: torch.Tensor | None,
@@ -68,6 +79,7 @@ class Scalars(RegressionOutput[ScalarsSpec]):
         """Scores and floors by the stratum; all together where there is none."""
         by = torch.zeros(len(mean)) if stratum is None else stratum
         count = 1 if stratum is None else BINS if bins is None else bins
+        truth, mean, spread, by = self.known(truth, count * draws, mean, spread, by)
         found = fit_intervals(mean - truth, spread, by, count, draws)
         return {self.spec.prefix + name: tensor for name, tensor in found.items()}
 
