@@ -241,7 +241,7 @@ def test_a_defect_is_not_reported_as_wrong_standards(tmp_path, monkeypatch):
     def broken(*_):
         raise ValueError("operands could not be broadcast together")
 
-    monkeypatch.setattr("xas_live.training.recalibrate.recalibrate_bundle", broken)
+    monkeypatch.setattr("xas_live.training.recalibrate_bundle", broken)
     path = measured(tmp_path / "standards.h5", of_classes)
     result = CliRunner().invoke(app, ["models", "calibrate", "pt-l3", "--labelled", str(path)])
     assert type(result.exception) is ValueError

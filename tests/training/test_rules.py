@@ -55,7 +55,7 @@ def refused(folder: Path, text: str, old: str, new: str) -> str:
     [
         ('"height"\nt', '"hight"\nt', "strat", "0.stratify_by = 'hight': no such target: .* height, p"),
         ("steps = 20", 'steps = 20\nstratify_by = "site"', "strat", "domain.stratify_by = 'site': no such"),
-        ('classes = ', 'stratify_by = "height"\nclasses = ', "strat", "is calibrated as a whole"),
+        ('classes = ', 'stratify_by = "height"\nclasses = ', "strat", "1.stratify_by = 'height': Extra"),
         ('name = "height"', 'name = "energy"', "energy", "0.name = 'energy': the name has another"),
         ('name = "site"', 'name = "scan"', "scan", "outputs.1.name = 'scan': the name has another"),
         ('name = "place"', 'name = "height"', "height", "targets.1.name = 'height': a target is named"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -405,8 +405,10 @@ def _place(text: str, where: Sequence[str | int]) -> str:
     """Line, name and value of an entry, as "line 12, schedule.steps = -1: "; or the line of its table."""
     whole = tomllib.loads(text)
     known: list[str | int] = []
-    for key in where:  # pydantic names the kind of structures too, which is no entry
-        if _found(whole, [*known, key]) is not None:
+    for key, after in zip_longest(where, where[1:]):
+        entry = _found(whole, [*known, key])
+        # pydantic names the kind of an output or of structures, too, which is no entry; or a list's namesake.
+        if entry is not None and not (isinstance(entry[0], list) and isinstance(after, str)):
             known.append(key)
     if not where:
         return ""
