@@ -59,7 +59,8 @@ def train(
                     model, labelled, folder, freeze, progress=lambda *step: show("tune", *step)
                 )
     except (Refusal, OSError) as error:
-        refuse(f"{recipe or labelled}: {error}")
+        file, why = str(recipe or labelled), str(error)
+        refuse(why if file in why else f"{file}: {why}")
     out.print(f"{bundle.name} in {folder}", soft_wrap=True)
     out.print(f"sha256 {bundle.sha256}", soft_wrap=True)
 
