@@ -59,7 +59,7 @@ class ParticleSize:
         self._shells, self._r1 = section.shells, r1
         diameter = fcc_diameter(atoms, r1)
         order = np.argsort(diameter)
-        self._table, self._diameter = table[order], diameter[order]
+        self._columns, self._diameter = np.ascontiguousarray(table[order].T), diameter[order]
         self._largest = float(table[:, 0].max())
 
     def __call__(self, values: Mapping[str, Value]) -> Size | None:
@@ -73,10 +73,10 @@ class ParticleSize:
                 return Size(None, None, None, "bulk-like")
             return Size(None, round(low_bound, 2), None, f"bulk-like, over {low_bound:.1f} nm")
 
-        misfit, shells = np.zeros(len(self._table)), 0
+        misfit, shells = np.zeros(len(self._diameter)), 0
         for column, name in enumerate(self._shells):
             if name in values:
-                off = (self._table[:, column] - values[name].value) / max(values[name].std, 0.05)
+                off = (self._columns[column] - values[name].value) / max(values[name].std, 0.05)
                 misfit += off * off
                 shells += 1
         misfit /= shells
