@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
@@ -41,7 +42,7 @@ _LEAST_ROOM = 1.2  # of a panel's axis, in widths of an interval
 _FAINT = 0.28
 
 
-class OutputPanel:
+class OutputPanel(ABC):
     """One result of the model; a subclass a kind of result.
 
     Parameters
@@ -78,9 +79,9 @@ class OutputPanel:
         """Whether the truth of any point is known."""
         return False
 
+    @abstractmethod
     def update(self, points: Sequence[Point], averages: Sequence[Average] = ()) -> None:
         """Show these points, and a line across those that were averaged."""
-        raise NotImplementedError
 
     def _name_beside(self, label: str, at: float = -0.075) -> None:
         """Name the panel to the left of its axis, at `at`; a long name in lines and in smaller letters."""

@@ -7,6 +7,7 @@ import importlib
 import numpy as np
 import pytest
 import torch
+from foils import FOILS
 from larch import Group
 from larch.xafs import autobk, find_e0
 
@@ -21,18 +22,6 @@ from xas_live.sources.files import read_file
 from xas_live.sources.replay import spectra_of
 from xas_live.spectrum import Spectrum
 
-FOILS = [
-    "foils_nsls/Ag_foil_Ag_K.dat",
-    "foils_nsls/Au_foil_Au_L3.dat",
-    "foils_nsls/Cu_foil_Cu_K.dat",
-    "foils_nsls/Pd_foil_Pd_K.dat",
-    "foils_nsls/Pt_foil_Pt_L3.dat",
-    "foils_xdi/Au_Foil_L3_rt_2016Foils.xdi",
-    "foils_xdi/Cu_Foil_rt_2016Foils.xdi",
-    "foils_xdi/cu_metal_10K.xdi",
-    "foils_xdi/pt_metal_rt.xdi",
-    "au_nanoparticles/14_Au_foil.dat",
-]
 E0 = 11919.0
 WINDOWS = Windows(-150.0, -50.0, 100.0, 600.0)
 

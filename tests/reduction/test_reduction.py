@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from foils import FOILS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from larch import Group
@@ -17,19 +18,6 @@ from xas_live.reduction.grid import resampling_matrix, spline_matrix
 from xas_live.reduction.normalize import NormalizationOperator, OperatorCache, Windows, flat_once, normalize
 from xas_live.sources.files import read_file
 from xas_live.sources.replay import spectra_of
-
-FOILS = [
-    "foils_nsls/Ag_foil_Ag_K.dat",
-    "foils_nsls/Au_foil_Au_L3.dat",
-    "foils_nsls/Cu_foil_Cu_K.dat",
-    "foils_nsls/Pd_foil_Pd_K.dat",
-    "foils_nsls/Pt_foil_Pt_L3.dat",
-    "foils_xdi/Au_Foil_L3_rt_2016Foils.xdi",
-    "foils_xdi/Cu_Foil_rt_2016Foils.xdi",
-    "foils_xdi/cu_metal_10K.xdi",
-    "foils_xdi/pt_metal_rt.xdi",
-    "au_nanoparticles/14_Au_foil.dat",
-]
 
 
 def edge(energy: np.ndarray, e0: float, step: float = 1.0, seed: int = 0, noise: float = 0.0) -> np.ndarray:

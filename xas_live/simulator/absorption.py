@@ -16,7 +16,7 @@ from xas_live.simulator.sample import Sample
 from xas_live.spectrum import Array
 from xas_live.theory import extend_below
 
-_K2_PER_EV = 0.2624682917  # 2 m / hbar^2 in 1/(Å² eV)
+K2_PER_EV = 0.2624682917  # 2 m / hbar^2 in 1/(Å² eV)
 _LOWEST_EV = -1000.0  # under this absorption is as there
 _SETTLING_EV = 60.0  # over which a sample's background becomes the bulk's, beyond theory
 _FAR_SIGMA2 = 0.005  # Å², how fast the fine structure dies away, beyond theory
@@ -60,7 +60,7 @@ def theory(energy: Array, library: Library, sample: Sample | None = None) -> Arr
     known = library.sites.energy
     if sample is not None:
         mu, mu0 = library.spectra(sample.weights(), 1.0 - sample.contraction)
-        k2 = _K2_PER_EV * np.clip(known, 0.0, None)
+        k2 = K2_PER_EV * np.clip(known, 0.0, None)
         mu = mu0 + (mu - mu0) * np.exp(-2.0 * k2 * sample.sigma2)
     past = np.clip(energy - known[-1], 0.0, None)
     background = settled + (mu0[-1] - settled) * np.exp(-past / _SETTLING_EV)
@@ -87,9 +87,9 @@ def _arctangent(energy: Array, library: Library) -> Array:
 
 def _dying_wave(energy: Array, known: Array, fine: Array, bond: float) -> Array:
     """Fine structure beyond the last known point: one shell's wave, joined in value and slope."""
-    last = np.sqrt(_K2_PER_EV * known[-1])
-    k = np.sqrt(_K2_PER_EV * np.clip(energy, known[-1], None))
-    slope = (fine[-1] - fine[-9]) / (last - np.sqrt(_K2_PER_EV * known[-9]))
+    last = np.sqrt(K2_PER_EV * known[-1])
+    k = np.sqrt(K2_PER_EV * np.clip(energy, known[-1], None))
+    slope = (fine[-1] - fine[-9]) / (last - np.sqrt(K2_PER_EV * known[-9]))
     phase = 2.0 * bond * (k - last)
     wave = fine[-1] * np.cos(phase) + slope / (2.0 * bond) * np.sin(phase)
     return wave * (last / k) ** 2 * np.exp(-2.0 * (k**2 - last**2) * _FAR_SIGMA2)

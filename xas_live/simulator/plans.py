@@ -8,11 +8,10 @@ from typing import Any
 import bluesky.plans as bp
 import numpy as np
 
+from xas_live.simulator.absorption import K2_PER_EV
 from xas_live.simulator.devices import SimulatedBeamline
 from xas_live.simulator.sample import Sample, growth
 from xas_live.spectrum import Array
-
-_K2_PER_EV = 0.2624682917  # 2 m / hbar^2 in 1/(Å² eV)
 
 Plan = Generator[Any, Any, Any]
 
@@ -27,8 +26,8 @@ def xanes_grid(edge_energy: float, end: float = 600.0) -> Array:
     """
     before = [np.arange(-200.0, -30.0, 5.0), np.arange(-30.0, -10.0, 1.0)]
     edge = [np.arange(-10.0, 30.0, 0.5), np.arange(30.0, 90.0, 1.0)]
-    k = np.arange(np.sqrt(_K2_PER_EV * 90.0), np.sqrt(_K2_PER_EV * end), 0.05)
-    return edge_energy + np.concatenate([*before, *edge, k**2 / _K2_PER_EV])
+    k = np.arange(np.sqrt(K2_PER_EV * 90.0), np.sqrt(K2_PER_EV * end), 0.05)
+    return edge_energy + np.concatenate([*before, *edge, k**2 / K2_PER_EV])
 
 
 def simulated_scan(
