@@ -214,6 +214,7 @@ def unregister_mode(name: str) -> None:
     if mode in (TRANSMISSION, FLUORESCENCE, READY_MADE):
         raise Refusal(f"mode {name!r} cannot be taken out")
     del _modes[name]
+    _in_every_process.discard(name)
     kept = {channel for other in _modes.values() for channel in other.channels} | {IR, REFERENCE}
     for channel in set(mode.channels) - kept:
         del _channels[channel.name]

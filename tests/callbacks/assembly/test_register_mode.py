@@ -192,8 +192,10 @@ def test_an_installed_package_adds_a_mode(monkeypatch, caplog):
         assert "tey" in modes.mode_names()
         assert modes.find_mode("tey") is TEY
         assert "no module drain" in caplog.text
+        assert modes.is_in_every_process("tey")
     finally:
         unregister_mode("tey")
+    assert not modes.is_in_every_process("tey")
 
 
 def test_a_beam_is_checked_for_zeros():
