@@ -128,11 +128,11 @@ def log_ratio(top: Array, bottom: Array) -> Array:
         return np.where(quotient > 0, np.log(quotient), np.nan)
 
 
-I0 = Channel("i0", ("i0", "io", "izero", "monitor"), ("i0",), check=CountCheck.BEAM)
+I0 = Channel("i0", ("i0", "io", "izero", "monitor"), ("i0", "io", "izero", "monitor"), check=CountCheck.BEAM)
 IT = Channel(
     "it",
     ("it", "i1", "itrans", "itr", "trans", "transmission", "transmitted"),
-    ("it", "itrans", "i1"),
+    ("it", "itrans", "i1", "itr", "itransmission", "transmission"),
     check=CountCheck.BEAM,
 )
 IR = Channel(
@@ -144,7 +144,7 @@ IR = Channel(
 IFF = Channel(
     "iff",
     ("iff", "if", "ifl", "ifluor", "fluor", "fluo", "fluorescence", "pips", "lytle"),
-    ("iff", "ifluor", "if"),
+    ("iff", "ifluor", "if", "ifl", "fluorescence"),
 )
 MU = Channel(
     "mu",

@@ -540,6 +540,7 @@ class Prediction:
         return {
             "source": self.provenance.source,
             "scan": self.provenance.scan,
+            "read": dict(self.provenance.read),
             "element": self.element,
             "edge": self.edge,
             "model": self.model,

@@ -28,6 +28,10 @@ class Provenance:
     averaged : number of sweeps that it is the average of; 1 for a sweep as measured. Of an average, sweep and
         time are those of the newest.
     metadata : other entries of the run's start document worth keeping (sample name, truth of a simulation).
+    read : what was understood of the file or stream, ready for JSON. `channels`: the column or field that
+        each channel was read from; `named_by`: what names them; `energy_unit`: of the energy there;
+        `absorber`: how it is known; `guessed`: what was taken without being named; `left_out`: rows, points
+        and documents that are not in the sweep, in words.
     """
 
     source: str = ""
@@ -39,6 +43,7 @@ class Provenance:
     time: float | None = None
     averaged: int = 1
     metadata: Mapping[str, object] = field(default_factory=dict)
+    read: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +64,7 @@ class Spectrum:
     temperature : of the sample (K), or None.
     mu_error : (n,) standard error of mu, of an average from the scatter between its sweeps; None if unknown.
     provenance : where it comes from.
+    flags : what was noteworthy when it was read: names of `flags.Flag`.
 
     Raises
     ------
@@ -77,6 +83,7 @@ class Spectrum:
     temperature: float | None = None
     mu_error: Array | None = None
     provenance: Provenance = field(default_factory=Provenance)
+    flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("energy", "mu", "reference", "mu_error"):

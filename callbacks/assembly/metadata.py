@@ -49,7 +49,15 @@ class RunMetadata:
                 celsius = unit.removeprefix("deg").strip(" °") in ("c", "celsius")
                 self.temperature = None if np.isnan(value) else value + (273.15 if celsius else 0.0)
 
-    def provenance(self, source: str, stream: str, sweep: int, time: float) -> Provenance:
+    @property
+    def read(self) -> Mapping[str, object]:
+        """What was understood of the file of the run, as `Provenance.read`; empty for other runs."""
+        read = self._start.get("read")
+        return read if isinstance(read, Mapping) else {}
+
+    def provenance(
+        self, source: str, stream: str, sweep: int, time: float, read: Mapping[str, object]
+    ) -> Provenance:
         """Return where a sweep comes from.
 
         Parameters
@@ -57,6 +65,7 @@ class RunMetadata:
         source : file path, catalog address, or "live".
         stream, sweep : name of its stream, and its index in the run.
         time : of its last point (Unix, s).
+        read : what was understood of the stream.
         """
         start: Mapping[str, object] = self._start
         scan_id = start.get("scan_id")
@@ -69,6 +78,7 @@ class RunMetadata:
             sweep=sweep,
             time=time,
             metadata={key: start[key] for key in _KEPT if key in start},
+            read=read,
         )
 
 

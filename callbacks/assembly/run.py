@@ -246,7 +246,7 @@ class RunAssembler:
         else:
             fields = [mapping.energy or "", *mapping.channels.values()]
             reader = StreamRows(doc, fields, {mapping.energy or "": factor})
-            stream = self._streams[name] = self._sweep_stream(name, mapping, reader)
+            stream = self._streams[name] = self._sweep_stream(name, mapping, reader, factor)
         self._by_descriptor[doc["uid"]] = stream
         self._tell_mapping(mapping, factor, [name])
 
@@ -256,11 +256,13 @@ class RunAssembler:
             self._join = StreamJoin(self._start, self._settings.mapping)
         return self._join.declare(doc)
 
-    def _sweep_stream(self, name: str, mapping: ChannelMapping, reader: StreamRows | None) -> SweepStream:
+    def _sweep_stream(
+        self, name: str, mapping: ChannelMapping, reader: StreamRows | None, factor: float = 1.0
+    ) -> SweepStream:
         cutter = SweepCutter(
             3 + len(mapping.channels), self._settings.tolerance, whole=self._settings.whole_runs
         )
-        return SweepStream(name, mapping, reader, cutter)
+        return SweepStream(name, mapping, reader, cutter, "eV" if factor == 1.0 else "keV")
 
     # --- points ------------------------------------------------------------------------------------------
 
@@ -345,17 +347,34 @@ class RunAssembler:
             rows,
             stream.mapping,
             self._metadata,
-            self._metadata.provenance(self._settings.source, stream.name, self._sweeps, time),
+            self._metadata.provenance(
+                self._settings.source, stream.name, self._sweeps, time, self._read(stream)
+            ),
             complete=complete,
             as_measured=self._settings.whole_runs,
         )
+
+    def _read(self, stream: SweepStream) -> Mapping[str, object]:
+        """Return what was understood of a stream, or of its file: see `Provenance.read`."""
+        if self._metadata.read:
+            return self._metadata.read
+        return {
+            "channels": {"energy": stream.mapping.energy, **stream.mapping.channels},
+            "named_by": "the mapping" if self._is_given else "names, units and hints of the fields",
+            "energy_unit": stream.energy_unit,
+        }
+
+    @property
+    def _is_given(self) -> bool:
+        """Whether the user has named energy and channels."""
+        wanted = self._settings.mapping
+        return wanted is not None and bool(wanted.energy and wanted.channels)
 
     # --- messages ----------------------------------------------------------------------------------------
 
     def _tell_mapping(self, mapping: ChannelMapping, factor: float, streams: Sequence[str]) -> None:
         """Tell the user which fields were chosen, unless all were given."""
-        wanted = self._settings.mapping or ChannelMapping()
-        if not (wanted.energy and wanted.channels):
+        if not self._is_given:
             self._messages.tell_once(mapping_chosen(mapping, streams, in_kev=factor != 1.0))
 
     def _explain(self) -> None:

@@ -28,6 +28,7 @@ class SweepStream:
     mapping : complete.
     reader : reads its documents; None for streams joined, which `StreamJoin` reads.
     cutter : holds the points of the sweep being measured.
+    energy_unit : that the energy is recorded in.
     widest : the largest range of energies of a sweep so far (eV).
     """
 
@@ -35,6 +36,7 @@ class SweepStream:
     mapping: ChannelMapping
     reader: StreamRows | None
     cutter: SweepCutter
+    energy_unit: str = "eV"
     widest: float = 0.0
 
     def count(self, sweep: Array) -> None:

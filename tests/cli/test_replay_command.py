@@ -29,6 +29,7 @@ KEYS = {
     *(
         "source",
         "scan",
+        "read",
         "element",
         "edge",
         "model",
@@ -80,6 +81,8 @@ def test_results_come_in_order_with_refusals_among_them(
     assert records[1]["values"] == {}
     assert records[1]["model"] == records[0]["model"] == "pt-l3"
     good = records[0]
+    assert good["read"]["channels"]["energy"] == "column 0 (energy)"
+    assert good["read"]["energy_unit"] == "eV"
     assert (good["element"], good["edge"], good["anchored"], good["aligned"]) == ("Pt", "L3", True, "none")
     assert set(good["values"]) == {"CN1", "CN2", "CN3", "CN4", "R1"}
     assert set(good["values"]["CN1"]) == {"value", "std", "lower", "upper", "level", "unit"}

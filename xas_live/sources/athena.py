@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
-import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +20,9 @@ from xas_live.sources.scan import (
     mode_of,
 )
 from xas_live.spectrum import Array
+
+_NAMELESS = "without a label"
+"""Label given to groups that have none, which larch cannot read."""
 
 
 class AthenaParameters(Protocol):
@@ -43,37 +45,32 @@ class AthenaGroup(Protocol):
     athena_params: AthenaParameters
 
 
-def is_project(path: Path, head: bytes) -> bool:
-    """Return whether a file is an Athena project, or says so by its name."""
-    return b"Athena project file" in head or head.startswith(b"\x1f\x8b") or path.suffix.lower() == ".prj"
+def is_project(text: str) -> bool:
+    """Return whether a text is an Athena project."""
+    return "Athena project file" in text[:500]
 
 
-def read_project(path: Path, mode: str | None) -> list[Scan | Unreadable]:
-    """Read every group of a project, in order.
+def read_project(path: Path, text: str, mode: str | None) -> list[Scan | Unreadable]:
+    """Read every group of a project, in order; one that the end of the file cuts off is named.
 
     Raises
     ------
-    UnreadableError : when it is no project at all.
+    UnreadableError : when it has no groups, or is damaged.
     """
     from larch.io.athena_project import parse_jsonathena, parse_perlathena
 
-    raw = path.read_bytes()
-    try:
-        raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise UnreadableError(f"the compressed file is damaged: {error}") from None
-    text = raw.decode("utf-8", errors="replace")
-    if "Athena project file" not in text[:500]:
-        raise UnreadableError("not an Athena project")
     is_json = "____header" in text[:500]
     parse = parse_jsonathena if is_json else parse_perlathena
     found: list[Scan | Unreadable] = []
-    for number, record in enumerate(_records(text, is_json)):
-        label = f"group {number + 1}"
+    for number, record in enumerate(_json_records(text) if is_json else _perl_records(text), 1):
+        label = f"group {number}"
+        if record is None:
+            found.append(Unreadable(str(path), label, "the file ends within this group: it was cut off"))
+            continue
         try:
             project = parse(record, path.name)
             group = getattr(project, project.group_names[0])
-            label = str(getattr(group, "label", label))
+            label = str(getattr(group, "label", label)).removeprefix(_NAMELESS).strip() or label
             found.append(_athena_scan(path, label, group, mode))
         except UnreadableError as error:
             found.append(Unreadable(str(path), label, str(error)))
@@ -84,25 +81,34 @@ def read_project(path: Path, mode: str | None) -> list[Scan | Unreadable]:
     return found
 
 
-def _records(text: str, is_json: bool) -> list[str]:
-    """Split a project in projects of one group: of equal labels in one project, larch keeps the last only."""
-    if is_json:
-        try:
-            project = json.loads(text)
-        except ValueError as error:
-            raise UnreadableError(f"the Athena project is damaged: {error}") from None
-        order = next((key for key in project if key.startswith("_____order")), None)
-        if order is None:
-            raise UnreadableError("the Athena project does not list its groups")
-        shared = {key: value for key, value in project.items() if key.startswith("_____") and key != order}
-        return [
-            json.dumps({**shared, order: [name], name: project[name]})
-            for name in project[order]
-            if name in project
-        ]
+def _json_records(text: str) -> Iterator[str]:
+    """Give each group as a project of its own: of equal labels in one project, larch keeps the last only."""
+    try:
+        project = json.loads(text)
+    except ValueError as error:
+        raise UnreadableError(f"the Athena project is damaged: {error}") from None
+    order = next((key for key in project if key.startswith("_____order")), None)
+    if order is None:
+        raise UnreadableError("the Athena project does not list its groups")
+    shared = {key: value for key, value in project.items() if key.startswith("_____") and key != order}
+    for name in project[order]:
+        if name in project:
+            group = project[name]
+            args = group.get("args") if isinstance(group, dict) else None
+            if isinstance(args, dict) and not str(args.get("label", "x")).strip():
+                group = {**group, "args": {**args, "label": _NAMELESS}}
+            yield json.dumps({**shared, order: [name], name: group})
+
+
+def _perl_records(text: str) -> Iterator[str | None]:
+    """Give each group as a project of its own; None for one that the end of the file cuts off."""
     first, _, rest = text.partition("\n")
-    parts = re.split(r"^\[record\].*$", rest, flags=re.MULTILINE)[:-1]
-    return [f"{first}\n{part}\n[record]\n" for part in parts]
+    *parts, last = re.split(r"^\[record\].*$", rest, flags=re.MULTILINE)
+    for part in parts:
+        named = re.sub(r"('label'\s*,\s*)'\s*'", rf"\1'{_NAMELESS}'", part)
+        yield f"{first}\n{named}\n[record]\n"
+    if re.search(r"^\s*[$@](old_group|args|x)\b", last, flags=re.MULTILINE):
+        yield None
 
 
 def _athena_scan(path: Path, label: str, group: AthenaGroup, mode: str | None) -> Scan:
@@ -135,6 +141,7 @@ def _athena_scan(path: Path, label: str, group: AthenaGroup, mode: str | None) -
         edge=edge_of(str(getattr(group, "edge", None) or getattr(parameters.fft, "edge", None) or "")),
         time=path.stat().st_mtime,
         notes={"athena_eshift": shift},
+        read={"channels": {"energy": "x", "mu": "y"}, "named_by": "the project", "energy_unit": "eV"},
     )
 
 

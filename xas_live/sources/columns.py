@@ -1,184 +1,222 @@
-"""Columns of text and XDI files, read by larch, with each column's meaning told from its name."""
+"""XDI and column text as spectra: which column is the energy, which the channels, in which unit."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
 
-import numpy as np
-
+from xas_live.energy import (
+    NO_ENERGY,
+    angle_rank,
+    bragg_energy,
+    degrees_factor,
+    energy_rank,
+    ev_factor,
+)
+from xas_live.errors import Refusal
 from xas_live.modes import possible_mode
+from xas_live.sources.labels import Label, Labels, labels_of
 from xas_live.sources.scan import (
-    LARCH_ERRORS,
     Scan,
+    Unreadable,
     UnreadableError,
     edge_of,
     element_of,
     file_channels,
     mode_of,
 )
+from xas_live.sources.table import Table, tables
 from xas_live.spectrum import Array
 
-_ENERGY_HEADERS = ("energy", "energy_ev", "energy_kev", "e_ev", "e_kev", "ev", "kev", "e")
-"""Names of the energy column, lower case, all that is no letter or digit written as "_". Earlier ones win."""
-
-
-class LarchTable(Protocol):
-    """What larch's readers give of a table; `header` and `array_units` may be missing.
-
-    Attributes
-    ----------
-    data : (columns, rows).
-    array_labels : one name a column, of the first columns at least.
-    """
-
-    data: Array
-    array_labels: Sequence[str]
-
-
-# Rows of numbers above an interruption: a few may be a header's, more are data that larch would pass over.
-_MAX_NUMERIC_HEADER_ROWS = 2
 ROOM_TEMPERATURE = 295.0
+_ASK = "name them in the header, or say which is which with --columns, as energy=0,mu=1 or energy=0,i0=1,it=2"
 
 
-def read_columns(path: Path, head: bytes, columns: Mapping[str, int] | None, mode: str | None) -> Scan:
-    """Read one table of numbers; the parameters are those of `files.read_file`, and the file's first bytes.
+def read_columns(
+    path: Path, text: str, columns: Mapping[str, int] | None, mode: str | None
+) -> list[Scan | Unreadable]:
+    """Read every table of a text; of several, those that give no spectrum are named.
+
+    Parameters
+    ----------
+    path : of the file; its name is the label, of several tables with their lines.
+    text : what it holds.
+    columns, mode : as for `files.read_file`.
 
     Raises
     ------
-    UnreadableError : when it gives no spectrum.
+    UnreadableError : when there is no table, or the only one gives no spectrum.
     """
-    group = _read_table(path, is_xdi=b"XDI/" in head.split(b"\n", 1)[0])
-    data = np.asarray(group.data, dtype=np.float64)
-    if data.ndim != 2 or data.size == 0:
-        raise UnreadableError("no columns of numbers found")
+    found = tables(text)
+    if len(found) == 1:
+        return [_scan(path, path.name, found[0], found[0].header, columns, mode)]
+    entries: list[Scan | Unreadable] = []
+    for table in found:
+        label = f"{path.name}, line {table.line}"
+        try:
+            entries.append(_scan(path, label, table, found[0].header, columns, mode))
+        except UnreadableError as error:
+            entries.append(Unreadable(str(path), label, str(error)))
+    return entries
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which column is which.
+
+    Attributes
+    ----------
+    numbers : of each channel's column, from 0.
+    guessed : what was taken without being named, in words.
+    """
+
+    numbers: Mapping[str, int]
+    guessed: tuple[str, ...] = ()
+
+
+def _scan(
+    path: Path,
+    label: str,
+    table: Table,
+    file_header: Sequence[str],
+    columns: Mapping[str, int] | None,
+    mode: str | None,
+) -> Scan:
+    """Return the spectrum of one table; `file_header` are the lines at the top of its file."""
+    data = table.data
     if len(data) < 2:
         raise UnreadableError("only one column of numbers: an energy and a signal are needed")
-    header = _header(path, group)
-    _refuse_interrupted(header, len(data))
-    data = data[:, :-1] if _cut_short(data) else data
-
-    names = _names(header, group, len(data))
-    numbers = dict(columns) if columns is not None else _recognise(names)
+    try:
+        labels = labels_of(table)
+    except UnreadableError:
+        if columns is None:
+            raise
+        labels = Labels(())
+    chosen = _recognise(labels) if columns is None else _Columns(columns)
+    numbers = chosen.numbers
     beyond = [f"{name}={number}" for name, number in numbers.items() if number >= len(data)]
     if beyond:
         raise UnreadableError(f"the file has columns 0 to {len(data) - 1}, so no {', '.join(beyond)}")
     channels = {name: data[number] for name, number in numbers.items()}
-    chosen = mode_of(channels, mode)
-    if _in_kev(names[numbers["energy"]], group, numbers["energy"]):
-        channels["energy"] = channels["energy"] * 1000.0
+    made_by = mode_of(channels, mode)
+    channels["energy"], unit = _in_ev(channels["energy"], labels, numbers["energy"])
+    header = [*file_header, *table.header]
     element, edge = _absorber(header)
     return Scan(
         source=str(path),
-        scan=path.name,
+        scan=label,
         channels=channels,
-        mode=chosen,
+        mode=made_by,
         element=element,
         edge=edge,
         temperature=_temperature(header),
         time=path.stat().st_mtime,
+        read={
+            "channels": {name: _told(number, labels) for name, number in numbers.items()},
+            "named_by": "--columns" if columns is not None else labels.by,
+            "energy_unit": unit,
+            "guessed": list(chosen.guessed),
+            "left_out": list(table.left_out),
+        },
     )
 
 
-def _read_table(path: Path, *, is_xdi: bool) -> LarchTable:
-    from larch.io import read_ascii, read_xdi
-
-    if is_xdi:
-        try:
-            return cast("LarchTable", read_xdi(str(path)))
-        except LARCH_ERRORS:
-            pass  # XDI that breaks its own rules is still columns of text
-    try:
-        return cast("LarchTable", read_ascii(str(path)))
-    except LARCH_ERRORS as error:
-        raise UnreadableError(f"not columns of text: {error}") from None
+def _told(number: int, labels: Labels) -> str:
+    """Say which column it is, as "column 1 (i0)", counted from 0."""
+    name = labels.columns[number].name if number < len(labels.columns) else ""
+    return f"column {number} ({name})" if name else f"column {number}"
 
 
-def _header(path: Path, group: LarchTable) -> list[str]:
-    """Return the lines above the numbers; read_xdi keeps none."""
-    lines = getattr(group, "header", None)
-    if lines is not None:
-        return [str(line) for line in lines]
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return [line.strip() for line in file if line.startswith("#")]
+def _in_ev(values: Array, labels: Labels, column: int) -> tuple[Array, str]:
+    """Return the values of the energy's column in eV, and their unit in words.
 
-
-def _refuse_interrupted(header: Sequence[str], width: int) -> None:
-    rows = sum(1 for line in header if _is_row(line, width))
-    if rows > _MAX_NUMERIC_HEADER_ROWS:
+    Raises
+    ------
+    UnreadableError : when they are angles, and the file states no d-spacing.
+    """
+    label = labels.columns[column] if column < len(labels.columns) else Label()
+    unit = label.unit or (labels.energy_unit if labels.energy_column == column else "")
+    if (factor := ev_factor(unit)) is not None:
+        return values * factor, "eV" if factor == 1.0 else "keV"
+    degrees = degrees_factor(unit)
+    if degrees is None and not (angle_rank(label.name) and not energy_rank(label.name)):
+        return values, "eV"
+    if labels.d_spacing is None:
         raise UnreadableError(
-            f"text interrupts the columns after {rows} rows of numbers: keep one table of numbers in the file"
+            f"column {column} ({label.name or 'the energy'}) is an angle in {unit or 'degrees'}, and the "
+            "d-spacing is not stated: add a line '# Mono.d_spacing: 3.13553' (Å), or convert it to eV"
         )
-
-
-def _is_row(line: str, width: int) -> bool:
-    words = re.split(r"[\s,;]+", line.strip())
     try:
-        return len([float(word) for word in words]) == width
-    except ValueError:
-        return False
+        energy = bragg_energy(values * (1.0 if degrees is None else degrees), labels.d_spacing)
+    except Refusal as error:
+        raise UnreadableError(str(error)) from None
+    return energy, f"{unit or 'deg'}, d-spacing {labels.d_spacing:g} Å"
 
 
-def _cut_short(data: Array) -> bool:
-    """Return whether the last row lacks columns that the row before has: writing stopped there."""
-    return data.shape[1] > 1 and bool(np.isnan(data[-1, -1]) and not np.isnan(data[-1, -2]))
+def _recognise(labels: Labels) -> _Columns:
+    """Return the column number of each channel that a name stands for.
 
-
-def _in_kev(name: str, group: LarchTable, column: int) -> bool:
-    """Return whether the header gives the energy in keV, by its name or by XDI's unit."""
-    units = getattr(group, "array_units", [])
-    unit = str(units[column]) if column < len(units) else ""
-    return "kev" in (name.rsplit("_", 1)[-1], unit.lower())
-
-
-def _names(header: Sequence[str], group: LarchTable, width: int) -> list[str]:
-    """Name each column: by the header's last line, where it names an energy, else as larch does."""
-    for line in reversed(header):
-        text = re.sub(r"^#L\s+", "", line).lstrip("#;%*!$ \t").strip()  # SPEC writes #L before its names
-        if not re.search(r"[A-Za-z]", text):
-            continue
-        text = re.sub(r"\s*[(\[]\s*(\w+)\s*[)\]]", r"_\1", text)
-        for separator in (r"\t", r"[,;]", r"\s+"):
-            words = [word for word in re.split(separator, text) if word.strip()]
-            if len(words) == width:
-                break
-        names = [_plain(word) for word in [*words, *[""] * width][:width]]
-        if any(map(_is_energy, names)):
-            return names
-        break
-    return [_plain(str(label)) for label in [*group.array_labels, *[""] * width][:width]]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
-def _is_energy(name: str) -> bool:
-    return name in _ENERGY_HEADERS or name.endswith("_energy")
-
-
-def _recognise(names: Sequence[str]) -> dict[str, int]:
-    """Return the column number of each channel that a name stands for."""
-    headers = {"energy": _ENERGY_HEADERS} | {channel.name: channel.headers for channel in file_channels()}
-    found: dict[str, int] = {}
-    for channel, spellings in headers.items():
-        number = next((names.index(name) for name in spellings if name in names), None)
-        if number is None and channel == "energy":
-            number = next((i for i, name in enumerate(names) if _is_energy(name)), None)
-        if number is not None:
-            found[channel] = number
-    unnamed = "energy" not in found and len(names) in (2, 3)
-    if unnamed or (found == {"energy": 0} and len(names) == 2):
-        return {"energy": 0, "mu": 1}
+    Raises
+    ------
+    UnreadableError : when no energy or no absorption is named, two columns bear the same name, or the names
+        say that the columns are something else.
+    """
+    names = [label.name for label in labels.columns]
+    found = {} if (energy := _energy(labels, names)) is None else {"energy": energy}
+    for channel in file_channels():
+        spelling = next((name for name in channel.headers if name in names), None)
+        if spelling is not None:
+            found[channel.name] = _only(names, spelling)
+    if len(names) == 2:
+        return _of_two(names, found)
     if "energy" not in found or possible_mode(found) is None:
-        shown = ", ".join(name or "?" for name in names)
+        raise UnreadableError(f"cannot tell its {len(names)} columns apart ({_shown(names)}): {_ASK}")
+    return _Columns(found)
+
+
+def _of_two(names: Sequence[str], found: Mapping[str, int]) -> _Columns:
+    """Return energy and mu of two columns, where the names do not say that they are something else."""
+    if "energy" in found and "mu" in found:
+        return _Columns(found)
+    claimed = set(found) - {"energy", "mu"}
+    in_place = found.get("energy", 0) == 0 and found.get("mu", 1) == 1
+    if claimed or not in_place or NO_ENERGY & set(names):
         raise UnreadableError(
-            f"cannot tell its {len(names)} columns apart ({shown}): name them in the header, "
-            "or say which is which with --columns, as energy=0,mu=1 or energy=0,i0=1,it=2"
+            f"its two columns are named {_shown(names)}, which is no energy with an absorption: {_ASK}"
         )
-    return found
+    what = "mu" if "energy" in found else "energy and mu"
+    why = f"the two columns are named {_shown(names)}" if any(names) else "two columns without names"
+    return _Columns({"energy": 0, "mu": 1}, (f"{what}: {why}",))
+
+
+def _energy(labels: Labels, names: Sequence[str]) -> int | None:
+    """Return the column of the energy: a readback before a setpoint, an energy before an angle."""
+    for rank in (energy_rank, angle_rank):
+        ranked = [(how_well, name) for name in names if (how_well := rank(name)) is not None]
+        if ranked:
+            return _only(names, min(ranked)[1])
+    return labels.energy_column if labels.energy_unit else None
+
+
+def _only(names: Sequence[str], name: str) -> int:
+    """Return the column of this name.
+
+    Raises
+    ------
+    UnreadableError : when several bear it.
+    """
+    numbers = [k for k, each in enumerate(names) if each == name]
+    if len(numbers) > 1:
+        listed = " and ".join(map(str, numbers))
+        raise UnreadableError(f"columns {listed} are both named {name}: say which is which with --columns")
+    return numbers[0]
+
+
+def _shown(names: Sequence[str]) -> str:
+    shown = ", ".join(name or "?" for name in names[:20])
+    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _stated(header: Sequence[str], *keys: str) -> str | None:

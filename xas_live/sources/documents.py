@@ -80,6 +80,7 @@ def _metadata(scan: Scan) -> dict[str, object]:
         "scan": scan.scan,
         "sample_name": Path(scan.scan).stem if scan.scan == Path(scan.source).name else scan.scan,
         "mode": scan.mode,
+        "read": dict(scan.read),
         "num_points": len(scan.channels["energy"]),
         "hints": {"dimensions": [[["energy"], "primary"]]},
         **{key: value for key, value in known.items() if value is not None},

@@ -45,6 +45,7 @@ class Scan:
     temperature : of the sample (K) as the file states it, else None.
     time : the file's modification time (Unix, s).
     notes : what was done on the way, as `{"athena_eshift": -0.24}` (eV, added to the energies).
+    read : what was understood of the file, ready for JSON: see `Provenance.read`.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Scan:
     temperature: float | None = None
     time: float = 0.0
     notes: Mapping[str, float] = field(default_factory=dict)
+    read: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
