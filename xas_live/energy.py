@@ -16,9 +16,7 @@ SETPOINT_WORDS = frozenset(
 )  # fmt: skip
 """Words of a name that say that the energy was asked for, not read."""
 
-READBACK_WORDS = frozenset(
-    {"readback", "rbv", "achieved", "actual", "measured", "encoder", "observed", "read"}
-)
+READBACK_WORDS = frozenset({"readback", "rbv", "achieved", "actual", "measured", "observed", "read"})
 """Words of a name that say that the energy was read."""
 
 OTHER_ENERGY_WORDS = frozenset(

@@ -2,49 +2,82 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import xraydb
 
 from xas_live.spectrum import Array
 
-_ELEMENT_KEYS = ("element", "absorber", "absorbing_element", "element.symbol", "symbol")
-_EDGE_KEYS = ("edge", "absorption_edge", "element.edge")
-_NESTS = ("xas", "sample", "element", "xdi", "scan", "md")
+_ELEMENT_KEYS = ("element", "absorber", "absorbing_element", "element.symbol", "element_symbol", "symbol")
+_EDGE_KEYS = ("edge", "absorption_edge", "element.edge", "element_edge")
+_E0_KEYS = ("e0", "e_0", "edge_energy", "edge_e0")
+_NESTS = ("xas", "sample", "element", "xdi", "xdi.element", "scan", "md", "metadata", "plan_args", "kwargs")
 _EDGES = ("K", "L1", "L2", "L3", "M1", "M2", "M3", "M4", "M5")
 _ROMAN = {"I": "1", "II": "2", "III": "3", "IV": "4", "V": "5"}
+_LONGEST_REPR = 10_000  # characters of a dictionary written as a string
 
 AFTER_EDGE_EV = 50.0
 """An edge with less of the scan behind it (eV) is not what was scanned."""
-_MISCALIBRATION_EV = 12.0
+
+_LEAST_EV = 200.0  # below it there is no X-ray absorption scan
+_BELOW_EV, _ABOVE_EV = 12.0, 25.0
+"""How far below and above the table mu may rise (eV): miscalibration, and the chemical shift of oxides."""
 _CLEARLY_NEARER_EV = 6.0
+_STATED_E0_EV = 3.0  # between an e0 that is stated and the table
+
+
+class Absorber(NamedTuple):
+    """Element and edge, as ("Pt", "L3"), each None where unknown, and how they are known, in words."""
+
+    element: str | None
+    edge: str | None
+    how: str = ""
+
+    @property
+    def name(self) -> str:
+        """As "Pt L3"."""
+        return " ".join(filter(None, (self.element, self.edge)))
 
 
 def absorber_from_metadata(start: Mapping[str, object]) -> tuple[str | None, str | None]:
     """Return the element and edge that a start document names, as ("Pt", "L3"); None for what it does not.
 
-    Keys may be in any case, and nested under xas, sample, element, XDI, scan or md; "Pt L3", "pt" and "LIII"
-    are understood.
+    Keys may be in any case, and nested under xas, sample, element, XDI, scan, md and the plan's arguments,
+    whose values may be written as Python does. "Pt L3", "Pt_L3", "pt", "LIII" and "L3-edge" are understood.
+    Where no edge is named, the edge energy tells it (`e0`, eV).
     """
     element = edge = None
     for value in _lookup(start, _ELEMENT_KEYS):
-        for word in re.split(r"[\s,_-]+", value):
+        for word in _words(value):
             element = element or _symbol(word)
             edge = edge or (_edge(word) if element and word.upper() != element.upper() else None)
     for value in _lookup(start, _EDGE_KEYS):
-        for word in re.split(r"[\s,]+", value):
+        for word in [value] if _edge(value) else _words(value):
             edge = _edge(word) or edge
             element = element or (_symbol(word) if not _edge(word) else None)
+    if edge is None and (e0 := next(_numbers(start, _E0_KEYS), None)) is not None:
+        near = [
+            (symbol, label)
+            for symbol, label, position in _edge_table()
+            if abs(position - e0) <= (_ABOVE_EV if element else _STATED_E0_EV) and element in (None, symbol)
+        ]
+        near = [found for found in near if found[1] in ("K", "L3")] or near
+        if len(near) == 1:
+            return near[0]
     return element, edge
 
 
 def absorber_from_energies(
     energy: Array, mu: Array, element: str | None = None, edge: str | None = None
-) -> tuple[str | None, str | None]:
+) -> Absorber:
     """Guess element and edge from where the absorption rises, among the edges inside the scan.
+
+    K and L3 count before L1 and L2: an oxide's edge lies up to 25 eV above the table.
 
     Parameters
     ----------
@@ -53,26 +86,28 @@ def absorber_from_energies(
 
     Returns
     -------
-    (element, edge), or what was known already when nothing or more than one thing fits.
+    What was known already when nothing or more than one thing fits; the words say so.
     """
-    known = (element, edge)
-    e0 = _steepest(energy, mu)
-    if e0 is None:
-        return known
+    rise = _steepest(energy, mu)
+    if rise is None:
+        return Absorber(element, edge)
     inside = [
-        (abs(position - e0), symbol, label)
+        (abs(rise - position), symbol, label, position)
         for symbol, label, position in _edge_table()
         if np.nanmin(energy) < position < np.nanmax(energy) - AFTER_EDGE_EV
-        and abs(position - e0) < _MISCALIBRATION_EV
+        and -_BELOW_EV < rise - position < (_ABOVE_EV if label in ("K", "L3") else _BELOW_EV)
         and element in (None, symbol)
         and edge in (None, label)
     ]
-    # K and L3 are what people scan: the others count only where neither of these fits.
-    usual = [candidate for candidate in inside if candidate[2] in ("K", "L3")]
-    best = sorted(usual or inside)
-    if not best or (len(best) > 1 and best[1][0] - best[0][0] < _CLEARLY_NEARER_EV):
-        return known
-    return best[0][1], best[0][2]
+    best = sorted([candidate for candidate in inside if candidate[2] in ("K", "L3")] or inside)
+    if not best:
+        return Absorber(element, edge, f"not told by where mu rises, at {rise:.0f} eV")
+    if len(best) > 1 and (best[1][0] - best[0][0] < _CLEARLY_NEARER_EV or best[1][3] < best[0][3]):
+        either = " or ".join(f"{symbol} {label} ({at:.0f} eV)" for _, symbol, label, at in best[:3])
+        return Absorber(element, edge, f"{either}: not told by where mu rises, at {rise:.0f} eV")
+    _, symbol, label, at = best[0]
+    words = f"looks like {symbol} {label} ({at:.0f} eV) by where mu rises, at {rise:.0f} eV"
+    return Absorber(symbol, label, words)
 
 
 def edge_energy(element: str | None, edge: str | None) -> float | None:
@@ -87,7 +122,7 @@ def _steepest(energy: Array, mu: Array) -> float | None:
     """Return the energy of the steepest rise over a few eV (eV), None where there is no way to tell."""
     good = np.isfinite(energy) & np.isfinite(mu)
     e, first = np.unique(energy[good], return_index=True)
-    if len(e) < 10 or np.ptp(e) < AFTER_EDGE_EV:
+    if len(e) < 10 or np.ptp(e) < AFTER_EDGE_EV or e[0] < _LEAST_EV:
         return None
     grid = np.arange(e[0], e[-1], 1.0)
     smooth = np.convolve(np.interp(grid, e, mu[good][first]), np.full(5, 0.2), mode="valid")
@@ -107,14 +142,46 @@ def _edge_table() -> tuple[tuple[str, str, float], ...]:
     )
 
 
-def _lookup(start: Mapping[str, object], keys: tuple[str, ...]) -> Iterator[str]:
+def _lookup(start: Mapping[str, object], keys: Sequence[str]) -> Iterator[str]:
+    """Give the strings under these keys, at the top and in nests, without Python's quotes."""
+    for value in _values(start, keys):
+        if isinstance(value, str):
+            yield value.strip().strip("'\"")
+
+
+def _numbers(start: Mapping[str, object], keys: Sequence[str]) -> Iterator[float]:
+    """Give the numbers under these keys that may be eV, also where they are strings."""
+    for value in _values(start, keys):
+        if isinstance(value, str):
+            match = re.match(r"\s*'?(\d+(?:\.\d*)?)", value)
+            value = float(match[1]) if match else None
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > _LEAST_EV:
+            yield float(value)
+
+
+def _values(start: Mapping[str, object], keys: Sequence[str]) -> Iterator[object]:
     lowered = {str(key).lower(): value for key, value in start.items()}
     for key in keys:
-        if isinstance(value := lowered.get(key), str):
-            yield value
+        if key in lowered:
+            yield lowered[key]
     for nest in _NESTS:
-        if isinstance(value := lowered.get(nest), Mapping):
-            yield from _lookup(value, keys)
+        value = lowered.get(nest)
+        if isinstance(value, str) and value.lstrip().startswith("{") and len(value) <= _LONGEST_REPR:
+            value = _from_repr(value)
+        if isinstance(value, Mapping):
+            yield from _values(value, keys)
+
+
+def _from_repr(text: str) -> object:
+    """Return the dictionary that a string writes as Python does; None where it does not."""
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[\s,_/-]+", text) if word]
 
 
 @lru_cache(maxsize=256)

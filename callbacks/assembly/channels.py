@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from xas_live.callbacks.assembly.external import is_stream_of_numbers
 from xas_live.callbacks.assembly.field_names import (
@@ -18,14 +20,19 @@ from xas_live.callbacks.assembly.field_names import (
     scanned_fields,
     unit_of,
 )
+from xas_live.energy import bragg_energy, degrees_factor, ev_factor
 from xas_live.errors import Refusal
-from xas_live.modes import DetectorMode, all_channels, counted_channels, find_mode, intended_mode
+from xas_live.modes import Array, DetectorMode, all_channels, counted_channels, find_mode, intended_mode
 
 if TYPE_CHECKING:
     from event_model.documents import DataKey, EventDescriptor, RunStart
 
 _KEYWORDS = ("i0", "it", "ir", "iff", "mu", "reference")
 """Channels that `ChannelMapping` has a keyword for."""
+
+
+Conversion = Callable[[Array], Array]
+"""Turns a field's values, (n,), into another unit."""
 
 
 class MappingError(Refusal):
@@ -41,6 +48,11 @@ class ChannelMapping:
     Attributes
     ----------
     energy : field of the energy readback. In eV, or in keV where its descriptor says so.
+    angle : in place of the energy, field of the monochromator's Bragg angle: in degrees, or in the unit that
+        its descriptor says (rad, mrad, mdeg).
+    d_spacing : of the crystal (Å), for the angle: 3.13553 for Si(111).
+    offset : added to the angle (degrees).
+    counts_per_degree : of an encoder that reads the angle in counts; default: it reads degrees.
     i0, it, ir, iff : fields of the counts before the sample, behind it, behind the reference foil, and of
         fluorescence.
     mu, reference : fields of ready-made absorption of the sample and of the reference foil.
@@ -59,8 +71,8 @@ class ChannelMapping:
 
     Raises
     ------
-    Refusal : for a mode or channel that does not exist, a dark offset of something that is not counted, or
-        an offset of the energies that is no number.
+    Refusal : for a mode or channel that does not exist, a dark offset of something that is not counted, an
+        offset that is no number, an angle without a d-spacing, or beside another energy.
 
     Examples
     --------
@@ -83,6 +95,10 @@ class ChannelMapping:
     element: str | None = None
     edge: str | None = None
     others: Mapping[str, str] = field(default_factory=dict)
+    angle: str | None = None
+    d_spacing: float | None = None
+    offset: float = 0.0
+    counts_per_degree: float | None = None
 
     def __post_init__(self) -> None:
         if self.mode is not None:
@@ -95,9 +111,24 @@ class ChannelMapping:
         if wrong := sorted(set(self.others) - further):
             known = ", ".join(sorted(further)) or "none registered"
             raise Refusal(f"others are fields of further channels ({known}), not of {', '.join(wrong)}")
-        for name in ("up_offset", "down_offset"):
+        for name, unit in (("up_offset", "eV"), ("down_offset", "eV"), ("offset", "degrees")):
             if not math.isfinite(getattr(self, name)):
-                raise Refusal(f"{name}={getattr(self, name)!r}: give a number of eV")
+                raise Refusal(f"{name}={getattr(self, name)!r}: give a number of {unit}")
+        self._check_angle()
+
+    def _check_angle(self) -> None:
+        """Refuse an angle that gives no energy."""
+        if self.angle is None:
+            if self.d_spacing is not None or self.counts_per_degree is not None:
+                raise Refusal("d_spacing and counts_per_degree are for an angle: name its field, angle='...'")
+            return
+        if self.energy not in (None, self.angle):
+            raise Refusal(f"energy={self.energy!r} and angle={self.angle!r}: give one of them")
+        if self.d_spacing is None:
+            raise Refusal(f"angle={self.angle!r} needs the crystal: add d_spacing=3.13553 (Å) for Si(111)")
+        bragg_energy(np.array([10.0]), self.d_spacing)
+        if self.counts_per_degree == 0.0 or not math.isfinite(self.counts_per_degree or 1.0):
+            raise Refusal(f"counts_per_degree={self.counts_per_degree!r}: give a number other than 0")
 
     @property
     def channels(self) -> dict[str, str]:
@@ -143,11 +174,15 @@ def find_mapping(
     stream = descriptor.get("name", "primary")
     keys = descriptor["data_keys"]
     readable = _readable(keys)
-    given = {"energy": wanted.energy, **wanted.channels}
+    given = {"energy": wanted.energy, "angle": wanted.angle, **wanted.channels}
     if absent := [f"{channel}={name!r}" for channel, name in given.items() if name and name not in readable]:
         raise MappingError(f"stream {stream!r} has no field for {', '.join(absent)}. It has {_listed(keys)}")
     hinted = hinted_fields(descriptor)
-    energy = wanted.energy or best_energy(energy_scores(readable, hinted, scanned_fields(start, stream)))
+    energy = (
+        wanted.energy
+        or wanted.angle
+        or best_energy(energy_scores(readable, hinted, scanned_fields(start, stream)))
+    )
     if energy is None:
         raise MappingError(f"no energy among the fields of stream {stream!r}: {_listed(keys)}")
     per_point = _of_sizes(readable, {1, points_of(keys[energy])})
@@ -207,7 +242,7 @@ def partial_fields(
     readable = _readable(descriptor["data_keys"])
     hinted = hinted_fields(descriptor)
     scores = energy_scores(readable, hinted, scanned_fields(start, stream))
-    energy = _given_or(wanted.energy, best_energy(scores), readable)
+    energy = _given_or(wanted.energy or wanted.angle, best_energy(scores), readable)
     named = wanted.time.get(stream) if isinstance(wanted.time, Mapping) else wanted.time
     clock = _given_or(named, guess_clock(readable), readable)
     rest = {name: key for name, key in readable.items() if name not in (energy, clock)}
@@ -229,14 +264,49 @@ def partial_fields(
     )
 
 
-def time_factor(key: DataKey) -> float:
-    """Return what turns a clock field into seconds, by its unit; 1 where it has none."""
-    return {"ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}.get(unit_of(key), 1.0)
+def time_scale(key: DataKey) -> Conversion:
+    """Return what turns a clock field into seconds, by its unit; as it is where it has none."""
+    factor = {"ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}.get(unit_of(key), 1.0)
+    return lambda times: times * factor
 
 
-def energy_factor(descriptor: EventDescriptor, energy: str) -> float:
-    """Return what turns the energy field into eV: 1000 where its unit is recorded as keV, else 1."""
-    return 1000.0 if unit_of(descriptor["data_keys"][energy]) == "kev" else 1.0
+@dataclass(frozen=True)
+class EnergyScale:
+    """Turns the energy field of a stream, or the angle in its place, into eV.
+
+    Attributes
+    ----------
+    unit : of the field, in words: "eV", "keV", "deg, d-spacing 3.13553 Å".
+    factor : to eV, or to degrees.
+    d_spacing : of the crystal (Å), of an angle; None for an energy.
+    offset : added to the angle (degrees).
+    """
+
+    unit: str = "eV"
+    factor: float = 1.0
+    d_spacing: float | None = None
+    offset: float = 0.0
+
+    def __call__(self, values: Array) -> Array:
+        """Return eV of the values, (n,)."""
+        if self.d_spacing is None:
+            return values * self.factor
+        return bragg_energy(values * self.factor, self.d_spacing, self.offset)
+
+
+def energy_scale(descriptor: EventDescriptor, mapping: ChannelMapping) -> EnergyScale:
+    """Return what turns the energy field of a stream into eV, by its unit and the mapping."""
+    field_name = mapping.energy or mapping.angle or ""
+    unit = unit_of(descriptor["data_keys"][field_name])
+    if mapping.angle is None:
+        factor = ev_factor(unit) or 1.0
+        return EnergyScale("eV" if factor == 1.0 else "keV", factor)
+    if mapping.counts_per_degree is not None:
+        name, factor = "encoder counts", 1.0 / mapping.counts_per_degree
+    else:
+        name, factor = unit or "deg", degrees_factor(unit) or 1.0
+    words = f"{name}, d-spacing {mapping.d_spacing:g} Å"
+    return EnergyScale(words, factor, mapping.d_spacing, mapping.offset)
 
 
 def _readable(keys: Mapping[str, DataKey]) -> dict[str, DataKey]:

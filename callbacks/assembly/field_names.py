@@ -7,14 +7,14 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
+from xas_live.energy import OTHER_ENERGY_WORDS, READBACK_WORDS, SETPOINT_WORDS, ev_factor
 from xas_live.modes import IR, MU, REFERENCE, all_channels
 
 if TYPE_CHECKING:
     from event_model.documents import DataKey, EventDescriptor, RunStart
     from event_model.documents.event_descriptor import PerObjectHint
 
-_NO_READING = {"setpoint", "sp", "target", "gain", "dark", "offset", "rate", "exposure", "dwell"}
-_OTHER_ENERGY = {"ring", "gap", "undulator", "id", "machine", "roi", "mca", "analyzer", "e0", "edge"}
+_NO_READING = SETPOINT_WORDS | {"gain", "dark", "offset", "rate", "exposure", "dwell"}
 _CLOCKS = {"time", "timestamp", "timestamps", "ts", "epoch"}
 _NO_CLOCK = {"live", "real", "dead", "count", "counting", "exposure", "acquire", "acquisition", "dwell",
              "integration", "preset", "period", "shutter", "constant"}  # fmt: skip
@@ -36,7 +36,7 @@ def energy_scores(
         words = _words(name)
         unit = unit_of(keys[name])
         named = "energy" in words
-        in_ev = unit in ("ev", "kev")
+        in_ev = ev_factor(unit) is not None
         if not (named or in_ev or (name in dimensions and words[-1] in ("en", "mono"))):
             continue
         if unit and not in_ev:
@@ -46,10 +46,10 @@ def energy_scores(
             + 4 * in_ev
             + 4 * named
             + 2 * (name in hinted)
-            + ("readback" in words or "rbv" in words)
+            + bool(READBACK_WORDS & set(words))
             + bool({"mono", "dcm", "hhm", "monochromator"} & set(words))
             - 20 * bool(_NO_READING & set(words))
-            - 8 * bool(_OTHER_ENERGY & set(words))
+            - 8 * bool(OTHER_ENERGY_WORDS & set(words))
         )
     return scores
 

@@ -34,23 +34,22 @@ class Messages:
             self.tell(text)
 
 
-def mapping_chosen(mapping: ChannelMapping, streams: Sequence[str], *, in_kev: bool) -> str:
+def mapping_chosen(mapping: ChannelMapping, streams: Sequence[str], energy_unit: str) -> str:
     """Say which fields of a run are read, and how to change that.
 
     Parameters
     ----------
     mapping : complete.
     streams : that are read; several are joined by time.
-    in_kev : whether the energy is recorded in keV.
+    energy_unit : that the energy is recorded in.
     """
     channels = ", ".join(f"{channel} = {name}" for channel, name in mapping.channels.items())
-    unit = "keV" if in_kev else "eV"
     where = f"Stream {streams[0]!r}"
     if len(streams) > 1:
         where = f"Streams {' and '.join(map(repr, streams))} joined by time"
     example = replace(mapping, mode=None, stream=None)
     return (
-        f"{where}, {mapping.mode}: energy = {mapping.energy} ({unit}), {channels}. "
+        f"{where}, {mapping.mode}: energy = {mapping.energy} ({energy_unit}), {channels}. "
         f"Not right? Change and give mapping={example}"
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, SupportsFloat, cast
 
@@ -31,7 +31,7 @@ class StreamRows:
     ----------
     descriptor : of the stream.
     fields : their order is that of the columns; the first one says how many points an event holds.
-    factors : what fields are multiplied with, by name; default 1.
+    conversions : what turns fields into other units, by name.
 
     Attributes
     ----------
@@ -39,11 +39,14 @@ class StreamRows:
     """
 
     def __init__(
-        self, descriptor: EventDescriptor, fields: Sequence[str], factors: Mapping[str, float] | None = None
+        self,
+        descriptor: EventDescriptor,
+        fields: Sequence[str],
+        conversions: Mapping[str, Callable[[Array], Array]] | None = None,
     ) -> None:
         self.name = descriptor.get("name", "primary")
         self.fields = list(fields)
-        self.factors = dict(factors or {})
+        self.conversions = dict(conversions or {})
         keys = descriptor["data_keys"]
         outside = [name for name in self.fields if name in keys and "external" in keys[name]]
         inside = [name for name in self.fields if name not in outside]
@@ -108,9 +111,9 @@ class StreamRows:
                     f"field {name!r} of stream {self.name!r} has {len(column)} values for {n} energies"
                 )
             rows[:, k] = column if len(column) == n else np.repeat(column, n // len(time))
-        for name, factor in self.factors.items():
-            if factor != 1.0:
-                rows[:, self.fields.index(name)] *= factor
+        for name, converted in self.conversions.items():
+            column = self.fields.index(name)
+            rows[:, column] = converted(rows[:, column])
         return rows
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, energy_factor, find_mapping
+from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, energy_scale, find_mapping
 from xas_live.callbacks.assembly.external import NoReaderError
 from xas_live.callbacks.assembly.legacy import LegacyAssets, as_streams
 from xas_live.callbacks.assembly.messages import Messages, mapping_chosen, no_spectra
@@ -239,16 +239,18 @@ class RunAssembler:
                 self._explain()
             return
         self._join = self._joined = None
-        factor = energy_factor(doc, mapping.energy or "")
+        scale = energy_scale(doc, mapping)
         stream = self._streams.get(name)
         if stream is not None and stream.mapping == mapping and stream.reader is not None:
-            stream.reader.factors = {mapping.energy or "": factor}  # declared again: the same sweep goes on
+            stream.reader.conversions = {
+                mapping.energy or "": scale
+            }  # declared again: the same sweep goes on
         else:
             fields = [mapping.energy or "", *mapping.channels.values()]
-            reader = StreamRows(doc, fields, {mapping.energy or "": factor})
-            stream = self._streams[name] = self._sweep_stream(name, mapping, reader, factor)
+            reader = StreamRows(doc, fields, {mapping.energy or "": scale})
+            stream = self._streams[name] = self._sweep_stream(name, mapping, reader, scale.unit)
         self._by_descriptor[doc["uid"]] = stream
-        self._tell_mapping(mapping, factor, [name])
+        self._tell_mapping(mapping, scale.unit, [name])
 
     def _join_with_others(self, doc: EventDescriptor) -> bool:
         """Keep a stream to be joined with others; return False where it has no part of a spectrum."""
@@ -257,12 +259,12 @@ class RunAssembler:
         return self._join.declare(doc)
 
     def _sweep_stream(
-        self, name: str, mapping: ChannelMapping, reader: StreamRows | None, factor: float = 1.0
+        self, name: str, mapping: ChannelMapping, reader: StreamRows | None, energy_unit: str
     ) -> SweepStream:
         cutter = SweepCutter(
             3 + len(mapping.channels), self._settings.tolerance, whole=self._settings.whole_runs
         )
-        return SweepStream(name, mapping, reader, cutter, "eV" if factor == 1.0 else "keV")
+        return SweepStream(name, mapping, reader, cutter, energy_unit)
 
     # --- points ------------------------------------------------------------------------------------------
 
@@ -317,8 +319,8 @@ class RunAssembler:
             return []
         if self._joined is None:
             mapping = join.plan.mapping
-            self._joined = self._sweep_stream(join.plan.lead, mapping, None)
-            self._tell_mapping(mapping, 1.0, list(join.plan.clocks))
+            self._joined = self._sweep_stream(join.plan.lead, mapping, None, join.energy_unit)
+            self._tell_mapping(mapping, join.energy_unit, list(join.plan.clocks))
         return self._cut(self._joined, rows)
 
     def _finish(self, stream: SweepStream, *, succeeded: bool) -> list[Spectrum]:
@@ -372,10 +374,10 @@ class RunAssembler:
 
     # --- messages ----------------------------------------------------------------------------------------
 
-    def _tell_mapping(self, mapping: ChannelMapping, factor: float, streams: Sequence[str]) -> None:
+    def _tell_mapping(self, mapping: ChannelMapping, energy_unit: str, streams: Sequence[str]) -> None:
         """Tell the user which fields were chosen, unless all were given."""
         if not self._is_given:
-            self._messages.tell_once(mapping_chosen(mapping, streams, in_kev=factor != 1.0))
+            self._messages.tell_once(mapping_chosen(mapping, streams, energy_unit))
 
     def _explain(self) -> None:
         """Tell the user why the run gives no spectra; each reason once, for many runs scan motors only."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xas_live.callbacks.assembly.absorber import absorber_from_energies
+from xas_live.callbacks.assembly.absorber import Absorber, absorber_from_energies
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.assembly.metadata import RunMetadata
 from xas_live.modes import counted_channels
@@ -59,10 +59,18 @@ def spectrum_of(
 def with_absorber(spectrum: Spectrum) -> Spectrum:
     """Return the spectrum with element and edge; what is unknown is guessed from the energies."""
     if spectrum.element is not None and spectrum.edge is not None:
-        return spectrum
-    unnamed = spectrum.element is None and spectrum.edge is None
-    element, edge = absorber_from_energies(spectrum.energy, spectrum.mu, spectrum.element, spectrum.edge)
-    return replace(spectrum, element=element, edge=edge, absorber_guessed=unnamed)
+        found, guessed = Absorber(spectrum.element, spectrum.edge), False
+    else:
+        guessed = spectrum.element is None and spectrum.edge is None
+        found = absorber_from_energies(spectrum.energy, spectrum.mu, spectrum.element, spectrum.edge)
+    read = {**spectrum.provenance.read, "absorber": found.how or f"{found.name or 'not'} stated"}
+    return replace(
+        spectrum,
+        element=found.element,
+        edge=found.edge,
+        absorber_guessed=guessed,
+        provenance=replace(spectrum.provenance, read=read),
+    )
 
 
 def _sorted(rows: Array) -> Array:

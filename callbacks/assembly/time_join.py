@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xas_live.callbacks.assembly.channels import (
     ChannelMapping,
+    Conversion,
+    EnergyScale,
     MappingError,
     PartialFields,
-    energy_factor,
+    energy_scale,
     partial_fields,
-    time_factor,
+    time_scale,
 )
 from xas_live.callbacks.assembly.join_plan import JoinPlan, plan_join
 from xas_live.callbacks.assembly.rows import StreamRows
@@ -74,7 +77,7 @@ class StreamJoin:
             if found is None:
                 return False
             part = self._parts[name] = _JoinedStream(found)
-        self._readers[descriptor["uid"]] = (part, part.read_by(descriptor))
+        self._readers[descriptor["uid"]] = (part, part.read_by(descriptor, self._wanted or ChannelMapping()))
         if not self._given:
             self._make_plan()
         return True
@@ -109,6 +112,11 @@ class StreamJoin:
         rows = self._ready(final=True)
         self._outside += len(self._lead.points.rows)
         return rows
+
+    @property
+    def energy_unit(self) -> str:
+        """The unit in which the energy is recorded."""
+        return "eV" if self.plan is None else self._parts[self.plan.energy].energy_scale.unit
 
     def remarks(self) -> list[str]:
         """Return what the user should know once the run is over: files not read, points left out."""
@@ -215,22 +223,24 @@ class _JoinedStream:
         self.found = found
         names = [found.energy, *found.channels.values(), found.clock]
         self.fields = list(dict.fromkeys(name for name in names if name is not None))
+        self.energy_scale = EnergyScale()
         self._reader: StreamRows | None = None
         self._raw: list[Array] | None = []  # all points, while it may still change who leads
         self.date(None, leads=False)
 
-    def read_by(self, descriptor: EventDescriptor) -> StreamRows:
+    def read_by(self, descriptor: EventDescriptor, wanted: ChannelMapping) -> StreamRows:
         """Return what reads its documents: one reader, also where the stream is declared again."""
         keys = descriptor["data_keys"]
-        factors: dict[str, float] = {}
+        conversions: dict[str, Conversion] = {}
         clock, energy = self.found.clock, self.found.energy
         if clock is not None and clock in keys:
-            factors[clock] = time_factor(keys[clock])
+            conversions[clock] = time_scale(keys[clock])
         if energy is not None and energy in keys:
-            factors[energy] = energy_factor(descriptor, energy)
+            self.energy_scale = energy_scale(descriptor, replace(wanted, energy=energy))
+            conversions[energy] = self.energy_scale
         if self._reader is None:
             self._reader = StreamRows(descriptor, self.fields)
-        self._reader.factors = factors
+        self._reader.conversions = conversions
         return self._reader
 
     def date(self, clock: str | None, *, leads: bool) -> None:

@@ -21,6 +21,7 @@ from xas_live.models.bundle import Bundle, ModelError
 from xas_live.models.registry import available_models, find_model, load_model, load_models
 from xas_live.prediction import Prediction
 from xas_live.reduction.anchor import FoilAnchor, newest_anchor
+from xas_live.reduction.gate import quality
 from xas_live.reduction.reducer import Reducer
 from xas_live.reduction.standards import StandardError
 from xas_live.spectrum import Spectrum
@@ -219,10 +220,20 @@ def _names(model: str | Path | Sequence[str | Path] | None) -> Sequence[str | Pa
 
 
 def _no_model(spectrum: Spectrum) -> str:
-    """Why there is no model for a spectrum, and what to do."""
+    """Why there is no model for a spectrum, and what to do: what is wrong with its data comes first."""
+    verdict = quality(spectrum)
+    if not verdict.usable:
+        return verdict.reason
     shipped = ", ".join(available_models())
     if spectrum.element is not None and spectrum.edge is not None:
-        return f"no model for {spectrum.element} {spectrum.edge}: shipped are {shipped}"
+        absorber = f"{spectrum.element} {spectrum.edge}"
+        if spectrum.absorber_guessed:
+            seen = spectrum.provenance.read.get("absorber", f"looks like {absorber}")
+            return (
+                f"no model for {absorber}, which is a guess: it {seen}. Name element and edge in the "
+                f"metadata, or choose a model ({shipped})"
+            )
+        return f"no model for {absorber}: shipped are {shipped}"
     finite = spectrum.energy[np.isfinite(spectrum.energy)]
     seen = f"energies from {finite.min():.0f} to {finite.max():.0f} eV" if len(finite) else "its energies"
     return (

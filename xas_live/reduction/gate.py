@@ -7,7 +7,7 @@ statistics alone: they part the 184 tagged scans of a beamline better than chanc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ LEAST_BEFORE, LEAST_AFTER = 10.0, 40.0  # eV of data that must lie before and af
 NOISE_LIMIT = 0.05  # noise of a point, in edge steps
 RISE_LIMIT = 0.35  # share of the edge step that must come within 15 eV of the edge
 JUMP_LIMIT = 0.4  # largest change between neighbours away from the edge, in edge steps
+ALONE = 4.0  # times the changes beside it, of a jump that is no edge
 DRIFT_LIMIT = 0.1  # root mean square about the lines, in edge steps
 NONLINEAR = 0.5  # correlation of mu's and i0's fluctuations
 I0_MOVES = 0.01  # relative fluctuations of i0 from which that can be told
@@ -52,7 +53,24 @@ def quality(spectrum: Spectrum) -> Quality:
         e0 = good.axis.edge_finder(good.axis.coarser(good.mu))
     except Refusal as error:
         return Quality(False, -np.inf, str(error))
-    return judge(good.energy, good.mu[None], e0)[0]
+    verdict = judge(good.energy, good.mu[None], e0)[0]
+    if not verdict.usable and (reason := _jump(good.energy, good.mu)):
+        return replace(verdict, reason=reason)
+    return verdict
+
+
+def _jump(energy: Array, mu: Array) -> str:
+    """Say where mu (n,) jumps between two points alone by more than an edge may; "" where it does not."""
+    jumps = np.abs(np.diff(mu))
+    low, high = np.quantile(mu, [0.05, 0.95])
+    at = int(jumps.argmax())
+    beside = np.r_[jumps[max(at - 1, 0) : at], jumps[at + 1 : at + 2]].max(initial=0.0)
+    if not jumps[at] > max(JUMP_LIMIT * (high - low), ALONE * beside):
+        return ""
+    return (
+        f"no usable edge: a jump of {jumps[at]:.3g} in mu, which spans {high - low:.3g} otherwise, between "
+        f"{energy[at]:.1f} and {energy[at + 1]:.1f} eV: was there beam, and is the file whole?"
+    )
 
 
 def gate(axis: Axis, mu: Array, e0: Array, noise: Array | None = None) -> list[Unusable | None]:

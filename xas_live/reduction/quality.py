@@ -20,6 +20,7 @@ GLITCH_STEP = 0.03  # of the edge step, by which a glitch stands out at least
 USUAL, NEIGHBOURS = 10.0, 3.0  # times what the points around, and the two beside it, do
 E0_RANGE = 40.0  # eV around the tabulated edge
 SATURATED = 0.2  # share of points at the largest value, from which a detector is saturated
+LEAST_KEV = 0.1  # below it no scan in keV begins
 BEFORE_EDGE = 20.0  # eV that a sweep must start before the edge
 SAME_EVERYWHERE = "mu is the same at every energy: is a detector dead?"
 
@@ -268,6 +269,10 @@ def _check_energy(energy: Array) -> None:
     if not finite.size:
         raise Unusable("no energy is a number")
     low, high = float(finite.min()), float(finite.max())
+    if high < 120 and low < LEAST_KEV:
+        raise Unusable(
+            f"energies from {low:.3g} to {high:.3g} are no X-ray absorption scan: is it k, or a time?"
+        )
     if 0 < high < 120:
         raise Unusable(f"energies run from {low:.3f} to {high:.3f}: that looks like keV, eV are needed")
     if low < LEAST_ENERGY:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, energy_factor, find_mapping
+from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, energy_scale, find_mapping
 
 
 def descriptor(*names, units=None, hints=None, stream="primary", **more):
@@ -90,9 +91,59 @@ def test_wrong_settings_say_what_is_right():
         ChannelMapping(dark={"mu": 1.0})
 
 
-def test_kev_is_known_by_its_unit():
-    assert energy_factor(descriptor("energy", units={"energy": "keV"}), "energy") == 1000.0
-    assert energy_factor(descriptor("energy"), "energy") == 1.0
+@pytest.mark.parametrize(
+    ("unit", "ev"),
+    [
+        ("keV", 11564.0),
+        ("kev", 11564.0),
+        ("eV", 11.564),
+        ("electronvolt", 11.564),
+        ("Electron Volts", 11.564),
+        ("", 11.564),
+    ],
+)
+def test_units_of_the_energy(unit, ev):
+    stream = descriptor("energy", "i0", "it", units={"energy": unit})
+    mapping = find_mapping(stream, start())
+    assert mapping.energy == "energy"
+    assert energy_scale(stream, mapping)(np.array([11.564])) == pytest.approx(ev)
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "more"),
+    [
+        (None, 9.84, {}),
+        ("deg", 9.84, {}),
+        ("rad", np.radians(9.84), {}),
+        ("mrad", 1000 * np.radians(9.84), {}),
+        ("deg", 9.34, {"offset": 0.5}),
+        ("counts", 9.84 * 36000, {"counts_per_degree": 36000}),
+    ],
+)
+def test_an_angle_in_place_of_the_energy(unit, value, more):
+    stream = descriptor("theta", "i0", "it", units={"theta": unit} if unit else None)
+    mapping = find_mapping(stream, start(), ChannelMapping(angle="theta", d_spacing=3.13553, **more))
+    scale = energy_scale(stream, mapping)
+    assert scale(np.array([value]))[0] == pytest.approx(
+        12398.419843 / (2 * 3.13553 * np.sin(np.radians(9.84)))
+    )
+    assert "d-spacing 3.13553" in scale.unit
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"angle": "theta"}, "d_spacing"),
+        ({"angle": "theta", "d_spacing": 0.0}, "d_spacing=0.0"),
+        ({"angle": "theta", "energy": "energy", "d_spacing": 3.1}, "one of them"),
+        ({"d_spacing": 3.1}, "angle="),
+        ({"angle": "theta", "d_spacing": 3.1, "offset": float("nan")}, "offset"),
+        ({"angle": "theta", "d_spacing": 3.1, "counts_per_degree": 0.0}, "counts_per_degree"),
+    ],
+)
+def test_an_angle_that_gives_no_energy_is_refused(given, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        ChannelMapping(**given)
 
 
 def test_a_mapping_prints_as_the_call_that_makes_it():
