@@ -230,6 +230,14 @@ class Flag(StrEnum):
         "Energies were out of order and were sorted. In a dense sweep the order does not matter.",
         "Usually harmless; check the energy readback.",
     )
+    DOCUMENTS_LOST = (
+        "documents_lost",
+        Severity.CAUTION,
+        "Sequence numbers, or the number of events in the stop document, tell that documents of the run are "
+        "lost. `left_out` in `read` says how many, and which.",
+        "Read the run again from the archive, if that has it whole; else measure again. Check the way that "
+        "documents take: queues that overflow, subscribers that come late.",
+    )
     REPEATED_ENERGIES = (
         "repeated_energies",
         Severity.REMARK,

@@ -14,10 +14,16 @@ from xas_live.callbacks.assembly.sweeps import TOLERANCE_EV
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:
-    from event_model.documents import RunStart
+    from event_model.documents import EventDescriptor, RunStart
 
 MOST_RUNS = 1000
 """So many runs may be open at a time; a run whose stop never comes would be kept for ever."""
+
+MOST_ORPHANS = 2000
+"""Documents kept whose descriptor has not come."""
+
+TELL_ORPHANS = 50
+"""Documents without their descriptor, from which the user is told."""
 
 logger = logging.getLogger("xas_live")
 
@@ -70,6 +76,8 @@ class SpectrumAssembler:
         self._runs: OrderedDict[str, RunAssembler] = OrderedDict()  # by uid, the one used last at the end
         self._parts: dict[str, RunAssembler] = {}  # by uid of the descriptor or older resource
         self._latest: RunAssembler | None = None  # the one that got the last point
+        self._orphans: OrderedDict[str, list[tuple[str, Mapping[str, object]]]] = OrderedDict()
+        self._ended: OrderedDict[str, str] = OrderedDict()  # labels of runs that have ended, by descriptor
 
     @property
     def growing(self) -> Spectrum | None:
@@ -88,7 +96,28 @@ class SpectrumAssembler:
             return []
         run = self._run_of(name, doc)
         if run is None:
+            self._keep_orphan(name, doc)
             return []
+        spectra = self._take(run, name, doc)
+        if name in ("descriptor", "resource"):
+            for early in self._orphans.pop(str(doc["uid"]), []):
+                spectra += self._take(run, *early)
+        return spectra
+
+    def finish(self) -> list[Spectrum]:
+        """End the runs whose stop document has not come; return what is left of them as incomplete sweeps."""
+        spectra: list[Spectrum] = []
+        for run in list(self._runs.values()):
+            found = self._take(run, "stop", {"run_start": run.uid, "exit_status": "abort"})
+            if found:
+                self._messages.tell(
+                    f"Run {run.label}: no stop document has come, its last sweep is incomplete."
+                )
+            spectra += found
+        return spectra
+
+    def _take(self, run: RunAssembler, name: str, doc: Mapping[str, object]) -> list[Spectrum]:
+        """Return the spectra that a document of a known run completes."""
         before = run.points
         try:
             return run(name, doc)
@@ -98,7 +127,30 @@ class SpectrumAssembler:
             if name == "stop":
                 self._forget(run)
 
+    def _keep_orphan(self, name: str, doc: Mapping[str, object]) -> None:
+        """Keep a document that came before the descriptor or resource that it belongs to."""
+        key = str(doc.get("resource" if name in ("datum", "datum_page") else "descriptor", ""))
+        if key in self._ended:
+            label = self._ended[key]
+            self._messages.tell_once(
+                f"Run {label}: documents came after its stop document, and are left out.",
+                subject=f"after stop {label}",
+            )
+        elif key:
+            kept = self._orphans.setdefault(key, [])
+            kept.append((name, doc))
+            if len(kept) == TELL_ORPHANS:
+                self._messages.tell(
+                    f"{len(kept)} documents came whose descriptor has not: was the run under way before? "
+                    "They wait for it."
+                )
+            while sum(map(len, self._orphans.values())) > MOST_ORPHANS:
+                self._orphans.popitem(last=False)
+
     def _start(self, doc: RunStart) -> None:
+        if (late := self._runs.get(str(doc["uid"]))) is not None:
+            late.start_late(doc)
+            return
         run = RunAssembler(doc, self._settings, self._messages)
         self._runs[run.uid] = run
         self._runs.move_to_end(run.uid)
@@ -120,14 +172,32 @@ class SpectrumAssembler:
                 run = self._parts.get(str(doc["resource"]))
             case "descriptor" | "resource" | "stream_resource" | "stop":
                 run = self._runs.get(str(doc.get("run_start", "")))
+                if run is None and name == "resource" and "run_start" not in doc:  # valid by event-model
+                    run = next(reversed(self._runs.values()), None)
+                if run is None and name == "descriptor":
+                    run = self._without_start(cast("EventDescriptor", doc))
                 if run is not None and name in ("descriptor", "resource"):
                     self._parts[str(doc["uid"])] = run
         if run is not None:
             self._runs.move_to_end(run.uid)
         return run
 
+    def _without_start(self, doc: EventDescriptor) -> RunAssembler:
+        """Return the run of a descriptor whose start document has not come."""
+        start: RunStart = {"uid": str(doc["run_start"]), "time": float(doc.get("time", 0.0))}
+        run = RunAssembler(start, self._settings, self._messages, started=False)
+        self._runs[run.uid] = run
+        self._messages.tell(
+            f"Run {run.label}: its start document has not come. What it says of the sample is not known, and "
+            "its sweeps are incomplete."
+        )
+        return run
+
     def _forget(self, run: RunAssembler) -> None:
         """Drop a run that has ended, or is given up."""
+        self._ended |= {uid: run.label for uid, other in self._parts.items() if other is run}
+        while len(self._ended) > MOST_RUNS:
+            self._ended.popitem(last=False)
         self.fragments += run.fragments
         del self._runs[run.uid]
         self._parts = {uid: other for uid, other in self._parts.items() if other.uid != run.uid}

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import numpy as np
 
 from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, energy_scale, find_mapping
 from xas_live.callbacks.assembly.external import NoReaderError
 from xas_live.callbacks.assembly.legacy import LegacyAssets, as_streams
 from xas_live.callbacks.assembly.messages import Messages, mapping_chosen, no_spectra
 from xas_live.callbacks.assembly.metadata import RunMetadata
+from xas_live.callbacks.assembly.order import EventOrder
 from xas_live.callbacks.assembly.rows import StreamRows, as_page
 from xas_live.callbacks.assembly.spectra import spectrum_of, with_absorber
 from xas_live.callbacks.assembly.stream import SweepStream
 from xas_live.callbacks.assembly.sweeps import SweepCutter
 from xas_live.callbacks.assembly.time_join import StreamJoin
+from xas_live.flags import Flag
 from xas_live.spectrum import Array, Spectrum
 
 if TYPE_CHECKING:
@@ -36,6 +40,16 @@ if TYPE_CHECKING:
 
 _EXPLAIN_AFTER = 50
 """Events that no spectrum can be made of, after which the user is told why."""
+
+
+_NOT_COUNTING = "seq_num is the same at every event: they are taken in the order they came"
+
+
+class _Lost(NamedTuple):
+    """Events missing in a sweep, in words, and whether some lie before its beginning or behind its end."""
+
+    notes: Sequence[str]
+    at_an_end: bool
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,7 @@ class RunAssembler:
     start : start document of the run.
     settings : how to read it.
     messages : take lines for the user.
+    started : False where the start document has not come: its sweeps are incomplete.
 
     Attributes
     ----------
@@ -67,9 +82,12 @@ class RunAssembler:
     points : number of points taken so far, of all streams.
     """
 
-    def __init__(self, start: RunStart, settings: AssemblySettings, messages: Messages) -> None:
+    def __init__(
+        self, start: RunStart, settings: AssemblySettings, messages: Messages, *, started: bool = True
+    ) -> None:
         self.uid = str(start["uid"])
         self.points = 0
+        self._started = started
         self._start = start
         self._settings = settings
         self._messages = messages
@@ -77,6 +95,10 @@ class RunAssembler:
         self._baseline: dict[str, EventDescriptor] = {}  # by uid
         self._streams: dict[str, SweepStream] = {}  # those that make spectra alone, by name
         self._by_descriptor: dict[str, SweepStream] = {}
+        self._orders: dict[str, EventOrder] = {}  # by name of the stream
+        self._order_of: dict[str, EventOrder] = {}  # by descriptor
+        self._joined_lost = 0  # events of joined streams that were told to be lost
+        self._early: dict[str, list[StreamDatum]] = {}  # by the stream resource that has not come
         self._latest: SweepStream | None = None  # the one that got the last point
         self._join: StreamJoin | None = None  # of streams none of which makes spectra alone
         self._joined: SweepStream | None = None
@@ -124,6 +146,15 @@ class RunAssembler:
         """Number of pieces too short to be a sweep that were kept out."""
         return sum(stream.cutter.fragments for stream in self._sweep_streams)
 
+    @property
+    def label(self) -> str:
+        """Its scan id, else the first characters of its uid."""
+        return self._metadata.label
+
+    def start_late(self, start: RunStart) -> None:
+        """Take the start document after others: what it tells holds from now on."""
+        self._start, self._metadata, self._started = start, RunMetadata(start), True
+
     def descriptor(self, doc: EventDescriptor) -> list[Spectrum]:
         """Take the declaration of a stream: decide which of its fields make spectra."""
         original, doc = doc, as_streams(doc)
@@ -136,6 +167,7 @@ class RunAssembler:
         if name == "baseline":
             self._baseline[doc["uid"]] = doc
         elif wanted is None or wanted.stream in (None, name):
+            self._order_of[doc["uid"]] = self._orders.setdefault(name, EventOrder())
             self._declare(name, doc, wanted)
         return []
 
@@ -157,14 +189,17 @@ class RunAssembler:
         return self._take_page(doc)
 
     def stream_resource(self, doc: StreamResource) -> list[Spectrum]:
-        """Take the announcement of a file."""
+        """Take the announcement of a file, and of rows in it that came before."""
         self._resources[doc["uid"]] = doc
-        return []
+        return [
+            spectrum for datum in self._early.pop(doc["uid"], []) for spectrum in self.stream_datum(datum)
+        ]
 
     def stream_datum(self, doc: StreamDatum) -> list[Spectrum]:
         """Take the announcement of rows in a file; read those that all fields have by now."""
         resource = self._resources.get(doc["stream_resource"])
         if resource is None:
+            self._early.setdefault(doc["stream_resource"], []).append(doc)
             return []
         stream = self._by_descriptor.get(doc["descriptor"])
         try:
@@ -209,13 +244,19 @@ class RunAssembler:
                 what = f"{lacking} events refer to data in files that no datum announced"
                 self._messages.tell(f"Run {self._metadata.label}: {what}")
             spectra += self._take_translated(translated)
+        for uid in list(self._order_of):
+            for page in self._order_of[uid].finish():
+                spectra += self._take_in_order(page)
         if self._join is not None:
             spectra += self._cut_joined(self._join, self._join.finish())
             for remark in self._join.remarks():
                 self._messages.tell(f"Run {self._metadata.label}, {remark}.")
         succeeded = doc.get("exit_status", "success") == "success"
+        totals = doc.get("num_events") or {}
         for stream in self._sweep_streams:
-            spectra += self._finish(stream, succeeded=succeeded)
+            spectra += self._finish(stream, totals, succeeded=succeeded)
+        for name, order in self._orders.items():
+            self._tell_order(name, order, totals.get(name, 0))
         if not self._streams and (self._join is None or self._join.plan is None):
             self._explain()
         return spectra
@@ -249,6 +290,7 @@ class RunAssembler:
             fields = [mapping.energy or "", *mapping.channels.values()]
             reader = StreamRows(doc, fields, {mapping.energy or "": scale})
             stream = self._streams[name] = self._sweep_stream(name, mapping, reader, scale.unit)
+            stream.order = self._orders[name]
         self._by_descriptor[doc["uid"]] = stream
         self._tell_mapping(mapping, scale.unit, [name])
 
@@ -269,6 +311,13 @@ class RunAssembler:
     # --- points ------------------------------------------------------------------------------------------
 
     def _take_page(self, page: EventPage) -> list[Spectrum]:
+        """Return the spectra that events of any stream complete, once they are in order."""
+        order = self._order_of.get(page["descriptor"])
+        if order is None:
+            return self._take_in_order(page)
+        return [spectrum for due in order.take(page) for spectrum in self._take_in_order(due)]
+
+    def _take_in_order(self, page: EventPage) -> list[Spectrum]:
         """Return the spectra that events of any stream complete."""
         descriptor = page["descriptor"]
         stream = self._by_descriptor.get(descriptor)
@@ -311,7 +360,21 @@ class RunAssembler:
             return []
         self.points += len(rows)
         self._latest = stream
+        rows = self._without_zeros(stream, rows)
+        if stream.order is not None and stream.reader is not None and stream.reader.external is not None:
+            stream.order.add_rows(rows[:, -1])
         return [self._finished(stream, sweep) for sweep in stream.cutter.append(rows)]
+
+    def _without_zeros(self, stream: SweepStream, rows: Array) -> Array:
+        """Return the rows without those that are zero throughout, which fill up arrays."""
+        zero = rows[:, 0] == 0.0
+        if not zero.any():
+            return rows
+        rows = rows.copy()
+        rows[zero, 0] = np.nan
+        padding = zero & (rows[:, 1:-2] == 0.0).all(axis=1)
+        stream.zeros += int(padding.sum())
+        return rows[~padding]
 
     def _cut_joined(self, join: StreamJoin, rows: Array) -> list[Spectrum]:
         """Return the spectra that points of several streams complete."""
@@ -323,7 +386,7 @@ class RunAssembler:
             self._tell_mapping(mapping, join.energy_unit, list(join.plan.clocks))
         return self._cut(self._joined, rows)
 
-    def _finish(self, stream: SweepStream, *, succeeded: bool) -> list[Spectrum]:
+    def _finish(self, stream: SweepStream, totals: Mapping[str, int], *, succeeded: bool) -> list[Spectrum]:
         """Return the spectra that the end of the run completes in one stream, the last as far as it went."""
         spectra: list[Spectrum] = []
         if stream.reader is not None:
@@ -334,29 +397,80 @@ class RunAssembler:
         spectra += [self._finished(stream, sweep) for sweep in finished]
         if last is not None:
             complete = stream.is_whole(last, succeeded=succeeded)
-            spectra.append(self._finished(stream, last, complete=complete))
+            spectra.append(self._finished(stream, last, totals, complete=complete))
         return spectra
 
-    def _finished(self, stream: SweepStream, rows: Array, *, complete: bool = True) -> Spectrum:
-        spectrum = self._spectrum(stream, rows, complete=complete)
+    def _finished(
+        self,
+        stream: SweepStream,
+        rows: Array,
+        totals: Mapping[str, int] | None = None,
+        *,
+        complete: bool = True,
+    ) -> Spectrum:
+        """Return the spectrum of a sweep that has ended; of the last one, `totals` are the stop's counts."""
+        lost = self._lost(stream, rows, totals)
+        notes = (
+            [*lost.notes]
+            if self._started
+            else ["the start document of the run, which has not come", *lost.notes]
+        )
+        if stream.zeros:
+            notes.append(f"{stream.zeros} points of the run so far, which are zero throughout")
+        if lost.notes:
+            subject = f"lost in {self.uid}"
+            self._messages.tell_once(f"Run {self._metadata.label}: {', '.join(lost.notes)}.", subject=subject)
+        complete = complete and self._started and not lost.at_an_end
+        flags = [Flag.DOCUMENTS_LOST] if lost.notes else []
+        spectrum = self._spectrum(stream, rows, complete=complete, left_out=notes, flags=flags)
         self._sweeps += 1
         stream.count(rows)
         return with_absorber(spectrum)
 
-    def _spectrum(self, stream: SweepStream, rows: Array, *, complete: bool) -> Spectrum:
+    def _spectrum(
+        self,
+        stream: SweepStream,
+        rows: Array,
+        *,
+        complete: bool,
+        left_out: Sequence[str] = (),
+        flags: Sequence[str] = (),
+    ) -> Spectrum:
         time = float(rows[-1, -2])
         return spectrum_of(
             rows,
             stream.mapping,
             self._metadata,
             self._metadata.provenance(
-                self._settings.source, stream.name, self._sweeps, time, self._read(stream)
+                self._settings.source, stream.name, self._sweeps, time, self._read(stream, left_out)
             ),
             complete=complete,
             as_measured=self._settings.whole_runs,
+            flags=flags,
         )
 
-    def _read(self, stream: SweepStream) -> Mapping[str, object]:
+    def _lost(self, stream: SweepStream, rows: Array, totals: Mapping[str, int] | None) -> _Lost:
+        """Return which events are missing in a sweep, or beside it."""
+        if stream.order is None:
+            return self._lost_of_joined(totals or {})
+        numbers, first, last = stream.order.numbers, int(rows[:, -1].min()), int(rows[:, -1].max())
+        total = (totals or {}).get(stream.name, 0)
+        gaps = numbers.missing(min(1, first), max(numbers.last, total))
+        gaps = [gap for gap in gaps if gap[0] <= last + 1 and gap[1] >= first - 1]
+        return _Lost(_gaps_in_words(gaps), any(gap[0] < first or gap[1] > last for gap in gaps))
+
+    def _lost_of_joined(self, totals: Mapping[str, int]) -> _Lost:
+        """Return how many events of joined streams are missing that were not told before."""
+        count = 0
+        for name, order in self._orders.items():
+            gaps = order.numbers.missing(1, max(order.numbers.last, totals.get(name, 0)))
+            count += sum(last - first + 1 for first, last in gaps)
+        if self._join is not None:
+            count += self._join.lost
+        new, self._joined_lost = count - self._joined_lost, max(count, self._joined_lost)
+        return _Lost([f"{new} events of the streams joined, which are lost"] if new > 0 else [], False)
+
+    def _read(self, stream: SweepStream, left_out: Sequence[str]) -> Mapping[str, object]:
         """Return what was understood of a stream, or of its file: see `Provenance.read`."""
         if self._metadata.read:
             return self._metadata.read
@@ -364,6 +478,8 @@ class RunAssembler:
             "channels": {"energy": stream.mapping.energy, **stream.mapping.channels},
             "named_by": "the mapping" if self._is_given else "names, units and hints of the fields",
             "energy_unit": stream.energy_unit,
+            "guessed": [] if stream.order is None or stream.order.counting else [_NOT_COUNTING],
+            "left_out": list(left_out),
         }
 
     @property
@@ -371,6 +487,17 @@ class RunAssembler:
         """Whether the user has named energy and channels."""
         wanted = self._settings.mapping
         return wanted is not None and bool(wanted.energy and wanted.channels)
+
+    def _tell_order(self, name: str, order: EventOrder, total: int) -> None:
+        """Tell the user which events of a stream are lost, and whether some came again."""
+        where = f"Run {self._metadata.label}, stream {name!r}"
+        gaps = order.numbers.missing(1, max(order.numbers.last, total))
+        for words in _gaps_in_words(gaps):
+            self._messages.tell(f"{where}: {words}.")
+        if order.repeated:
+            self._messages.tell(f"{where}: {order.repeated} events came again, and change nothing.")
+        if not order.counting:
+            self._messages.tell(f"{where}: {_NOT_COUNTING}.")
 
     # --- messages ----------------------------------------------------------------------------------------
 
@@ -388,3 +515,13 @@ class RunAssembler:
         if self._join is not None and self._join.several:
             why = self._join.trouble
         self._messages.tell_once(no_spectra(self._metadata.label, why), subject=why)
+
+
+def _gaps_in_words(gaps: Sequence[tuple[int, int]]) -> list[str]:
+    """Say how many events are lost, and which; nothing where there are none."""
+    if not gaps:
+        return []
+    count = sum(last - first + 1 for first, last in gaps)
+    shown = ", ".join(f"{first} to {last}" if last > first else str(first) for first, last in gaps[:5])
+    more = f" and {len(gaps) - 5} more gaps" if len(gaps) > 5 else ""
+    return [f"{count} events are lost (seq_num {shown}{more})"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ def spectrum_of(
     *,
     complete: bool,
     as_measured: bool = False,
+    flags: Sequence[str] = (),
 ) -> Spectrum:
     """Build the spectrum of one sweep.
 
@@ -34,6 +36,7 @@ def spectrum_of(
     complete : whether the sweep has ended as it should.
     as_measured : keep the points in the order measured, turned round where the scan ran downwards; else they
         are sorted by energy.
+    flags : what was noteworthy when it was read.
     """
     ordered = _turned_up(rows) if as_measured else _sorted(rows)
     columns = {channel: ordered[:, 1 + k] for k, channel in enumerate(mapping.channels)}
@@ -41,7 +44,7 @@ def spectrum_of(
     offset = mapping.up_offset
     if mapping.down_offset != offset and _downwards(rows):
         offset = mapping.down_offset
-    return Spectrum.from_counts(
+    spectrum = Spectrum.from_counts(
         ordered[:, 0] + offset,
         {channel: values for channel, values in columns.items() if channel in counted},
         mode=mapping.mode,
@@ -54,6 +57,7 @@ def spectrum_of(
         temperature=metadata.temperature,
         provenance=provenance,
     )
+    return replace(spectrum, flags=tuple(flags)) if flags else spectrum
 
 
 def with_absorber(spectrum: Spectrum) -> Spectrum:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xas_live.callbacks.assembly.channels import ChannelMapping
+from xas_live.callbacks.assembly.order import EventOrder
 from xas_live.callbacks.assembly.rows import StreamRows
 from xas_live.callbacks.assembly.sweeps import SweepCutter
 from xas_live.spectrum import Array
@@ -29,6 +30,8 @@ class SweepStream:
     reader : reads its documents; None for streams joined, which `StreamJoin` reads.
     cutter : holds the points of the sweep being measured.
     energy_unit : that the energy is recorded in.
+    order : puts its events in order; None for streams joined, each of which has its own.
+    zeros : number of points left out so far because they are zero throughout.
     widest : the largest range of energies of a sweep so far (eV).
     """
 
@@ -37,6 +40,8 @@ class SweepStream:
     reader: StreamRows | None
     cutter: SweepCutter
     energy_unit: str = "eV"
+    order: EventOrder | None = None
+    zeros: int = 0
     widest: float = 0.0
 
     def count(self, sweep: Array) -> None:

@@ -142,7 +142,7 @@ class SweepCutter:
 
     def append(self, rows: Array) -> list[Array]:
         """Add rows, (k, columns), and return the sweeps that they complete, in the order measured."""
-        rows = self._rewind(rows)
+        rows = self._in_place(rows)
         if self._n + len(rows) > len(self._rows):
             kept = self._open
             if len(kept) + len(rows) > 0.5 * len(self._rows):
@@ -160,15 +160,23 @@ class SweepCutter:
         last = self._judge(self._take(len(self._open), self._way_back), self._way_back)
         return sweeps, last[0] if last else None
 
-    def _rewind(self, rows: Array) -> Array:
-        """Return the rows that are new, when a resumed plan measures points again: their numbers come twice.
+    def _in_place(self, rows: Array) -> Array:
+        """Return the rows that belong at the end, when numbers come that are not the next.
 
-        Points of the open sweep are replaced by their second measurement; those already cut off stay.
+        Where a resumed plan measures points again, their numbers come twice: points of the open sweep are
+        replaced by their second measurement. Points that come late are put in their place. Those of a sweep
+        already cut off are dropped.
         """
         new = rows[:, -1] > self._taken_to
         rows = rows if new.all() else rows[new]
         if len(rows) and len(self._open) and rows[0, -1] <= self._rows[self._n - 1, -1]:
-            self._n = self._first + int(np.searchsorted(self._open[:, -1], rows[0, -1]))
+            numbers = self._open[:, -1]
+            at = int(np.searchsorted(numbers, rows[0, -1]))
+            if numbers[at] == rows[0, -1]:
+                self._n = self._first + at
+            else:
+                rows = np.concatenate([rows, self._open[at:]])
+                self._n = self._first + at
         return rows
 
     def _cut(self, *, final: bool = False) -> list[Array]:

@@ -114,6 +114,11 @@ class StreamJoin:
         return rows
 
     @property
+    def lost(self) -> int:
+        """Number of points left out so far because their time is none, or runs back."""
+        return 0 if self.plan is None else sum(part.lost for part in self._used)
+
+    @property
     def energy_unit(self) -> str:
         """The unit in which the energy is recorded."""
         return "eV" if self.plan is None else self._parts[self.plan.energy].energy_scale.unit

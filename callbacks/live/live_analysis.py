@@ -375,6 +375,7 @@ class LiveAnalysis:
             for mark in marks:
                 mark.event.set()
             if _CLOSE in marks:
+                self._finish_open_runs()
                 self._backlog.close()
                 self._pipeline.close()
                 return
@@ -409,6 +410,15 @@ class LiveAnalysis:
         except BaseException as error:  # noqa: BLE001 a bad document must not stop those after it
             self._notices.error("SpectrumAssembler", error)
             return ()
+
+    def _finish_open_runs(self) -> None:
+        """Publish what is left of runs whose stop document has not come."""
+        try:
+            spectra = self._assembler.finish()
+            if spectra:
+                self._pipeline.process([Completed("unfinished", {}, spectra, time.monotonic())])
+        except BaseException as error:  # noqa: BLE001 the publishers must be closed all the same
+            self._notices.error("SpectrumAssembler", error)
 
     def _publish_growing(self) -> None:
         now = time.monotonic()

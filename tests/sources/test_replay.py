@@ -171,11 +171,12 @@ def test_a_defect_in_one_source_or_publisher_does_not_end_the_replay(
     assert [p.provenance.scan for p in predictions] == [
         *("scan_0.dat", "scan_1.dat", "broken", "odd", "scan_2.dat")
     ]
-    assert [p.refused is None for p in predictions] == [True, False, False, False, True]
+    assert [p.refused is None for p in predictions] == [True, False, False, True, True]
+    assert predictions[3].partial  # its stop document tells nothing
     assert predictions[1].refused == "the analysis failed (ZeroDivisionError: no step)"
     assert predictions[2].refused == "it cannot be read (KeyError: 'column')"
     assert [word for word in recorder.told if word.startswith("predicted")] == [
-        f"predicted scan_{k}.dat" for k in range(3)
+        f"predicted {scan}" for scan in ("scan_0.dat", "scan_1.dat", "odd", "scan_2.dat")
     ]
     problems = {line.split(":")[0] for line in said if "Error" in line}
     assert {"Defective", "Failing.predicted", "Run.documents", "raw runs"} <= problems

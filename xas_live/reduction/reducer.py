@@ -129,7 +129,7 @@ class Reducer:
         by_axis: dict[int, tuple[Axis, list[tuple[int, Spectrum, Checked]]]] = {}
         for index, (spectrum, checked) in enumerate(zip(spectra, found, strict=True)):
             if isinstance(checked, Unusable):
-                done[index] = RefusedSweep(index, spectrum, str(checked))
+                done[index] = RefusedSweep(index, spectrum, str(checked), spectrum.flags)
             else:
                 axis = checked.axis
                 by_axis.setdefault(id(axis), (axis, []))[1].append((index, spectrum, checked))
@@ -155,7 +155,7 @@ class Reducer:
         nonlinear = _following_i0(group)
         checked = []
         for (index, spectrum, data), noise, edge in zip(group, noises, edges, strict=True):
-            flags = [*data.flags]
+            flags = [*spectrum.flags, *data.flags]
             flags += [] if spectrum.complete else [Flag.INCOMPLETE]
             flags += [Flag.SELF_ABSORPTION_UNCORRECTED] if is_self_absorbed(spectrum.mode) else []
             flags += [Flag.I0_NONLINEAR] if index in nonlinear else []

@@ -215,6 +215,9 @@ def _assemble(entry: Scan | Unreadable | Recorded, mapping: ChannelMapping | Non
             run.count += len(spectra)
             if spectra or name in ("start", "stop"):
                 run.completed.append(Completed(name, doc, spectra))
+        if left := [_labelled(spectrum, entry) for spectrum in assembler.finish()]:
+            run.count += len(left)
+            run.completed.append(Completed("unfinished", {}, left))
     except UnreadableError as error:
         return _Run(refusal=Unreadable(entry.source, entry.scan, str(error)))
     except Exception as error:  # noqa: BLE001 a source with a defect must not stop those after it

@@ -288,9 +288,9 @@ def test_growing():
     assert assembler.growing is None
 
 
-def test_documents_out_of_nowhere_are_ignored():
+def test_documents_without_a_descriptor_make_no_sweep():
     run = list(documents(GRID))
-    assert assemble(run[1:]) == []
+    assert [spectrum.complete for spectrum in assemble(run[1:])] == [False]  # without its start document
     assert assemble(run[2:]) == []
 
 
