@@ -230,6 +230,13 @@ class Flag(StrEnum):
         "Energies were out of order and were sorted. In a dense sweep the order does not matter.",
         "Usually harmless; check the energy readback.",
     )
+    HOLE = (
+        "hole",
+        Severity.CAUTION,
+        "A stretch of the model's grid has no points. It was completed from the training spectra, given the "
+        "points on either side; the intervals contain what is not known there.",
+        "Measure the sweep again. Look for a beam dump, lost documents or deleted points.",
+    )
     DOCUMENTS_LOST = (
         "documents_lost",
         Severity.CAUTION,

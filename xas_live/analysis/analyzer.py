@@ -22,8 +22,10 @@ from xas_live.models.bundle import Bundle
 from xas_live.models.ensemble import Ensemble, Judged
 from xas_live.models.outputs import interval
 from xas_live.models.outputs.intervals import gaussian_quantile
+from xas_live.models.sections.bridge import Bridge
 from xas_live.models.sections.domain_reason import domain_reason
 from xas_live.models.sections.phases import DEGENERATE, Metals, Mixed, PhaseFractions, phase_fractions
+from xas_live.models.sections.preview import partial_values
 from xas_live.models.sections.size import ParticleSize
 from xas_live.prediction import (
     AnchorUsed,
@@ -44,6 +46,11 @@ from xas_live.reduction.target import InputTarget, listed
 from xas_live.spectrum import Array, Spectrum
 
 REDUCTION_VERSION = 4  # raised when the same sweep would be reduced to something else
+
+_NO_BRIDGE = (
+    "a stretch of the model's range has no points, and neither a model without statistics of its training "
+    "spectra nor a fit of standards can complete it: measure the sweep again"
+)
 
 logger = logging.getLogger("xas_live")
 
@@ -154,6 +161,7 @@ class Analyzer:
         self._metals = None if sections.phases is None else _metals_of(bundle)
         self._edge_rise_limit = None if sections.edge_rise is None else bundle.array("edge_rise_limit")[0]
         self._quantile = gaussian_quantile(self.config.level)
+        self._bridge = _bridge_of(bundle)
         self._places: dict[tuple[str | None, str | None], int | None] = {}
         self._previews = self._make_previews()
 
@@ -294,8 +302,10 @@ class Analyzer:
     def _judged(self, batch: Batch) -> list[Prediction]:
         start, sweeps = time.perf_counter(), batch.sweeps
         good = [sweep for sweep in sweeps if isinstance(sweep, ReducedSweep)]
+        good, draws = self._bridged(good)
         mixed = {id(sweep): self._mixed(sweep) for sweep in good if sweep.phases is not None}
         judged = self._ensemble_of(good, mixed) if good else None
+        judged = judged if judged is None else self._widened(judged, draws)
         fractions = {
             id(sweep): self._fractions(sweep, mixed[id(sweep)]) for sweep in good if id(sweep) in mixed
         }
@@ -309,12 +319,40 @@ class Analyzer:
                 predictions.append(self._refused(sweep, share))
                 continue
             row = next(rows)
-            if judged is None or not sound[row]:
-                predictions.append(self._refused(sweep.refused(self._no_number()), share))
+            completed = good[row]
+            if completed.plan.unmeasured is not None and row not in draws:
+                predictions.append(self._refused(completed.refused(_NO_BRIDGE), share))
                 continue
-            phases = (mixed[id(sweep)], fractions[id(sweep)]) if id(sweep) in mixed else None
-            predictions.append(self._prediction(sweep, judged, row, phases, share))
+            if judged is None or not sound[row]:
+                predictions.append(self._refused(completed.refused(self._no_number()), share))
+                continue
+            phases = (mixed[id(completed)], fractions[id(completed)]) if id(completed) in mixed else None
+            predictions.append(self._prediction(completed, judged, row, phases, share))
         return predictions
+
+    def _bridged(self, sweeps: Sequence[ReducedSweep]) -> tuple[list[ReducedSweep], dict[int, Array]]:
+        """The sweeps, holes completed, and by the index of those the (draws, g) inputs that they may have."""
+        found, draws = list(sweeps), dict[int, Array]()
+        for row, sweep in enumerate(sweeps):
+            missing = sweep.plan.unmeasured
+            if missing is not None and self._bridge is not None and sweep.phases is None:
+                draws[row] = self._bridge.draws(sweep.network_input, missing)
+                completed = draws[row].mean(0)
+                theory = self._reducer_of(sweep).theory
+                normalised = sweep.plan.measured_as(completed, theory)
+                found[row] = replace(sweep, network_input=completed, normalised=normalised)
+        return found, draws
+
+    def _widened(self, judged: Judged, draws: Mapping[int, Array]) -> Judged:
+        """What the networks give, of sweeps with holes with the uncertainty of what completes them."""
+        if not draws:
+            return judged
+        mean, half = judged.mean.copy(), judged.half.copy()
+        for row, inputs in draws.items():
+            means, spread = partial_values(inputs[None], self._ensemble.means)
+            mean[row] = means[0]
+            half[row] = np.hypot(half[row], self._quantile * spread[0])
+        return judged._replace(mean=mean, half=half)
 
     def _no_number(self) -> str:
         return f"the model {self.bundle.name} gave no number: is its bundle sound?"
@@ -556,6 +594,13 @@ def _size_of(bundle: Bundle) -> ParticleSize:
     assert section is not None
     table, atoms = bundle.array("particle_cn"), bundle.array("particle_atoms")
     return ParticleSize(section, table, atoms, float(bundle.array("bulk_r1")[0]))
+
+
+def _bridge_of(bundle: Bundle) -> Bridge | None:
+    """What completes sweeps with holes; None for a model without the statistics of its training spectra."""
+    if not {"train_mean", "train_covariance"} <= set(bundle.tensors) or len(bundle.inputs) > 1:
+        return None
+    return Bridge(bundle.array("train_mean"), bundle.array("train_covariance"))
 
 
 def _metals_of(bundle: Bundle) -> Metals:

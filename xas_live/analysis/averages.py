@@ -141,4 +141,6 @@ class Averages:
 def _enters(spectrum: Spectrum, prediction: Prediction) -> bool:
     """Whether a sweep may enter the average of its run: it has one, is whole, and was analysed."""
     unfinished = prediction.partial or not spectrum.complete
+    if {Flag.HOLE, Flag.DOCUMENTS_LOST} & set(prediction.flags):
+        return False
     return spectrum.provenance.run_uid is not None and not unfinished and prediction.refused is None

@@ -21,6 +21,7 @@ from xas_live.models.sections.preview import LAST_ENERGIES, partial_values, wide
 from xas_live.prediction import Alignment
 from xas_live.reduction.anchor import FoilAnchor, common_windows
 from xas_live.reduction.grid import resample
+from xas_live.reduction.holes import holes
 from xas_live.reduction.normalize import Windows
 from xas_live.reduction.quality import half_rise
 from xas_live.reduction.reducer import LONG_PRE_EDGE, Reducer
@@ -79,6 +80,8 @@ class Preview:
         measured = int(np.searchsorted(points, energy[-1], side="right"))
         last = float(self._grid[measured - 1])
         if last < LAST_ENERGIES[0]:
+            return None
+        if holes(energy, center, points[0], min(points[-1], energy[-1])):
             return None
         foil = self._foil(anchor, shift, float(energy[0]))
         windows = foil.plan.windows

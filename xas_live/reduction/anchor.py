@@ -25,6 +25,7 @@ from safetensors.numpy import load_file, save_file
 
 from xas_live.errors import Refusal
 from xas_live.host.folders import user_folder
+from xas_live.reduction.holes import refuse_holes
 from xas_live.reduction.normalize import NormalizationOperator, Windows, flat_once
 from xas_live.reduction.quality import check, check_range, check_step, locate_edge, point_noise
 from xas_live.reduction.rebin import edge_grid
@@ -113,6 +114,7 @@ class FoilAnchor:
                 good = replace(good, axis=grid.axis_of(good.energy), weights=weights)
             e0 = locate_edge(good.axis, good.mu, target.edge_energy)
             check_range(good.energy, e0, e0 + x)
+            refuse_holes(good.energy, e0, e0 + x)
             windows = common_windows(target.windows, [good.energy], e0)
             operator = NormalizationOperator(good.energy, e0, windows)
             flats, steps = operator.flat(good.mu[None], _row(good.weights))

@@ -23,6 +23,7 @@ from xas_live.reduction.anchor import AnchorError, FoilAnchor, common_windows
 from xas_live.reduction.axis import Axis, AxisCache
 from xas_live.reduction.chi import ChiOperator
 from xas_live.reduction.gate import gate, i0_nonlinear
+from xas_live.reduction.holes import unmeasured
 from xas_live.reduction.normalize import NormalizationOperator, OperatorCache, Windows, flat_once
 from xas_live.reduction.quality import (
     Checked,
@@ -286,11 +287,13 @@ class Reducer:
             center, points = anchor.e0 + alignment.shift, anchor.energies(grid, alignment.shift)
             axes += [anchor.energy + alignment.shift, *(standard.energy for standard in self.standards)]
         check_range(axis.energy, center, points)
+        missing = unmeasured(axis.energy, center, points)
         windows = common_windows(self.target.windows, axes, center)
         if anchor is None or self.theory is None:
-            return Plan(center, windows, points)
+            return Plan(center, windows, points, unmeasured=missing)
         foil, gain = self._foil(anchor, windows)
-        return Plan(center, windows, points, foil, gain, gain * foil - self.theory, half_rise(grid, foil))
+        rise = half_rise(grid, foil)
+        return Plan(center, windows, points, foil, gain, gain * foil - self.theory, rise, missing)
 
     def _foil(self, anchor: FoilAnchor, windows: Windows) -> tuple[Array, float]:
         """The normalised foil on the grid, and its gain."""
@@ -342,6 +345,8 @@ class Reducer:
             return sweep.refused(error)
         if np.any((spikes >= plan.points[0]) & (spikes <= plan.points[-1])):
             flags = [*flags, Flag.GLITCH]
+        if plan.unmeasured is not None:
+            flags = [*flags, Flag.HOLE]
         return ReducedSweep(
             index=sweep.index,
             spectrum=sweep.spectrum,

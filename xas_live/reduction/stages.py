@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xas_live.prediction import Alignment
 from xas_live.reduction.anchor import FoilAnchor
@@ -33,6 +34,7 @@ class Plan:
     foil : (g,) the normalised foil there, or None; `gain` lays it on theory.
     theory_error : (g,) what theory gets wrong for the foil, in edge steps, or None.
     foil_rise : eV on the grid at which the foil passes one half.
+    unmeasured : (g,) True for points of the grid in which the sweep has a hole; None where it has none.
     """
 
     center: float
@@ -42,6 +44,7 @@ class Plan:
     gain: float = 1.0
     theory_error: Array | None = None
     foil_rise: float = float("nan")
+    unmeasured: NDArray[np.bool_] | None = None
 
     def measured_as(self, network_input: Array, theory: Array | None) -> Array:
         """The normalised sample that would give this network input; theory (g,) is the bulk's."""

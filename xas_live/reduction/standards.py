@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from xas_live.errors import Refusal
 from xas_live.reduction.align import AlignmentError, reference_shift
 from xas_live.reduction.anchor import FoilAnchor
+from xas_live.reduction.holes import refuse_holes
 from xas_live.reduction.normalize import Windows, flat_once
 from xas_live.reduction.quality import Unusable, check, check_range, locate_edge
 from xas_live.reduction.rebin import edge_grid
@@ -57,6 +58,7 @@ class Standard:
             good = check(spectrum, edge_grid(target.edge_energy))
             e0 = locate_edge(good.axis, good.mu, target.edge_energy)
             check_range(good.energy, e0, e0 + target.grid)
+            refuse_holes(good.energy, e0, e0 + target.grid)
         except Unusable as error:
             raise StandardError(f"the standard {name} is not usable: {error}") from error
         return cls(name, good.energy, good.mu, good.reference, good.weights)
