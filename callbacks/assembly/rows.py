@@ -112,8 +112,8 @@ class StreamRows:
                 )
             rows[:, k] = column if len(column) == n else np.repeat(column, n // len(time))
         for name, converted in self.conversions.items():
-            column = self.fields.index(name)
-            rows[:, column] = converted(rows[:, column])
+            at = self.fields.index(name)
+            rows[:, at] = converted(rows[:, at])
         return rows
 
 

@@ -416,7 +416,9 @@ class LiveAnalysis:
         try:
             spectra = self._assembler.finish()
             if spectra:
-                self._pipeline.process([Completed("unfinished", {}, spectra, time.monotonic())])
+                self._pipeline.process(
+                    [Completed("unfinished", cast("Document", {}), spectra, time.monotonic())]
+                )
         except BaseException as error:  # noqa: BLE001 the publishers must be closed all the same
             self._notices.error("SpectrumAssembler", error)
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
@@ -217,7 +217,7 @@ def _assemble(entry: Scan | Unreadable | Recorded, mapping: ChannelMapping | Non
                 run.completed.append(Completed(name, doc, spectra))
         if left := [_labelled(spectrum, entry) for spectrum in assembler.finish()]:
             run.count += len(left)
-            run.completed.append(Completed("unfinished", {}, left))
+            run.completed.append(Completed("unfinished", cast("BlueskyDocument", {}), left))
     except UnreadableError as error:
         return _Run(refusal=Unreadable(entry.source, entry.scan, str(error)))
     except Exception as error:  # noqa: BLE001 a source with a defect must not stop those after it

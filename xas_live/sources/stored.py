@@ -132,14 +132,17 @@ class StoredRun:
         length = min((len(column) for column in columns.values()), default=0)
         # Detectors that write files of their own give no times: the stream's is the nearest there is.
         all_times = columns.get("time", np.full(length, descriptor["time"]))
+        # A resumed plan measures points again: their numbers come twice, at other times.
+        all_numbers = columns.get("seq_num", np.arange(1, length + 1))
         for first in range(0, length, _PAGE):
             part = slice(first, min(first + _PAGE, length))
             times = np.asarray(all_times[part], dtype=np.float64).tolist()
+            numbers = np.asarray(all_numbers[part], dtype=np.int64).tolist()
             page: EventPage = {
                 "descriptor": descriptor["uid"],
-                "uid": [f"{descriptor['uid']}/{first + i + 1}" for i in range(len(times))],
+                "uid": [_uid(descriptor, *of) for of in zip(numbers, times, strict=True)],
                 "time": times,
-                "seq_num": list(range(first + 1, first + len(times) + 1)),
+                "seq_num": numbers,
                 "data": {name: columns[name][part].tolist() for name in keys},
                 "timestamps": dict.fromkeys(keys, times),
                 "filled": {},
@@ -173,17 +176,22 @@ def stored_runs(catalog: Catalog, uids: Sequence[str], source: str = "") -> list
     return found
 
 
+def _uid(descriptor: EventDescriptor, number: int, time: float) -> str:
+    """Return a uid of an event, whose own is not stored: that of the same event is the same."""
+    return f"{descriptor['uid']}/{number}/{time!r}"
+
+
 def _label(start: Mapping[str, object]) -> str:
     return str(start.get("scan") or start.get("scan_id") or str(start["uid"])[:8])
 
 
 def _columns(stream: StreamClient, keys: Mapping[str, DataKey]) -> dict[str, Column]:
-    """Return the fields of a stream with one number or one row an event, and `time` where it is recorded."""
+    """Return the fields of a stream with one number or row an event; `time`, `seq_num` where recorded."""
     columns: dict[str, Column] = {}
     parts = set(stream.base)
     if "internal" in parts:
         table = cast("pd.DataFrame", stream.base["internal"].read())
-        columns = {name: table[name].to_numpy() for name in [*keys, "time"] if name in table}
+        columns = {name: table[name].to_numpy() for name in [*keys, "time", "seq_num"] if name in table}
     for name in parts - {"internal"}:
         if name in keys and len(keys[name].get("shape", ())) <= 1:
             columns[name] = np.asarray(stream.base[name].read())

@@ -326,8 +326,9 @@ def _table(block: _Block, header: Sequence[str], delimiter: str, short: Sequence
         more = f" and {len(other) - _SHOWN} more" if len(other) > _SHOWN else ""
         left_out.append(f"rows without the {width} values of the others: {shown}{more}")
     data = block.data()
-    lacking = np.isnan(data[~np.isnan(data).all(axis=1)]).any(axis=0).tolist()
-    lines = zip(block.rows, lacking, strict=True)
+    empty = np.isnan(data).all(axis=1)
+    lacking = np.asarray(np.isnan(data[~empty]).any(axis=0))
+    lines = zip(block.rows, lacking.tolist(), strict=True)
     gaps = [number for (number, cells), bad in lines if bad and len(cells) == width]
     if gaps:
         shown = ", ".join(map(str, gaps[:_SHOWN])) + (" ..." if len(gaps) > _SHOWN else "")

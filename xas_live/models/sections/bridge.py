@@ -60,7 +60,7 @@ class Bridge:
         known = ~missing
         between = self._covariance[np.ix_(missing, known)]
         of_known = self._covariance[np.ix_(known, known)] + NOISE**2 * np.eye(int(known.sum()))
-        gain = np.linalg.solve(of_known, between.T).T
+        gain = np.asarray(np.linalg.solve(of_known, between.T).T)
         rest = self._covariance[np.ix_(missing, missing)] - gain @ between.T
         values, axes = np.linalg.eigh(0.5 * (rest + rest.T))
-        return gain, axes * np.sqrt(np.maximum(values, 0.0))
+        return gain, np.asarray(axes * np.sqrt(np.maximum(values, 0.0)))
