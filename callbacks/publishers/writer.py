@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 from uuid import NAMESPACE_URL, uuid5
@@ -31,6 +31,20 @@ SCHEMA = 1
 _NAMESPACE = uuid5(NAMESPACE_URL, "xas_live/derived-run")
 _OBJECT = "xas_live"
 _PRECISION = 3
+
+COPIED = (
+    "sample",
+    "sample_name",
+    "sample_id",
+    "cycle",
+    "proposal",
+    "proposal_id",
+    "data_session",
+    "saf_id",
+    "group",
+    "tiled_access_tags",
+)
+"""Entries of a raw run's start document that derived runs have too: facilities search and guard by them."""
 
 Emit = Callable[[str, "Document"], None]
 ExitStatus = Literal["success", "abort", "fail"]
@@ -61,12 +75,20 @@ class PredictionWriter(BasePublisher):
     Parameters
     ----------
     write : takes `(name, document)`, as `Archive.derived_writer()` does.
+    copied : entries of the raw run's start document that derived runs have too; of them
+        `tiled_access_tags` says in Tiled who may read them.
     attempt : given the uid of a raw run, the number of this attempt; default: always 1. For a forced redo:
         `Archive.next_attempt`.
     """
 
-    def __init__(self, write: Emit, attempt: Callable[[str], int] | None = None) -> None:
+    def __init__(
+        self,
+        write: Emit,
+        attempt: Callable[[str], int] | None = None,
+        copied: Sequence[str] = COPIED,
+    ) -> None:
         self._write = write
+        self._copied = tuple(copied)
         self._attempt = attempt
         self._starts: dict[str, RunStart] = {}
         self._open: dict[str, dict[tuple[str | None, ...], _DerivedRun]] = {}
@@ -158,10 +180,13 @@ class PredictionWriter(BasePublisher):
             "software": {"xas_live": __version__},
             "analysed_at": time.time(),
             "hints": {"dimensions": [[["sweep"], "predictions"]]},
+            "read": {key: value for key, value in prediction.provenance.read.items() if key != "left_out"},
         }
         began, scan_id = _time(spectrum), spectrum.provenance.scan_id
         if raw_start is not None:
             began, scan_id = raw_start.get("time", began), raw_start.get("scan_id", scan_id)
+            given: Mapping[str, object] = raw_start
+            metadata = {key: given[key] for key in self._copied if key in given} | metadata
         optional = {"scan_id": scan_id, "element": prediction.element, "edge": prediction.edge}
         metadata |= {key: value for key, value in optional.items() if value is not None}
         bundle = compose_run(
@@ -446,6 +471,7 @@ def _facts(prediction: Prediction) -> Values:
     return {
         "sweep": int(prediction.provenance.sweep),
         "scan": prediction.provenance.scan,
+        "left_out": "; ".join(_texts(prediction.provenance.read.get("left_out"))),
         "raw_stream": prediction.provenance.stream,
         "refused": prediction.refused or "",
         "flags": ",".join(prediction.flags),
@@ -466,6 +492,10 @@ def _facts(prediction: Prediction) -> Values:
         "size": size.label if size else "",
         "analysis_seconds": float(prediction.seconds.get("total", 0.0)),
     }
+
+
+def _texts(value: object) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list | tuple) else []
 
 
 def _noise(spectrum: Spectrum, prediction: Prediction) -> float | None:

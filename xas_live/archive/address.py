@@ -140,7 +140,7 @@ class Address:
 
 
 def sub_catalog(root: Any, key: str) -> Any:
-    """The catalog of runs under `key` of a catalog, made if missing."""
+    """The catalog of runs under `key` of a catalog, made if missing, with the access tags of that catalog."""
     from tiled.client.container import Container
     from tiled.client.utils import ClientError
     from tiled.structures.core import Spec
@@ -151,10 +151,16 @@ def sub_catalog(root: Any, key: str) -> Any:
     except KeyError:
         pass
     try:
-        return root.create_container(key, specs=[Spec("CatalogOfBlueskyRuns", "3.0")])
+        return root.create_container(key, specs=[Spec("CatalogOfBlueskyRuns", "3.0")], **_access_of(root))
     except ClientError:
         # Another session was faster.
         return Container.__getitem__(root, key)
+
+
+def _access_of(catalog: Any) -> dict[str, list[str]]:
+    """The access tags of a catalog, as `create_container` takes them; nothing where it has none."""
+    tags = (catalog.item["attributes"].get("access_blob") or {}).get("tags")
+    return {"access_tags": list(tags)} if tags else {}
 
 
 def probe(uri: str, api_key: str | None, *, local: bool) -> str | None:

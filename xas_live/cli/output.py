@@ -143,6 +143,34 @@ def print_remarks(predictions: Sequence[Prediction], averages: Sequence[Predicti
         out.print(f"  {escape(name)} is a curve: see the figure, JSON or the archive", soft_wrap=True)
 
 
+def print_read(predictions: Sequence[Prediction]) -> None:
+    """What was understood of files and streams: channels with their columns, guesses, what was left out."""
+    alike: dict[str, list[str]] = {}
+    for p in predictions:
+        read, scan = p.provenance.read, p.provenance.scan
+        channels = read.get("channels")
+        if isinstance(channels, Mapping) and p.refused is None:
+            where = ", ".join(f"{channel} from {place}" for channel, place in channels.items())
+            alike.setdefault(f"read {where}; energy in {read.get('energy_unit')}", []).append(scan)
+        if p.refused is None and "looks like" in (absorber := str(read.get("absorber", ""))):
+            alike.setdefault(f"absorber guessed: {absorber}", []).append(scan)
+        for kind, words in (("guessed", "guessed"), ("left_out", "left out")):
+            for note in _texts(read.get(kind)):
+                alike.setdefault(f"{words}: {note}", []).append(scan)
+    analysed = {p.provenance.scan for p in predictions if p.refused is None}
+    for text, found in alike.items():
+        scans = list(dict.fromkeys(found))
+        named = ", ".join(scans[:_NAMED]) + (
+            f" and {len(scans) - _NAMED} more" if len(scans) > _NAMED else ""
+        )
+        named = "all" if len(scans) >= len(analysed) > 1 else named
+        out.print(f"  [dim]{escape(text)}[/]: {escape(named)}", soft_wrap=True)
+
+
+def _texts(value: object) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list | tuple) else []
+
+
 def _label(prediction: Prediction) -> str:
     """What a row is of, as "12", or "12, mean of 5"."""
     where = prediction.provenance

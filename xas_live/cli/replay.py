@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from xas_live.cli.anchor import fit_foil
-from xas_live.cli.output import check_output, err, out, print_predictions, refuse, write_text
+from xas_live.cli.output import check_output, err, out, print_predictions, print_read, refuse, write_text
 from xas_live.cli.storing import (
     open_past,
     open_store,
@@ -381,6 +381,7 @@ def _figure(path: Path) -> LiveStructurePlot:
 def _report(predictions: list[Prediction], outputs: _Outputs, foil: FoilAnchor | Anchor) -> None:
     """Print the table, what is remarkable, and what the predictions stand on."""
     print_predictions(predictions, outputs.averages.predictions)
+    print_read(outputs.primary.predictions)
     # Of several models each gives a prediction of a spectrum: spectra are counted, once each.
     primary = outputs.primary.predictions
     unreadable = len(predictions) - outputs.primary.of_all_models
