@@ -45,6 +45,10 @@ _EXPLAIN_AFTER = 50
 _NOT_COUNTING = "seq_num is the same at every event: they are taken in the order they came"
 
 
+_BESIDE = 5
+"""Points at a turn that the sweep before or behind may have: a gap so near to a sweep may be its own."""
+
+
 class _Lost(NamedTuple):
     """Events missing in a sweep, in words, and whether some lie before its beginning or behind its end."""
 
@@ -456,7 +460,7 @@ class RunAssembler:
         numbers, first, last = stream.order.numbers, int(rows[:, -1].min()), int(rows[:, -1].max())
         total = (totals or {}).get(stream.name, 0)
         gaps = numbers.missing(min(1, first), max(numbers.last, total))
-        gaps = [gap for gap in gaps if gap[0] <= last + 1 and gap[1] >= first - 1]
+        gaps = [gap for gap in gaps if gap[0] <= last + _BESIDE and gap[1] >= first - _BESIDE]
         return _Lost(_gaps_in_words(gaps), any(gap[0] < first or gap[1] > last for gap in gaps))
 
     def _lost_of_joined(self, totals: Mapping[str, int]) -> _Lost:

@@ -3,7 +3,7 @@ import stat
 import pytest
 
 from xas_live.archive import ArchiveError, open_archive
-from xas_live.archive.address import Address, ServerState
+from xas_live.archive.address import Address, ServerState, sub_catalog
 
 
 def test_a_second_opener_joins(archive):
@@ -60,3 +60,21 @@ def test_an_address_takes_its_key_from_where_it_is_given(monkeypatch):
     assert Address.of_uri("http://h:1/").api_key == "variable"
     address = Address.of_uri("http://h:1/")
     assert Address.from_json(address.to_json()) == address
+
+
+def test_a_sub_catalog_has_the_access_tags_of_its_catalog():
+    asked = []
+
+    class Catalog(dict):
+        def __init__(self, blob):
+            self.item = {"attributes": {"access_blob": blob}}
+
+        def create_container(self, key, **options):
+            asked.append(options.get("access_tags"))
+
+    for blob in ({"tags": ["beamline"]}, {"user": "x"}, None, {}):
+        catalog = Catalog(blob)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tiled.client.container.Container.__getitem__", lambda self, key: dict(self)[key])
+            sub_catalog(catalog, "xas_live")
+    assert asked == [["beamline"], None, None, None]

@@ -357,3 +357,17 @@ def test_ctrl_c_closes_a_mock_archive_soon(capsys: pytest.CaptureFixture[str]) -
             raise error
         assert closed == expected
     assert "is kept" in capsys.readouterr().err
+
+
+def test_what_was_understood_is_said_under_the_table(
+    run: Run, pt: Path, mu_file: Path, tmp_path: Path
+) -> None:
+    lines = mu_file.read_text().splitlines()
+    lines.insert(40, "# the beam went, and came back")
+    (tmp_path / "noted.dat").write_text("\n".join(lines))
+    result = run("replay", mu_file, tmp_path / "noted.dat", "--model", pt, "--anchor", "none")
+    assert "read energy from column 0, mu from column 1" in result.output
+    assert "guessed: energy and mu: two columns without names: all" in result.output
+    assert "energy in eV: all" in result.output
+    assert "left out: 1 line of text within the table" in result.output
+    assert "noted.dat" in result.output.split("left out:")[1]

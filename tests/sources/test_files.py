@@ -102,6 +102,25 @@ def test_header_says_absorber_and_temperature(tmp_path: Path) -> None:
     assert one(write(tmp_path / "plain.dat", "# element: none\n# energy mu")).element is None
 
 
+@pytest.mark.parametrize(
+    ("lines", "absorber"),
+    [
+        ("Element.symbol: Pt\n# Element.edge: L3", ("Pt", "L3")),
+        ("Edge: Ni_K", ("Ni", "K")),
+        ("edge: Pt-L3", ("Pt", "L3")),
+        ("element: Pt\n# edge: L3-edge", ("Pt", "L3")),
+        ("Element = Au\n# Edge = LIII", ("Au", "L3")),
+        ("E0: 24350", ("Pd", "K")),
+        ("absorption edge: 3", (None, None)),
+    ],
+)
+def test_header_says_absorber_in_many_ways(
+    tmp_path: Path, lines: str, absorber: tuple[str | None, str | None]
+) -> None:
+    scan = one(write(tmp_path / "scan.dat", f"# {lines}\n# energy mu"))
+    assert (scan.element, scan.edge) == absorber
+
+
 def test_last_row_cut_short_is_left_out(tmp_path: Path) -> None:
     path = write(tmp_path / "scan.dat", "# energy mu")
     path.write_text(path.read_text() + "11040.0\n")
@@ -206,6 +225,33 @@ def test_every_group_of_a_project_with_its_shift(tmp_path: Path) -> None:
     assert first.notes == {"athena_eshift": -0.24}
     assert (first.element, first.edge, first.mode) == ("Au", "L3", "mu")
     np.testing.assert_array_equal(third.channels["mu"] - second.channels["mu"], 1.0)
+
+
+def test_a_group_without_a_label_is_read(tmp_path: Path) -> None:
+    for entries in (
+        read_file(perl_project(tmp_path / "perl.prj", [("", {}), ("named", {}), (" ", {})])),
+        read_file(json_project(tmp_path / "json.prj", ["", "named", " "])),
+    ):
+        assert [entry.scan for entry in entries] == ["group 1", "named", "group 3"]
+        assert all(isinstance(entry, Scan) for entry in entries)
+
+
+def test_a_project_with_a_mark_of_its_encoding_is_read(tmp_path: Path) -> None:
+    path = json_project(tmp_path / "a.prj", ["A"])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    (scan,) = read_file(path)
+    assert isinstance(scan, Scan)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.7, 0.9])
+def test_what_a_cut_project_lacks_is_named(tmp_path: Path, share: float) -> None:
+    text = gzip.decompress(perl_project(tmp_path / "a.prj", [("A", {}), ("B", {})]).read_bytes())
+    (tmp_path / "cut.prj").write_bytes(text[: int(share * len(text))])
+    first, second = read_file(tmp_path / "cut.prj")
+    assert isinstance(first, Scan)
+    assert isinstance(second, Unreadable)
+    assert second.scan == "group 2"
+    assert "cut off" in second.reason
 
 
 def test_json_projects(tmp_path: Path) -> None:

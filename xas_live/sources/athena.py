@@ -107,7 +107,8 @@ def _perl_records(text: str) -> Iterator[str | None]:
     for part in parts:
         named = re.sub(r"('label'\s*,\s*)'\s*'", rf"\1'{_NAMELESS}'", part)
         yield f"{first}\n{named}\n[record]\n"
-    if re.search(r"^\s*[$@](old_group|args|x)\b", last, flags=re.MULTILINE):
+    ends = re.search(r"^(1;|[@&%](journal|indicator|plot_features|lcf_data))", last, flags=re.MULTILINE)
+    if last.strip() and not ends:
         yield None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xas_live.callbacks.assembly.absorber import absorber_from_metadata
 from xas_live.energy import (
     NO_ENERGY,
     angle_rank,
@@ -22,8 +23,6 @@ from xas_live.sources.scan import (
     Scan,
     Unreadable,
     UnreadableError,
-    edge_of,
-    element_of,
     file_channels,
     mode_of,
 )
@@ -229,9 +228,9 @@ def _stated(header: Sequence[str], *keys: str) -> str | None:
 
 
 def _absorber(header: Sequence[str]) -> tuple[str | None, str | None]:
-    return element_of(_stated(header, "element.symbol", "element")), edge_of(
-        _stated(header, "element.edge", "edge")
-    )
+    """Return element and edge as the lines `key: value` state them, read as a run's metadata are."""
+    pairs = (re.match(r"[#;%*!$\s]*([\w. ]+?)\s*[:=]\s*(.+)", line) for line in reversed(header))
+    return absorber_from_metadata({pair[1].lower(): pair[2].strip() for pair in pairs if pair})
 
 
 def _temperature(header: Sequence[str]) -> float | None:

@@ -431,3 +431,37 @@ def test_derived_runs_in_the_archive(archive, raw_writer, derived_writer, make_r
     analyse(archive.next_attempt)
     assert archive.next_attempt(raw) == 3
     assert derived_writer.status().runs_failed == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({}, {"sample_name": "a", "cycle": "2026-3", "data_session": "pass-1", "tiled_access_tags": ["t"]}),
+        ({"copied": ("beamline",)}, {"beamline": "7-BM"}),
+        ({"copied": ()}, {}),
+    ],
+)
+def test_a_derived_run_has_what_facilities_search_and_guard_by(options, kept):
+    given = {"sample_name": "a", "cycle": "2026-3", "data_session": "pass-1", "tiled_access_tags": ["t"],
+             "beamline": "7-BM", "model": "not this one"}  # fmt: skip
+    documents = Documents()
+    writer = PredictionWriter(documents, **options)
+    writer.run_started({**raw_start(), **given})
+    writer.predicted(result(0, good(0)))
+    writer.run_stopped(raw_stop())
+    (start,) = documents.of("start")
+    assert {key: start[key] for key in given if key in start and key != "model"} == kept
+    assert start["model"] == "pt-l3"
+
+
+def test_a_derived_run_says_what_was_understood_and_what_was_left_out():
+    read = {"channels": {"energy": "mono"}, "energy_unit": "keV", "left_out": ["2 events are lost", "a row"]}
+    prediction = good(0)
+    where = replace(prediction.provenance, read=read)
+    documents, _ = write([replace(prediction, provenance=where), good(1)])
+    (start,) = documents.of("start")
+    assert start["read"] == {"channels": {"energy": "mono"}, "energy_unit": "keV"}
+    assert [e["data"]["left_out"] for e in documents.events("predictions")] == [
+        "2 events are lost; a row",
+        "",
+    ]
