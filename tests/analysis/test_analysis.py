@@ -131,7 +131,7 @@ def test_predictions_become_json(au, au_anchor, scan_of):
     for prediction in Analyzer(au, au_anchor).analyze([good, replace(good, mu=-good.mu)]):
         record = json.loads(json.dumps(prediction.to_json(), allow_nan=False))
         assert set(record) == {
-            "source", "scan", "element", "edge", "model", "model_sha256", "anchored", "aligned", "values",
+            "source", "scan", "read", "element", "edge", "model", "model_sha256", "anchored", "aligned", "values",
             "classes", "curves", "fractions", "in_domain", "domain_judged", "domain_p", "domain_score",
             "domain_reason", "latent", "correlation", "flags", "refused", "size", "e0", "edge_step",
             "seconds",
