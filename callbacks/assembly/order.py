@@ -32,7 +32,9 @@ class SequenceNumbers:
         return self._spans[-1][1] if self._spans else 0
 
     def add(self, first: int, last: int) -> None:
-        """Take the numbers from first to last."""
+        """Take the numbers from first to last; none where last is smaller."""
+        if last < first:
+            return
         if self._spans and self._spans[-1][0] <= first == self._spans[-1][1] + 1:
             self._spans[-1] = (self._spans[-1][0], last)
             return

@@ -210,6 +210,8 @@ class RunAssembler:
             if stream is None:
                 if self._join is None or doc["descriptor"] not in self._join:
                     return []
+                if (order := self._order_of.get(doc["descriptor"])) is not None:
+                    order.numbers.add(doc["seq_nums"]["start"], doc["seq_nums"]["stop"] - 1)
                 return self._cut_joined(self._join, self._join.announce(resource, doc))
             if stream.reader is None or stream.reader.external is None:
                 return []
@@ -259,7 +261,7 @@ class RunAssembler:
         totals = doc.get("num_events") or {}
         for stream in self._sweep_streams:
             spectra += self._finish(stream, totals, succeeded=succeeded)
-        for name, order in self._orders.items():
+        for name, order in self._orders_used.items():
             self._tell_order(name, order, totals.get(name, 0))
         if not self._streams and (self._join is None or self._join.plan is None):
             self._explain()
@@ -268,6 +270,14 @@ class RunAssembler:
     @property
     def _sweep_streams(self) -> list[SweepStream]:
         return [*self._streams.values(), *([self._joined] if self._joined is not None else [])]
+
+    @property
+    def _orders_used(self) -> dict[str, EventOrder]:
+        """The orders of the streams that sweeps are made of, by name."""
+        joined = () if self._join is None or self._join.plan is None else self._join.plan.clocks
+        return {
+            name: order for name, order in self._orders.items() if name in self._streams or name in joined
+        }
 
     # --- descriptors -------------------------------------------------------------------------------------
 
@@ -466,7 +476,7 @@ class RunAssembler:
     def _lost_of_joined(self, totals: Mapping[str, int]) -> _Lost:
         """Return how many events of joined streams are missing that were not told before."""
         count = 0
-        for name, order in self._orders.items():
+        for name, order in self._orders_used.items():
             gaps = order.numbers.missing(1, max(order.numbers.last, totals.get(name, 0)))
             count += sum(last - first + 1 for first, last in gaps)
         if self._join is not None:

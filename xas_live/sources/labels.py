@@ -72,7 +72,7 @@ class Label:
             return cls(_plain(name) or unit, unit)
         name = _plain(text)
         start, _, end = name.rpartition("_")
-        if start and ev_factor(end) is not None:
+        if start and (ev_factor(end) is not None or end in ("counts", "cts", "cps", "hz")):
             return cls(start, end)
         return cls(name, name if ev_factor(name) is not None else "")
 

@@ -98,6 +98,7 @@ def assert_same(found: list[Spectrum], expected: list[Spectrum]) -> None:
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         assert (a.complete, a.provenance.sweep, a.mode) == (b.complete, b.provenance.sweep, b.mode)
         assert a.counts.keys() == b.counts.keys()
+        assert a.flags == b.flags == ()
 
 
 @st.composite

@@ -94,6 +94,7 @@ def test_two_blob_detectors_give_spectrum_and_prediction(tmp_path, scan_of, au_a
         np.testing.assert_array_equal(spectrum.counts[name], values)
     np.testing.assert_array_equal(spectrum.mu, np.log(counts["i0"] / counts["it"]))
     assert spectrum.complete
+    assert spectrum.flags == ()
     assert prediction.refused is None
     cn1 = prediction.values["CN1"]
     assert cn1.lower <= 12.0 <= cn1.upper

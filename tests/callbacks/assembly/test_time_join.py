@@ -18,6 +18,7 @@ from tests.callbacks.edges import GRID, counts_of, documents
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
 from xas_live.callbacks.assembly.channels import ChannelMapping
 from xas_live.callbacks.assembly.time_join import StreamJoin
+from xas_live.flags import Flag
 from xas_live.spectrum import Spectrum
 
 T0 = 1.7e9
@@ -378,3 +379,49 @@ def test_a_defect_where_points_become_sweeps_is_told_as_one(tmp_path, monkeypatc
     docs = [*run_of(streams, whole(streams), how="datum", path=path)][:-1]
     with pytest.raises(ValueError, match="a defect"):
         assembled(docs)
+
+
+@pytest.mark.parametrize("stream", ["encoder", "adc"])
+def test_a_lost_page_of_a_joined_stream_is_told_and_flagged(stream):
+    streams = {"encoder": (known := encoder()), "adc": adc(known)}
+    order = [(name, 20) for _ in range(30) for name in streams]
+    docs = list(run_of(streams, order))
+    pages = [
+        k for k, (name, doc) in enumerate(docs) if name == "event_page" and stream_of(docs, doc) == stream
+    ]
+    del docs[pages[4]]
+    said: list[str] = []
+    assembler = SpectrumAssembler(say=said.append)
+    spectra = [spectrum for name, doc in docs for spectrum in assembler(name, doc)]
+    assert any(Flag.DOCUMENTS_LOST in spectrum.flags for spectrum in spectra)
+    assert any("20 events" in line and "lost" in line for line in said)
+    whole = [s for name, doc in run_of(streams, order) for s in assembler(name, doc)]
+    assert not any(spectrum.flags for spectrum in whole)
+
+
+def stream_of(docs: list[tuple[str, Any]], page: dict[str, Any]) -> str:
+    """The stream that a page belongs to."""
+    return next(d["name"] for name, d in docs if name == "descriptor" and d["uid"] == page["descriptor"])
+
+
+def test_what_a_stream_without_energy_counts_does_not_matter():
+    docs = list(documents(GRID))
+    run_start = docs[0][1]["uid"]
+    image = {"dtype": "array", "shape": [10, 10], "source": "x", "external": "STREAM:"}
+    images = {
+        "run_start": run_start,
+        "time": 1.0,
+        "uid": "images",
+        "name": "images",
+        "data_keys": {"image": image},
+        "configuration": {},
+        "hints": {},
+        "object_keys": {},
+    }
+    docs.insert(2, ("descriptor", images))
+    docs[-1] = ("stop", {**docs[-1][1], "num_events": {"primary": len(GRID), "images": 200}})
+    said: list[str] = []
+    assembler = SpectrumAssembler(say=said.append)
+    [spectrum] = [s for name, doc in docs for s in assembler(name, doc)]
+    assert spectrum.flags == ()
+    assert not [line for line in said if "lost" in line]
