@@ -408,3 +408,10 @@ def test_the_9809_format_with_its_own_d_spacing(tmp_path: Path) -> None:
     scan = one(tmp_path, text, columns=parse_columns("energy=1,i0=3,it=4"))
     np.testing.assert_allclose(scan.channels["energy"], ENERGY, atol=1e-2)
     assert "angle_drive, angle_read, time" in refused(tmp_path, text)
+
+
+def test_a_file_that_is_too_large_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xas_live.sources.text.LARGEST", 2**20)
+    bomb = gzip.compress(b"11400.0 0.5\n" * 200_000)
+    assert len(bomb) < 2**20
+    assert "over 1 MB" in refused(tmp_path, bomb, "bomb.dat.gz")

@@ -16,7 +16,7 @@ from charset_normalizer import from_bytes
 
 from xas_live.sources.scan import UnreadableError
 
-LARGEST = 100 * 2**20
+LARGEST = 40 * 2**20
 """Bytes that are read of a file at most: of a compressed one, of what it unpacks to."""
 
 _JUDGED = 2**16  # bytes by which an encoding is told
@@ -41,7 +41,7 @@ def read_text(path: Path) -> str:
 
     Raises
     ------
-    UnreadableError : when it is no file, empty, binary, damaged, or over 100 MB unpacked.
+    UnreadableError : when it is no file, empty, binary, damaged, or over 40 MB unpacked.
     """
     raw = _unpacked(path)
     if not raw.strip():

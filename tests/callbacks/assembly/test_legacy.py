@@ -154,3 +154,17 @@ def test_images_beside_the_scan_change_nothing(tmp_path, monkeypatch):
     assert [len(s) for s in found] == [len(GRID)] * 2
     np.testing.assert_allclose(found[0].mu, plain[0].mu)
     assert "event" not in translated
+
+
+def test_a_resource_without_its_run_belongs_to_the_open_one(tmp_path):
+    energy = Energy(name="energy")
+    expected, docs = scanned(FileCounter("counter", energy, tmp_path / "c.h5"), energy)
+    assert any("run_start" in doc for name, doc in docs if name == "resource")
+    bare = [
+        (name, {k: v for k, v in doc.items() if name != "resource" or k != "run_start"}) for name, doc in docs
+    ]
+    assembler = SpectrumAssembler()
+    found = [spectrum for name, doc in bare for spectrum in assembler(name, doc)]
+    assert len(found) == len(expected) == 2
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.mu, other.mu)
