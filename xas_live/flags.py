@@ -234,7 +234,7 @@ class Flag(StrEnum):
         "hole",
         Severity.CAUTION,
         "A stretch of the model's grid has no points. It was completed from the training spectra, given the "
-        "points on either side; the intervals contain what is not known there.",
+        "points on either side, and the intervals contain what is not known there; or the sweep is refused.",
         "Measure the sweep again. Look for a beam dump, lost documents or deleted points.",
     )
     DOCUMENTS_LOST = (

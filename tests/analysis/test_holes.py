@@ -100,6 +100,8 @@ def test_a_hole_over_the_edge_or_over_half_of_the_grid_is_refused(analyzer: Anal
     assert "over the edge" in over_edge.refused
     assert wide.refused is not None
     assert "no points over" in wide.refused
+    assert Flag.HOLE in over_edge.flags
+    assert Flag.HOLE in wide.flags
 
 
 def test_foils_and_standards_with_a_hole_are_refused(

@@ -17,6 +17,10 @@ EDGE = 5.0  # eV about e0: without points there, the edge is not known
 MOST = 0.5  # share of the grid that may be missing
 
 
+class HoleError(Unusable):
+    """A sweep, foil or standard that must not be used because of a hole, with the reason in words."""
+
+
 def holes(energy: Array, e0: float, low: float, high: float) -> list[tuple[float, float]]:
     """Return the stretches without points, long against the steps around them and the fine structure there.
 
@@ -55,19 +59,19 @@ def unmeasured(energy: Array, e0: float, points: Array) -> NDArray[np.bool_] | N
 
     Raises
     ------
-    Unusable : when a hole lies over the edge, or half of the grid is missing.
+    HoleError : when a hole lies over the edge, or half of the grid is missing.
     """
     found = holes(energy, e0, float(points[0]), float(points[-1]))
     if not found:
         return None
     for first, last in found:
         if first < e0 + EDGE and last > e0 - EDGE:
-            raise Unusable(
+            raise HoleError(
                 f"no points between {first:.1f} and {last:.1f} eV, over the edge: measure it again"
             )
     missing = np.any([(points > first) & (points < last) for first, last in found], axis=0)
     if missing.mean() > MOST:
-        raise Unusable(
+        raise HoleError(
             f"no points over {100 * missing.mean():.0f} % of the range needed ({words(found)}): measure again"
         )
     return missing if missing.any() else None
@@ -82,10 +86,10 @@ def refuse_holes(energy: Array, e0: float, points: Array) -> None:
 
     Raises
     ------
-    Unusable : when there is one.
+    HoleError : when there is one.
     """
     if found := holes(energy, e0, float(points[0]), float(points[-1])):
-        raise Unusable(f"it has no points between {words(found)}: measure it again")
+        raise HoleError(f"it has no points between {words(found)}: measure it again")
 
 
 def words(found: list[tuple[float, float]]) -> str:

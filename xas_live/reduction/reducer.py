@@ -23,7 +23,7 @@ from xas_live.reduction.anchor import AnchorError, FoilAnchor, common_windows
 from xas_live.reduction.axis import Axis, AxisCache
 from xas_live.reduction.chi import ChiOperator
 from xas_live.reduction.gate import gate, i0_nonlinear
-from xas_live.reduction.holes import unmeasured
+from xas_live.reduction.holes import HoleError, unmeasured
 from xas_live.reduction.normalize import NormalizationOperator, OperatorCache, Windows, flat_once
 from xas_live.reduction.quality import (
     Checked,
@@ -209,6 +209,7 @@ class Reducer:
         try:
             plan = self._plan(axis, key, anchor, alignment)
         except Refusal as error:
+            flags += [Flag.HOLE] if isinstance(error, HoleError) else []
             all_flags = (*sweep.flags, *flags)
             return RefusedSweep(sweep.index, sweep.spectrum, str(error), all_flags, alignment, anchor)
         return AlignedSweep(
