@@ -202,6 +202,15 @@ def test_the_readback_goes_before_the_setpoint(tmp_path: Path, header: str) -> N
     assert_channels(scan, energy=ENERGY, i0=I0, it=IT)
 
 
+@pytest.mark.parametrize(
+    "header", ["# energy ring current i0 it", "Energy (eV) live time I0 It", "# energy I0 It sca 3"]
+)
+def test_single_blanks_do_not_part_names_of_two_words(tmp_path: Path, header: str) -> None:
+    """As many words as columns by chance: the last column has no name."""
+    reason = refused(tmp_path, text_of(header, [ENERGY, np.ones(N), I0, IT, IR]))
+    assert "parted by single blanks" in reason
+
+
 # A label and what it is; what holds a blank is a label of one column all the same.
 _WORDS = {
     "i0": "i0", "I0": "i0", "It": "it", "I1": "it", "Ir": "ir", "itrans": "it", "Iref": "ir",

@@ -200,7 +200,7 @@ def _label_line(table: Table) -> tuple[Label, ...] | None:
 def _refuse_halves(text: str, cells: Sequence[str]) -> None:
     """Refuse words parted by single blanks that are as many as the columns, but some half a name."""
     halves = [cell for cell in cells if cell.lower() in _HALVES or cell[:1].isdigit()]
-    if halves and text.split() == cells:
+    if halves and not re.search(r"[\t;,]|\s\s", _with_brackets_joined(text).strip()):
         raise UnreadableError(
             f"the names above the columns ({', '.join(cells[:_SHOWN])}) are parted by single blanks, and "
             f"{halves[0]!r} is part of one: part them by tabs, commas or two blanks, or give --columns"
@@ -217,11 +217,16 @@ def _without_mark(line: str) -> str:
 
 def _cells(text: str) -> list[str]:
     """Cut a line of names by the strongest delimiter in it; what stands in brackets stays with its name."""
-    text = re.sub(r"\s*[(\[]([^)\]]*)[)\]]", lambda m: "(" + re.sub(r"[\s,;]+", "_", m[1].strip()), text)
+    text = _with_brackets_joined(text)
     for delimiter in "\t;,":
         if delimiter in text.strip():
             return cut(text, delimiter)
     return re.split(r"\s{2,}", text.strip()) if re.search(r"\s\s", text.strip()) else text.split()
+
+
+def _with_brackets_joined(text: str) -> str:
+    """Return a line with what stands in brackets joined to the name before it."""
+    return re.sub(r"\s*[(\[]([^)\]]*)[)\]]", lambda m: "(" + re.sub(r"[\s,;]+", "_", m[1].strip()), text)
 
 
 def _fitted(labels: Sequence[Label], data: Array) -> tuple[Label, ...] | None:
