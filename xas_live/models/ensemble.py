@@ -12,6 +12,8 @@ from xas_live.models.bundle import Bundle
 from xas_live.models.networks import network
 from xas_live.models.outputs import Estimate, OutcomePart, Scalars, columns_of
 from xas_live.models.outputs.intervals import gaussian_quantile
+from xas_live.models.sections.chemistry import ChemistryEstimate, estimate
+from xas_live.models.sections.cost import departures, shapes_of, widening
 from xas_live.models.sections.domain import domain_distances, domain_p_value, nearest
 from xas_live.models.sections.latent import reconstruct
 from xas_live.reduction.arrays import Numbers, library_of, standard_deviation
@@ -31,6 +33,9 @@ class Judged(NamedTuple):
     latent : (batch, 8) coordinates in the autoencoder; (batch, 0) without one.
     residual : (batch, g) the input less the nearest that training knows; None without a domain.
     reconstruction : (batch, g) the input as the autoencoder gives it; None without one.
+    chemistry : other phases and adsorbates; None for a model without.
+    widening : (batch, width) by which departures from the training spectra have widened `half`.
+    departed : (batch,) whether a spectrum departs from them; None for a model that does not know the cost.
     """
 
     mean: Array
@@ -40,6 +45,9 @@ class Judged(NamedTuple):
     latent: Array
     residual: Array | None
     reconstruction: Array | None
+    chemistry: ChemistryEstimate | None = None
+    widening: Array | None = None
+    departed: Array | None = None
 
     def sound(self) -> list[bool]:
         """Whether the networks gave numbers, for each spectrum."""
@@ -83,6 +91,13 @@ class Ensemble:
         self._missing_from = None if sections.theory is None else sections.theory.missing_from
         self._full = 1.0 if sections.theory is None else sections.theory.full
         self._domain_strata = None if sections.domain is None else sections.domain.stratify_by
+        self._cost, self._grid = sections.cost, bundle.grid
+        self._shapes: list[Numbers] = []
+        if sections.cost is not None:
+            theory = bundle.inputs[0].theory
+            assert theory is not None
+            shapes = shapes_of(bundle.grid, theory.on(bundle.grid)).values()
+            self._shapes = [self._here(torch.from_numpy(shape).float()) for shape in shapes]
         self._domain, self._latent = sections.domain is not None, sections.latent is not None
         self._place = {
             name: (o, c)
@@ -122,11 +137,17 @@ class Ensemble:
             mean, half = (_side_by_side([getattr(e, part) for e in estimates]) for part in ("mean", "half"))
             latent, reconstruction = reconstruct(t, x) if self._latent else (x[:, :0], None)
             p, scores, residual = xp.full_like(x[:, 0], xp.nan), x[:, :0], None
+            seen, widened, departed = None, None, None
             if self._domain:
                 disagreement = _side_by_side([e.disagreement for e in estimates]).mean(1)
                 far = domain_distances(t, x, reconstruction, disagreement, self.distances)
                 p, scores = domain_p_value(t, far, self._stratum(estimates), self.distances)
                 residual = x - nearest(t, x if reconstruction is None else reconstruction)
+                seen = self._chemistry(x, estimates)
+                if self._cost is not None:
+                    far = departures(self._grid, self._shapes, scores, residual, seen)
+                    widened, departed = widening(self._cost, t, far)
+                    half = half * widened
         return Judged(
             _float64(mean),
             _float64(half),
@@ -135,6 +156,9 @@ class Ensemble:
             _float64(latent),
             None if residual is None else _float64(residual),
             None if reconstruction is None else _float64(reconstruction),
+            None if seen is None else ChemistryEstimate(*(_float64(part) for part in seen)),
+            None if widened is None else _float64(widened),
+            None if departed is None else _float64(departed) > 0,
         )
 
     def means(self, inputs: Numbers) -> Array:
@@ -190,6 +214,14 @@ class Ensemble:
             return None
         output, column = self._place[self._domain_strata]
         return estimates[output].mean[:, column]
+
+    def _chemistry(self, x: Numbers, estimates: Sequence[Estimate]) -> ChemistryEstimate | None:
+        """What else than bare metal the inputs show."""
+        section = self.bundle.card.sections.chemistry
+        if section is None:
+            return None
+        output, column = self._place[section.stratify_by]
+        return estimate(section, self._tensors, x, estimates[output].mean[:, column], self.level)
 
     def _missing(self, estimates: Sequence[Estimate]) -> Numbers:
         """(batch, 1) share of missing neighbours; zero for models that do not give it."""

@@ -146,6 +146,8 @@ def calibrated(recipe: Recipe, population: Population, trained: Trained) -> Bund
             "theory_bulk": population.bulk.mu.double(),
             "bulk_r1": torch.tensor([population.bulk.r1], dtype=torch.float64),
         }
+        if population.bulk.background is not None:
+            tensors["theory_background"] = population.bulk.background.double()
     tensors |= {**population.tables(), **unseen.intervals()}
     if recipe.domain is not None:
         tensors |= domain_tensors(recipe, population, grid, trained, rng)
@@ -180,7 +182,9 @@ def _sections(recipe: Recipe, population: Population, tensors: Tensors) -> Secti
     if "metal_mean" in tensors and leading is not None:
         phases = PhasesSection(leading=leading, sample="CN1_sample" if leading == "CN1" else None)
     return Sections(
-        theory=None if bulk is None else TheorySection(missing_from=bulk.missing_from),
+        theory=None if bulk is None else TheorySection(
+            missing_from=bulk.missing_from, background=bulk.background is not None
+        ),
         domain=None
         if domain is None
         else DomainSection(threshold=domain.threshold, stratify_by=domain.stratify_by),

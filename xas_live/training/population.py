@@ -46,6 +46,7 @@ class Bulk:
     Attributes
     ----------
     energy, mu : (m,) eV, and its spectrum.
+    background : (m,) its absorption without fine structure; None where it is not known.
     r1 : nearest-neighbour distance, Å.
     missing_from : target that tells the share of missing neighbours, or None.
     """
@@ -54,6 +55,7 @@ class Bulk:
     mu: torch.Tensor
     r1: float
     missing_from: str | None = None
+    background: torch.Tensor | None = None
 
 
 class Population(Protocol):
@@ -112,6 +114,7 @@ class Particles:
     Parameters
     ----------
     recipe : with structures of kind "mixtures".
+    device : where spectra are simulated.
 
     Raises
     ------
@@ -136,7 +139,7 @@ class Particles:
     outputs: tuple[OutputSpec, ...]
     bulk: Bulk | None
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, device: str = "cpu") -> None:
         structures = recipe.structures
         assert isinstance(structures, Structures)
         self.library = library = SiteLibrary.load(structures.sites)
@@ -149,10 +152,16 @@ class Particles:
         except UnknownParticleError as error:
             raise WrongEntry(("structures", "left_out"), str(error)) from error
         self._columns = columns(request.targets, PARTICLE_TARGETS)
-        self.simulator = Simulator(library, grid)
+        self.simulator = Simulator(library, grid, device)
         names = [target.name for target in request.targets]
         r1 = library.r1[1.0]
-        self.bulk = Bulk(self.simulator.mesh, self.simulator.bulk, r1, "CN1" if "CN1" in names else None)
+        self.bulk = Bulk(
+            self.simulator.mesh,
+            self.simulator.bulk.cpu(),
+            r1,
+            "CN1" if "CN1" in names else None,
+            self.simulator.background.cpu(),
+        )
         self.fold = site_folds(self.particles, len(library.cn), library.bulk_site, recipe.folds)
         self.sites = used_sites(self.particles)
         used = np.isin(np.arange(len(self.fold)), self.sites)

@@ -142,6 +142,12 @@ class Trained:
         """The ensemble after training; its weights are trained in place."""
         return replace(self, loss=fit(self.weights, self.forward, draw, self.scaling, schedule, progress))
 
+    def on_cpu(self) -> Self:
+        """The ensemble, wherever it was trained, on the CPU."""
+        tensors = {name: tensor.cpu() for name, tensor in self.scaling.tensors.items()}
+        weights = {name: weight.cpu() for name, weight in self.weights.items()}
+        return replace(self, weights=weights, scaling=Scaling(self.scaling.kinds, tensors))
+
     def predict(self, x: torch.Tensor, members: Indices | None = None) -> torch.Tensor:
         """(members, batch, width) outputs in their units, of all members or of those indexed."""
         weights = self.weights if members is None else {k: v[members] for k, v in self.weights.items()}
@@ -157,8 +163,9 @@ def initial_ensemble(
     least_scale: float = LEAST_SCALE,
     kinds: Sequence[OutputKind] | None = None,
 ) -> Trained:
-    """Return random weights, and the scaling of first draws; parameters as for `Scaling.of`."""
+    """Return random weights, where the draws lie, and the scaling of these; parameters as for `Scaling.of`."""
     weights = init_network(spec, x.shape[-1], y.shape[-1], torch.Generator().manual_seed(seed))
+    weights = {name: weight.to(x.device) for name, weight in weights.items()}
     return Trained(spec, weights, member_fold, Scaling.of(x, y, least_scale, kinds))
 
 
@@ -241,7 +248,7 @@ def draw_members(
 def train_ensemble(
     recipe: Recipe, population: Population, progress: Progress = lambda step, steps, loss: None
 ) -> Trained:
-    """Train every member without its fold of the population."""
+    """Train every member without its fold of the population, where its spectra are simulated."""
     schedule, spec = recipe.schedule, recipe.network
     rng = np.random.default_rng(schedule.seed)
     member_fold = np.sort(np.arange(spec.members) % recipe.folds)
@@ -252,4 +259,4 @@ def train_ensemble(
     )
     kinds = kinds_of(population.outputs)
     ensemble = initial_ensemble(spec, member_fold, *draw(FIRST_DRAWS), schedule.seed, kinds=kinds)
-    return ensemble.train(draw, schedule, progress)
+    return ensemble.train(draw, schedule, progress).on_cpu()

@@ -1,0 +1,278 @@
+"""Networks that see other phases and adsorbates, trained and calibrated on compounds they have not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from xas_live.models.networks import Weights, init_network, network
+from xas_live.models.outputs.base import Tensors
+from xas_live.models.outputs.intervals import fit_intervals
+from xas_live.models.sections.chemistry import CALIBRATION, QUANTITIES, by_oxide, decoded
+from xas_live.models.sections.specs import CHEMISTRY_NETWORK, ChemistrySection
+from xas_live.reduction.constants import K2_PER_EV
+from xas_live.reduction.damping import FADE, WHITE_LINE_END
+from xas_live.spectrum import Array
+from xas_live.theory.phases import KINDS, NON_METAL, Phase, PhaseKind, drawn, phases_of
+from xas_live.theory.sites import Indices
+from xas_live.training.population import Particles
+from xas_live.training.recipe import Nuisances, Recipe
+from xas_live.training.simulate import Admixture
+from xas_live.training.train import Trained
+
+BATCH = 256
+LEARNING_RATE = 2e-3
+POOL, FRESH = 96, 25  # phases of a fold that are drawn at once, and steps after which they are drawn anew
+METAL_ALONE, OF_ALLOYS = 0.35, 0.4  # share of spectra of metal alone; of the others, of alloys and hydrides
+PURE = 0.3  # share of other phases without any metal
+MOST = 0.6  # share of a phase that is no metal up to which intervals are calibrated
+DRAWS = 16  # calibration spectra of each particle
+FALSE_ALARMS = 0.02  # share of bare metal whose non_metal may exceed what is taken for none
+RESTORED = (-0.25, 0.25, -0.3, 0.5)  # ranges of what the foil's damping does to a phase: constant, and by k²
+
+
+@dataclass(frozen=True, eq=False)
+class PhasePool:
+    """Calculated phases of a metal, in folds of compounds.
+
+    Attributes
+    ----------
+    phases : all of them.
+    fold : (phases,) that each is left out of; below zero: all members have seen it.
+    mesh : (m,) eV, on which they are drawn; bulk (m,) theory of the foil there.
+    """
+
+    phases: tuple[Phase, ...]
+    fold: Indices
+    mesh: Array
+    bulk: Array
+
+    @classmethod
+    def of(cls, population: Particles, folds: int) -> PhasePool:
+        """Of the population's metal: compounds of each kind spread over the folds, oxides in none.
+
+        The few oxides are known to all members: their doubt in energy, stretch and width is wide instead.
+        """
+        library = population.library
+        phases = phases_of(library.element, library.edge)
+        fold = np.full(len(phases), -1)
+        place = 0
+        for kind in KINDS:
+            if kind == "oxide":
+                continue
+            for compound in sorted({p.compound for p in phases if p.kind == kind}):
+                fold[[i for i, p in enumerate(phases) if p.compound == compound]] = place % folds
+                place += 1
+        mesh = population.simulator.mesh
+        return cls(phases, fold, mesh, population.simulator.bulk.cpu().double().numpy())
+
+    def draw(self, which: Indices, rng: np.random.Generator) -> Array:
+        """(n, m) phases of these indices, as the foil's damping leaves them."""
+        spectra = drawn(self.phases, which, self.mesh, rng)
+        a, b, c, d = RESTORED
+        k2 = K2_PER_EV * np.maximum(self.mesh, 0.0)
+        fine = 1.0 / (1.0 + np.exp(-(self.mesh - WHITE_LINE_END) / FADE))
+        factor = rng.uniform(a, b, (len(which), 1)) + rng.uniform(c, d, (len(which), 1)) * k2 / k2[-1]
+        return np.asarray(spectra + fine * factor * (spectra - self.bulk))
+
+    def known(self, fold: int, kinds: tuple[PhaseKind, ...]) -> Indices:
+        """Indices of phases of these kinds that the members of a fold may see."""
+        return np.array(
+            [i for i, p in enumerate(self.phases) if p.kind in kinds and self.fold[i] != fold], dtype=int
+        )
+
+    def names(self, fold: int) -> tuple[str, ...]:
+        """Of the phases of a fold."""
+        return tuple(p.name for p, k in zip(self.phases, self.fold, strict=True) if k == fold)
+
+
+def kinds_of(pool: PhasePool) -> tuple[str, ...]:
+    """"metal", and the kinds of phase that there are."""
+    return ("metal", *(kind for kind in KINDS if any(p.kind == kind for p in pool.phases)))
+
+
+def chemistry_section(population: Particles, by: str) -> ChemistrySection:
+    """Return what the card says of the networks."""
+    members = CHEMISTRY_NETWORK.members
+    pool = PhasePool.of(population, members)
+    return ChemistrySection(
+        kinds=kinds_of(pool),
+        adsorbates=bool(population.simulator.adsorbates),
+        stratify_by=by,
+        folds=tuple(pool.names(k) for k in range(members)),
+    )
+
+
+def nuisances_of(recipe: Recipe) -> Nuisances:
+    """Those of spectra in domain, with adsorbates as the surface has room for."""
+    assert recipe.domain is not None
+    return recipe.domain.nuisances(recipe.nuisances).model_copy(update={"adsorbed_atoms": 0.0})
+
+
+def chemistry_tensors(
+    recipe: Recipe,
+    population: Particles,
+    scaling: Tensors,
+    trained: Trained,
+    column: int,
+    rng: np.random.Generator,
+) -> Tensors:
+    """Return the networks' weights, in half precision, and their calibration.
+
+    Parameters
+    ----------
+    scaling : `input_mean` and `input_scale`.
+    trained : the ensemble, whose `column` tells the size.
+    """
+    assert recipe.domain is not None
+    section = chemistry_section(population, recipe.domain.stratify_by or "CN1")
+    pool = PhasePool.of(population, CHEMISTRY_NETWORK.members)
+    weights = _trained(recipe, population, pool, section, scaling, rng)
+    found = {f"chemistry.{name}": weight.half() for name, weight in weights.items()}
+    stored = {name: weight.half().float() for name, weight in weights.items()}
+    return found | _calibrated(recipe, population, pool, section, scaling, stored, trained, column, rng)
+
+
+def _trained(
+    recipe: Recipe,
+    population: Particles,
+    pool: PhasePool,
+    section: ChemistrySection,
+    scaling: Tensors,
+    rng: np.random.Generator,
+) -> Weights:
+    assert recipe.domain is not None
+    z, members, kinds = nuisances_of(recipe), CHEMISTRY_NETWORK.members, section.kinds
+    generator = torch.Generator().manual_seed(recipe.schedule.seed + 3)
+    weights = init_network(CHEMISTRY_NETWORK, len(scaling["input_mean"]), len(kinds) + 1, generator)
+    parameters = [p.requires_grad_() for p in weights.values()]
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
+    steps = recipe.domain.chemistry_steps
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    spectra: list[torch.Tensor] = []
+    of_kind: list[Indices] = []
+    for step in range(steps):
+        if step % FRESH == 0:
+            spectra, of_kind = _phases(pool, kinds, members, population, rng)
+        parts, truths, covered = [], [], []
+        for k in range(members):
+            share, which = _shares(of_kind[k], kinds, rng)
+            admixture = Admixture(spectra[k][which], population.simulator.instrument.here(share))
+            found = population.simulator.measure_mixed(
+                population.draw(k % recipe.folds, BATCH, rng), z, rng, admixture
+            )
+            truth = torch.zeros(BATCH, len(kinds))
+            truth[:, 0] = 1.0 - torch.from_numpy(share).float()
+            truth[torch.arange(BATCH), torch.from_numpy(of_kind[k][which])] += torch.from_numpy(share).float()
+            parts.append(found.x)
+            truths.append(truth)
+            covered.append(found.adsorbed * truth[:, 0])
+        x = (torch.stack(parts) - scaling["input_mean"]) / scaling["input_scale"]
+        raw = network(CHEMISTRY_NETWORK, weights, x)
+        entropy = -(torch.stack(truths) * raw[..., : len(kinds)].log_softmax(-1)).sum(-1).mean()
+        on_surface = torch.nn.functional.binary_cross_entropy_with_logits(
+            raw[..., len(kinds)], torch.stack(covered)
+        )
+        optimizer.zero_grad()
+        ((entropy + on_surface) * members).backward()
+        optimizer.step()
+        scheduler.step()
+    for p in parameters:
+        p.requires_grad_(False)
+    return weights
+
+
+def _phases(
+    pool: PhasePool, kinds: tuple[str, ...], members: int, population: Particles, rng: np.random.Generator
+) -> tuple[list[torch.Tensor], list[Indices]]:
+    """Of each fold, drawn phases (POOL, m) and the index of their kind; kinds evenly in each of two groups."""
+    spectra, of_kind = [], []
+    for k in range(members):
+        which: list[int] = []
+        for group, count in ((NON_METAL, POOL // 2), (("alloy", "hydride"), POOL // 2)):
+            there = [kind for kind in group if len(pool.known(k, (kind,)))]
+            weight = np.array([1.0 if kind != "hydride" else 0.3 for kind in there])
+            for kind in rng.choice(np.array(there), count, p=weight / weight.sum()):
+                which.append(int(rng.choice(pool.known(k, (kind,)))))
+        chosen = np.array(which)
+        spectra.append(population.simulator.instrument.here(pool.draw(chosen, rng)))
+        of_kind.append(np.array([kinds.index(pool.phases[i].kind) for i in chosen]))
+    return spectra, of_kind
+
+
+def _shares(of_kind: Indices, kinds: tuple[str, ...], rng: np.random.Generator) -> tuple[Array, Indices]:
+    """(n,) share of another phase in training spectra, and which of the drawn phases it is."""
+    half = len(of_kind) // 2  # the first half is no metal, the second alloys and hydrides
+    alloyed = rng.random(BATCH) < OF_ALLOYS
+    which = rng.integers(half, size=BATCH) + half * alloyed
+    share = np.where(rng.random(BATCH) < PURE, np.where(alloyed, 1.0, rng.uniform(0.6, 1.0, BATCH)), 0.0)
+    share = np.where(share == 0.0, rng.uniform(0.0, np.where(alloyed, 1.0, 0.7)), share)
+    return np.where(rng.random(BATCH) < METAL_ALONE, 0.0, share), which
+
+
+def _calibrated(
+    recipe: Recipe,
+    population: Particles,
+    pool: PhasePool,
+    section: ChemistrySection,
+    scaling: Tensors,
+    weights: Weights,
+    trained: Trained,
+    column: int,
+    rng: np.random.Generator,
+) -> Tensors:
+    """Intervals of both quantities, and what is taken for none, from particles and compounds not seen."""
+    z = nuisances_of(recipe)
+    tested = population.tested(rng)
+    found: Tensors = {}
+    rows: dict[str, list[torch.Tensor]] = {name: [] for name in ("oxide", "other", "none")}
+    for k in range(CHEMISTRY_NETWORK.members):
+        of = np.flatnonzero(tested.fold == k % recipe.folds)
+        repeated = np.repeat(of, DRAWS)
+        foreign = [i for i in np.flatnonzero(pool.fold == k) if pool.phases[i].kind in NON_METAL]
+        oxides = [i for i, p in enumerate(pool.phases) if p.kind == "oxide"]
+        for name, which in (("oxide", oxides), ("other", foreign), ("none", oxides)):
+            if not which:
+                continue
+            share = rng.uniform(0.0, MOST, len(repeated)) if name != "none" else np.zeros(len(repeated))
+            spectra = pool.draw(rng.choice(np.array(which), len(repeated)), rng)
+            here = population.simulator.instrument.here
+            measured = population.simulator.measure_mixed(
+                tested.weights[repeated], z, rng, Admixture(here(spectra), here(share))
+            )
+            with torch.inference_mode():
+                scaled = (measured.x - scaling["input_mean"]) / scaling["input_scale"]
+                shares, all_members = decoded(section, network(CHEMISTRY_NETWORK, weights, scaled))
+                size = trained.predict(measured.x).mean(0)[:, column]
+            own, spread = all_members[k], all_members.std(0, correction=0)
+            truth = torch.stack(
+                [torch.from_numpy(share).float(), measured.adsorbed * (1.0 - torch.from_numpy(share).float())],
+                -1,
+            )
+            rows[name].append(
+                torch.cat(
+                    [own, spread, truth, size[:, None], by_oxide(section, shares.mean(0))[:, None].float()], 1
+                )
+            )
+    tables = {name: torch.cat(each) if each else None for name, each in rows.items()}
+    oxide, other, none = tables["oxide"], tables["other"], tables["none"]
+    assert oxide is not None
+    assert none is not None
+    both = oxide if other is None else torch.cat([oxide, other])
+    told = {
+        "non_metal_oxide": (oxide, 0),
+        "non_metal_other": (both if other is None else other, 0),
+        "adsorbates_other": (torch.cat([oxide, none]), 1),
+    }
+    for name, (table, at) in told.items():
+        error, spread = table[:, at] - table[:, 4 + at], table[:, 2 + at]
+        intervals = fit_intervals(error[:, None], spread[:, None], table[:, at], draws=DRAWS)
+        found |= {f"chemistry_{name}_{part}": intervals[part] for part in CALIBRATION}
+    order = none[:, 6].argsort()
+    parts = order.tensor_split(4)
+    found["chemistry_none"] = torch.stack([none[rows_, 0].quantile(1.0 - FALSE_ALARMS) for rows_ in parts])
+    found["chemistry_none_edges"] = torch.stack([none[rows_[-1], 6] for rows_ in parts[:-1]])
+    assert len(QUANTITIES) == 2
+    return found
