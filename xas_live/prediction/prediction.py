@@ -191,9 +191,15 @@ class Prediction:
         return self.outcome.chemistry
 
     @property
+    def because(self) -> str:
+        """Reasons of the verdict and, unless one says it, what the spectrum looks like, joined by "; "."""
+        looks, reason = "" if self.chemistry is None else self.chemistry.looks, self.verdict.reason
+        return "; ".join(filter(None, (reason, "" if looks in reason else looks)))
+
+    @property
     def why(self) -> str:
-        """In words: reasons of the verdict, what the spectrum looks like, how much wider the interval is."""
-        return self.verdict.why("" if self.chemistry is None else self.chemistry.looks)
+        """The same, and how much wider the interval is."""
+        return "; ".join(filter(None, (self.because, self.verdict.wider)))
 
     @property
     def in_domain(self) -> bool:
@@ -231,10 +237,9 @@ class Prediction:
             return f"refused, {self.refused}"
         results = ", ".join(f"{name} {result}" for name, result in self.outcome.results.items())
         size = f"; {self.size.label}" if self.size else ""
-        looks = "" if self.chemistry is None else self.chemistry.looks
-        looks = f"; {looks}" if looks and looks not in self.verdict.reason else ""
-        flags = f"; {', '.join(self.flags)}" if self.flags else ""
-        return f"{results}{size}; {self.verdict}{looks}{flags}"
+        looks = self.because.removeprefix(self.verdict.reason).removeprefix("; ")
+        beside = "".join(f"; {each}" for each in (looks, ", ".join(self.flags)) if each)
+        return f"{results}{size}; {self.verdict}{beside}"
 
     def __repr__(self) -> str:
         where = self.provenance

@@ -50,20 +50,17 @@ class Verdict:
         """All reasons, joined by "; "."""
         return "; ".join(self.reasons)
 
-    def why(self, besides: str = "") -> str:
-        """Reasons, what else there is to say unless a reason says it, and how much wider the interval is."""
-        said = [*self.reasons]
-        if besides and not any(besides in reason for reason in said):
-            said.append(besides)
-        if _WORTH_SAYING <= self.widening < math.inf:
-            said.append(f"interval {self.widening:.1f} times wider")
-        return "; ".join(said)
+    @property
+    def wider(self) -> str:
+        """How much wider the interval is, in words; empty where it is not, or the numbers are not usable."""
+        worth = self.usable and _WORTH_SAYING <= self.widening < math.inf
+        return f"interval {self.widening:.1f} times wider" if worth else ""
 
     def __str__(self) -> str:
         if self.degree is None:
             return "not judged"
         name = self.degree if self.usable else self.degree.upper()
-        why = self.why()
+        why = "; ".join(filter(None, (self.reason, self.wider)))
         return f"{name} ({why})" if why else str(name)
 
     def columns(self) -> dict[str, float | str]:
