@@ -161,7 +161,7 @@ class SpectrumPanel:
         self.ax.set_ylim(-0.08, max(heights))
         if reduced and reduced[-1].kind == "chi":
             self._frame_chi(reduced)
-        self.ax.set_title(note, loc="left", size=12, color=PURPLE, weight="bold")
+        self.ax.set_title(note, loc="left", size=10.5, color=PURPLE, weight="bold")
         drawn = (self._foil, self._latest, self._growing)
         handles = [line for line in drawn if np.size(line.get_xdata())]
         if handles:

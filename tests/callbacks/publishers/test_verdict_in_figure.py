@@ -233,3 +233,15 @@ def test_a_long_reason_is_shortened_to_the_band():
     box = why.get_window_extent()
     assert box.x1 < plot.figure.bbox.x1
     assert plot._layout._band.get_window_extent().y0 <= box.y0
+
+
+@pytest.mark.parametrize("verdict", [TRUSTED, CAUTION, UNUSABLE])
+def test_the_note_of_a_growing_sweep_says_its_doubt_beside_the_key(verdict):
+    plot, growing = figure_of([TRUSTED, CAUTION, UNUSABLE, REFUSED], chemistry(0.1, 0.4)), sweep()
+    plot.measuring(growing, replace(predict(growing), verdict=verdict))
+    plot.refresh()
+    FigureCanvasAgg(plot.figure).draw()
+    note = plot._spectrum.ax._left_title
+    assert note.get_text().endswith("" if verdict is TRUSTED else f" ({verdict.degree})")
+    key = plot._panels["CN1"].ax.get_legend()
+    assert not note.get_window_extent().overlaps(key.get_window_extent())
