@@ -132,7 +132,8 @@ def test_predictions_become_json(au, au_anchor, scan_of):
         record = json.loads(json.dumps(prediction.to_json(), allow_nan=False))
         assert set(record) == {
             "source", "scan", "element", "edge", "model", "model_sha256", "anchored", "aligned", "values",
-            "classes", "curves", "fractions", "in_domain", "domain_judged", "domain_p", "domain_score",
+            "classes", "curves", "fractions", "verdict", "verdict_reason", "widening", "chemistry",
+            "in_domain", "domain_judged", "domain_p", "domain_score",
             "domain_reason", "latent", "correlation", "flags", "refused", "size", "e0", "edge_step",
             "seconds",
         }  # fmt: skip

@@ -34,6 +34,7 @@ from xas_live.prediction import (
     Prediction,
     Reduced,
     Value,
+    Verdict,
 )
 from xas_live.reduction.anchor import AnchorError, FoilAnchor
 from xas_live.reduction.quality import half_rise
@@ -455,6 +456,7 @@ class Analyzer:
         *,
         refused: str | None = None,
         outcome: Outcome | None = None,
+        verdict: Verdict | None = None,
         domain: DomainVerdict | None = None,
         reduced: Reduced | None = None,
     ) -> Prediction:
@@ -468,6 +470,7 @@ class Analyzer:
             edge=spectrum.edge or (None if refused else reducer.target.edge),
             provenance=spectrum.provenance,
             outcome=outcome or Outcome(),
+            verdict=verdict or Verdict(),
             domain=domain or DomainVerdict(),
             alignment=sweep.alignment,
             anchor=anchor,
