@@ -16,6 +16,7 @@ import torch
 from xas_live.analysis.config import AnalysisConfig
 from xas_live.analysis.history import Earlier
 from xas_live.analysis.preview import Preview
+from xas_live.analysis.verdict import chemistry_of, verdict_of
 from xas_live.errors import Refusal
 from xas_live.flags import Flag
 from xas_live.models.bundle import Bundle
@@ -44,7 +45,7 @@ from xas_live.reduction.standards import StandardError
 from xas_live.reduction.target import InputTarget, listed
 from xas_live.spectrum import Array, Spectrum
 
-REDUCTION_VERSION = 4  # raised when the same sweep would be reduced to something else
+REDUCTION_VERSION = 5  # raised when the same sweep would be reduced to something else
 
 logger = logging.getLogger("xas_live")
 
@@ -360,11 +361,18 @@ class Analyzer:
             flags.append(Flag.EDGE_ABOVE_FOIL)
         fractions = None if phases is None else phases[1]
         outcome = self._outcome(judged.mean[row], judged.half[row], fractions, flags)
-        domain = self._verdict(reducer, judged, row)
-        if domain.inside is False:
+        sections = self.bundle.card.sections
+        chemistry = chemistry_of(sections, judged, row, self.config.level, self._quantile)
+        outcome = outcome if chemistry is None else replace(outcome, chemistry=chemistry)
+        domain = self._domain_of(reducer, judged, row)
+        verdict, raised = verdict_of(sections, judged, row, domain, chemistry, flags)
+        flags += raised
+        if sections.cost is None and domain.inside is False:
             flags.append(Flag.OUT_OF_DOMAIN)
         reduced = _shown(sweep, reducer, judged, row, network_input)
-        return self._base(sweep, reducer, flags, seconds, outcome=outcome, domain=domain, reduced=reduced)
+        return self._base(
+            sweep, reducer, flags, seconds, outcome=outcome, verdict=verdict, domain=domain, reduced=reduced
+        )
 
     def _edge_above_foil(
         self, sweep: ReducedSweep, reducer: Reducer, network_input: Array, *, with_phases: bool
@@ -422,13 +430,15 @@ class Analyzer:
         half = self._quantile * std
         return interval(value, half, self.config.level, self._quantile, unit=unit, non_negative=True, top=top)
 
-    def _verdict(self, reducer: Reducer, judged: Judged, row: int) -> DomainVerdict:
+    def _domain_of(self, reducer: Reducer, judged: Judged, row: int) -> DomainVerdict:
         section = self.bundle.card.sections.domain
         latent = tuple(judged.latent[row].tolist())
         if section is None or judged.residual is None:
             return DomainVerdict(latent=latent)
         p, scores = float(judged.p[row]), judged.scores[row]
         inside, reason = p >= section.threshold, ""
+        if judged.departed is not None:  # what counts is what it costs
+            inside = not judged.departed[row]
         if not inside:
             target, distances = reducer.target, self._ensemble.distances
             reason = domain_reason(

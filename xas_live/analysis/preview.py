@@ -146,9 +146,7 @@ class Preview:
             laid = anchor.on_grid(self._grid, theory, windows)
             norm = anchor.norm_on_grid(self._grid, windows)
             rise = half_rise(self._grid, laid.flat)
-            plan = Plan(
-                anchor.e0 + shift, windows, at + shift, laid.flat, laid.gain, laid.theory_error, rise
-            )
+            plan = Plan(anchor.e0 + shift, windows, at + shift, laid.flat, laid.gain, laid.theory_error, rise)
             known = _Foil(plan, norm)
             self._foils = {key: known}  # the last one is enough: sweeps come one by one
         return known

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from xas_live.models.bundle import Bundle
 from xas_live.models.networks import network
@@ -47,7 +48,7 @@ class Judged(NamedTuple):
     reconstruction: Array | None
     chemistry: ChemistryEstimate | None = None
     widening: Array | None = None
-    departed: Array | None = None
+    departed: NDArray[np.bool_] | None = None
 
     def sound(self) -> list[bool]:
         """Whether the networks gave numbers, for each spectrum."""
@@ -240,6 +241,20 @@ class Ensemble:
             return np.asarray(inputs, dtype=np.float32)
         given = torch.from_numpy(inputs) if isinstance(inputs, np.ndarray) else inputs
         return given.to(self.device, torch.float32)
+
+
+def joined(parts: Sequence[Judged]) -> Judged:
+    """Return several batches, judged by one ensemble, as one."""
+
+    def together(name: str) -> Any:
+        each = [getattr(part, name) for part in parts]
+        return None if each[0] is None else np.concatenate(each)
+
+    seen = [part.chemistry for part in parts if part.chemistry is not None]
+    chemistry = ChemistryEstimate(*map(np.concatenate, zip(*seen, strict=True))) if seen else None
+    return Judged(**{name: together(name) for name in Judged._fields if name != "chemistry"})._replace(
+        chemistry=chemistry
+    )
 
 
 def _side_by_side(parts: Sequence[Numbers]) -> Numbers:

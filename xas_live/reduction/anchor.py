@@ -5,9 +5,9 @@ the beamline's foil on the bulk's theoretical spectrum. A sample then enters the
 
     theory_bulk(x) + gain(x) [flat_sample(E(x)) - flat_foil(E(x))],    E(x) = e0 + shift + stretch x,
 
-with sample and foil normalised over identical windows: what theory gets wrong for the foil cancels. Where the
-model knows the bulk's background without fine structure, the gain restores what disorder and losses have taken
-from the foil's fine structure (see `damping`).
+with sample and foil normalised over identical windows: what theory gets wrong for the foil cancels. Where
+the model knows the bulk's background without fine structure, the gain restores what disorder and losses have
+taken from the foil's fine structure (see `damping`).
 """
 
 from __future__ import annotations

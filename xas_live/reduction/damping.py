@@ -1,14 +1,13 @@
 """How much weaker a measured foil's fine structure is than its theory's.
 
-Theory has no thermal disorder, and its losses are too small. The fine structure of a measured foil is weaker by
+Theory has no thermal disorder, and its losses are too small. The fine structure of a measured foil is weaker
+by d(E) = amplitude exp(-2 k² sigma2), and so is every difference between a sample and its foil: read by a
+model of undamped theory, a small particle would lie too near the bulk. The foil's own spectrum tells d, no
+structure of a sample is needed for it.
 
-    d(E) = amplitude exp(-2 k² sigma2),
-
-and so is every difference between a sample and its foil: read by a model of undamped theory, a small particle
-would lie too near the bulk. The foil's own spectrum tells d, no structure of a sample is needed for it.
-
-Theory errs in shape, too. Where its correlation with the measured fine structure is r, the slope of least squares
-is d r when what is measured in its shape counts, and d when all power does; between them stands d sqrt(r).
+Theory errs in shape, too. Where r is its correlation with the measured fine structure, least squares give
+d = r s, with s the ratio of their root mean squares. The slope leaves out what is not of theory's shape, s
+counts all of it; d is taken between them, as s sqrt(r).
 """
 
 from __future__ import annotations

@@ -79,7 +79,9 @@ def _covered(element: str, edge: str) -> dict[str, tuple[_Site, ...]]:
         of = (file["element"].asstr()[:] == element) & (file["edge"].asstr()[:] == edge)
         if not of.any():
             return {}
-        labels = {name: file[f"labels/{name}"].asstr()[:] for name in ("adsorbate", "bare_site", "bound", "cn")}
+        labels = {
+            name: file[f"labels/{name}"].asstr()[:] for name in ("adsorbate", "bare_site", "bound", "cn")
+        }
         energy, mu = file["energy"][:].astype(np.float64), file["mu"][:].astype(np.float64)
     library_name = f"{element}_{edge}".lower()
     with h5py.File(data_file(library_name, "_sites.h5")) as file:

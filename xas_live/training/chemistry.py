@@ -89,7 +89,7 @@ class PhasePool:
 
 
 def kinds_of(pool: PhasePool) -> tuple[str, ...]:
-    """"metal", and the kinds of phase that there are."""
+    """ "metal", and the kinds of phase that there are."""
     return ("metal", *(kind for kind in KINDS if any(p.kind == kind for p in pool.phases)))
 
 
@@ -99,6 +99,7 @@ def chemistry_section(population: Particles, by: str) -> ChemistrySection:
     pool = PhasePool.of(population, members)
     return ChemistrySection(
         kinds=kinds_of(pool),
+        non_metal=NON_METAL,
         adsorbates=bool(population.simulator.adsorbates),
         stratify_by=by,
         folds=tuple(pool.names(k) for k in range(members)),
@@ -109,6 +110,17 @@ def nuisances_of(recipe: Recipe) -> Nuisances:
     """Those of spectra in domain, with adsorbates as the surface has room for."""
     assert recipe.domain is not None
     return recipe.domain.nuisances(recipe.nuisances).model_copy(update={"adsorbed_atoms": 0.0})
+
+
+def _doubtful(recipe: Recipe) -> Nuisances:
+    """The same, with what theory may get wrong at the edge, as the networks learn to leave it alone."""
+    assert recipe.domain is not None
+    return nuisances_of(recipe).model_copy(
+        update={
+            "edge_response": recipe.domain.chemistry_edge_response,
+            "edge_mismatch_per_u": recipe.domain.chemistry_edge_mismatch_per_u,
+        }
+    )
 
 
 def chemistry_tensors(
@@ -144,7 +156,7 @@ def _trained(
     rng: np.random.Generator,
 ) -> Weights:
     assert recipe.domain is not None
-    z, members, kinds = nuisances_of(recipe), CHEMISTRY_NETWORK.members, section.kinds
+    z, members, kinds = _doubtful(recipe), CHEMISTRY_NETWORK.members, section.kinds
     generator = torch.Generator().manual_seed(recipe.schedule.seed + 3)
     weights = init_network(CHEMISTRY_NETWORK, len(scaling["input_mean"]), len(kinds) + 1, generator)
     parameters = [p.requires_grad_() for p in weights.values()]
@@ -187,7 +199,7 @@ def _trained(
 def _phases(
     pool: PhasePool, kinds: tuple[str, ...], members: int, population: Particles, rng: np.random.Generator
 ) -> tuple[list[torch.Tensor], list[Indices]]:
-    """Of each fold, drawn phases (POOL, m) and the index of their kind; kinds evenly in each of two groups."""
+    """Of each fold, drawn phases (POOL, m) and the index of their kind: half of them no metal, half alloys."""
     spectra, of_kind = [], []
     for k in range(members):
         which: list[int] = []
@@ -248,7 +260,10 @@ def _calibrated(
                 size = trained.predict(measured.x).mean(0)[:, column]
             own, spread = all_members[k], all_members.std(0, correction=0)
             truth = torch.stack(
-                [torch.from_numpy(share).float(), measured.adsorbed * (1.0 - torch.from_numpy(share).float())],
+                [
+                    torch.from_numpy(share).float(),
+                    measured.adsorbed * (1.0 - torch.from_numpy(share).float()),
+                ],
                 -1,
             )
             rows[name].append(

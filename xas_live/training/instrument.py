@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from xas_live.reduction.constants import K2_PER_EV
 from xas_live.reduction.damping import FADE, WHITE_LINE_END
@@ -44,7 +45,7 @@ class Instrument:
         self._fine = torch.sigmoid((self._energy - WHITE_LINE_END) / FADE)
         self._k2 = K2_PER_EV * self._energy.clamp_min(0.0)
 
-    def here(self, values: Array) -> torch.Tensor:
+    def here(self, values: NDArray[np.generic]) -> torch.Tensor:
         """The values in float32, where spectra are simulated."""
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
 

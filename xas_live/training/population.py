@@ -116,6 +116,10 @@ class Particles:
     recipe : with structures of kind "mixtures".
     device : where spectra are simulated.
 
+    Attributes
+    ----------
+    columns : of the recipe's targets among the simulator's CN1 to CN4 and R1.
+
     Raises
     ------
     FileNotFoundError : when the site spectra are missing.
@@ -151,7 +155,7 @@ class Particles:
             self.particles = fcc_particles(library, structures.left_out)
         except UnknownParticleError as error:
             raise WrongEntry(("structures", "left_out"), str(error)) from error
-        self._columns = columns(request.targets, PARTICLE_TARGETS)
+        self.columns = columns(request.targets, PARTICLE_TARGETS)
         self.simulator = Simulator(library, grid, device)
         names = [target.name for target in request.targets]
         r1 = library.r1[1.0]
@@ -203,7 +207,7 @@ class Particles:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Network inputs and the truth of the recipe's targets."""
         x, truth = self.simulator.measure(weights, nuisances, rng)
-        return x, truth[:, self._columns]
+        return x, truth[:, self.columns]
 
     def add_noise(self, x: torch.Tensor, nuisances: Nuisances, rng: np.random.Generator) -> torch.Tensor:
         """See `Population`."""

@@ -210,8 +210,8 @@ class Nuisances(Strict):
         again grows with k^2.
     resolution : eV, by which foil and sample alike are broader than theory (even range from 0 for a third of
         the spectra; none for the others).
-    surface_shift : eV, by which the spectra of atoms without neighbours would shift against the bulk's (evenly
-        within; of other atoms their share of missing neighbours): each calculation has its own Fermi level.
+    surface_shift : eV, by which spectra of atoms without neighbours would shift against the bulk's (evenly
+        within; of others their share of missing neighbours): each calculation has its own Fermi level.
     shift : eV, between sample and foil (evenly within).
     stretch : relative, of the energy scale of the sample against the foil's.
     gain, slope, curvature : left by normalisation: of the edge step, and of the post-edge by 80 eV.
@@ -266,14 +266,16 @@ class Domain(Strict):
     Attributes
     ----------
     threshold : p-value under which a spectrum is out of domain.
-    noise, edge_response, edge_mismatch_per_u, adsorbed_atoms : take the place of those of the nuisances. Noise may be wider:
-        predictions from noisy spectra are worse, but they belong.
+    noise, edge_response, edge_mismatch_per_u, adsorbed_atoms : take the place of those of the nuisances.
+        Noise may be wider: predictions from noisy spectra are worse, but they belong.
     oxides : spectra that the metal must be told from, of the package's oxides.h5; without any, the model has
         no network that sees oxide.
+    chemistry_edge_response, chemistry_edge_mismatch_per_u : those of the networks that see other phases: what
+        theory may get wrong at the edge must not be taken for one.
     steps : of training, of the autoencoder and of the network that sees oxide.
     chemistry_steps : of training, of the networks that see other phases and adsorbates; 0: there are none.
-    limit : half width of the interval of `stratify_by` beyond which a prediction is not usable; None: the cost
-        of departures is not known, and there is no verdict.
+    limit : half width of the interval of `stratify_by` beyond which a prediction is not usable; None: the
+        cost of departures is not known, and there is no verdict.
     stratify_by : target by whose prediction distances are ranked; None: all together.
     """
 
@@ -282,6 +284,8 @@ class Domain(Strict):
     edge_response: NonNegative = 0.0
     edge_mismatch_per_u: NonNegative = 0.0
     adsorbed_atoms: NonNegative = 0.0
+    chemistry_edge_response: NonNegative = 0.0
+    chemistry_edge_mismatch_per_u: NonNegative = 0.0
     oxides: tuple[str, ...] = ()
     steps: Annotated[int, Field(ge=1)]
     chemistry_steps: Annotated[int, Field(ge=0)] = 0

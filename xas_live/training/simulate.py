@@ -16,7 +16,6 @@ from xas_live.theory.sites import FCC_FAMILIES, Indices, Mask, Particle, SiteLib
 from xas_live.training.instrument import MESH_STEP, Instrument
 from xas_live.training.recipe import Nuisances, Structures
 
-
 ADSORBATE_SEED = 20261128  # of the variants of covered sites: the same in training, calibration and tests
 
 

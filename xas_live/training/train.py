@@ -163,7 +163,7 @@ def initial_ensemble(
     least_scale: float = LEAST_SCALE,
     kinds: Sequence[OutputKind] | None = None,
 ) -> Trained:
-    """Return random weights, where the draws lie, and the scaling of these; parameters as for `Scaling.of`."""
+    """Return random weights, where the draws lie, and the draws' scaling; parameters as for `Scaling.of`."""
     weights = init_network(spec, x.shape[-1], y.shape[-1], torch.Generator().manual_seed(seed))
     weights = {name: weight.to(x.device) for name, weight in weights.items()}
     return Trained(spec, weights, member_fold, Scaling.of(x, y, least_scale, kinds))

@@ -1,8 +1,9 @@
 """What else than bare metal a spectrum shows: other phases, by kind, and adsorbates on the metal's surface.
 
-Networks of their own, trained on particles with and without adsorbates, alone and beside calculated oxides,
-sulphides, salts, complexes, hydrides and alloys, give the share of each in the spectrum. The members are parted
-into folds, of site environments and of compounds: none has seen those of its fold, by which it is calibrated.
+Networks of their own, trained on particles with and without adsorbates, alone and beside calculated
+oxides, sulphides, salts, complexes, hydrides and alloys, give the share of each in the spectrum. The members
+are parted into folds, of site environments and of compounds: none has seen those of its fold, by which it is
+calibrated.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from xas_live.models.networks import network
 from xas_live.models.outputs.intervals import half_width
 from xas_live.models.sections.specs import CHEMISTRY_NETWORK, ChemistrySection
 from xas_live.reduction.arrays import Numbers, NumbersByName, library_of
-from xas_live.theory.phases import NON_METAL
 
 QUANTITIES = ("non_metal", "adsorbates")
 CALIBRATION = ("calibration_scores", "calibration_edges", "scale_floor")
@@ -44,14 +44,14 @@ def decoded(section: ChemistrySection, raw: Numbers) -> tuple[Numbers, Numbers]:
     top = odds.max(-1, keepdims=True) if isinstance(odds, np.ndarray) else odds.amax(-1, keepdim=True)
     share = xp.exp(odds - top)
     share = share / share.sum(-1)[..., None]
-    columns = [i for i, kind in enumerate(section.kinds) if kind in NON_METAL]
+    columns = [i for i, kind in enumerate(section.kinds) if kind in section.non_metal]
     covered = 1.0 / (1.0 + xp.exp(-raw[..., kinds]))
     return share, xp.stack([share[..., columns].sum(-1), covered], -1)
 
 
 def by_oxide(section: ChemistrySection, shares: Numbers) -> Numbers:
     """(batch,) whether of all that is no metal most is oxide: intervals are calibrated apart."""
-    columns = [i for i, kind in enumerate(section.kinds) if kind in NON_METAL and kind != "oxide"]
+    columns = [i for i, kind in enumerate(section.kinds) if kind in section.non_metal and kind != "oxide"]
     return shares[:, section.kinds.index("oxide")] >= shares[:, columns].sum(-1)
 
 

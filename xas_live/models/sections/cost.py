@@ -1,9 +1,10 @@
 """What a departure from the training spectra costs: the factor by which it widens the intervals.
 
-Departures of many kinds were drawn (white line, edge shift, damping, residuals by region, noise, other phases),
-and the errors that they cause in predictions of particles not seen. A small network gives, from how far out a
-spectrum lies in each respect, the quantile of the error in units of the interval. Its weights are not negative:
-no departure ever narrows an interval, and beyond those that were drawn intervals go on widening.
+Departures of many kinds were drawn (white line, edge shift, damping, residuals by region, noise, other
+phases), and the errors that they cause in predictions of particles not seen. A small network gives, from how
+far out a spectrum lies in each respect, the quantile of the error in units of the interval. Its weights are
+not negative: no departure ever narrows an interval, and beyond those that were drawn intervals go on
+widening.
 """
 
 from __future__ import annotations

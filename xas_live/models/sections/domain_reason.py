@@ -60,4 +60,3 @@ def domain_reason(
         moved = -explained[name] / float(np.sqrt(slope @ slope))
         return f"its edge lies {abs(moved):.1f} eV {'above' if moved > 0 else 'below'} any particle's"
     return f"its fine structure is {'stronger' if explained[name] > 0 else 'weaker'} than any particle's"
-

@@ -90,13 +90,14 @@ class ChemistrySection(Strict):
 
     Attributes
     ----------
-    kinds : of phase, "metal" first, of which the shares are given.
+    kinds : of phase, "metal" first, of which the shares are given; `non_metal` : those without metal bonds.
     adsorbates : whether spectra of covered surfaces were calculated for this metal.
     stratify_by : target by whose prediction false alarms are ranked.
     folds : compounds of each fold, which the member of that fold has not seen.
     """
 
     kinds: Annotated[tuple[str, ...], Field(min_length=2)]
+    non_metal: Annotated[tuple[str, ...], Field(min_length=1)]
     adsorbates: bool
     stratify_by: str
     folds: tuple[tuple[str, ...], ...]
