@@ -58,6 +58,15 @@ class Judged(NamedTuple):
         found: list[bool] = good.tolist()
         return found
 
+    def of(self, rows: NDArray[np.int64]) -> Judged:
+        """Some of the batch."""
+        found: dict[str, Any] = self._asdict()
+        kept = {name: part[rows] for name, part in found.items() if isinstance(part, np.ndarray)}
+        seen = self.chemistry
+        return self._replace(
+            **kept, chemistry=None if seen is None else ChemistryEstimate(*(part[rows] for part in seen))
+        )
+
 
 class Ensemble:
     """A bundle's networks on one device: numpy's arithmetic on the CPU, torch's elsewhere.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import torch
 from xas_live.models.networks import Weights, init_network, network
 from xas_live.models.outputs.base import Tensors
 from xas_live.models.outputs.intervals import fit_intervals
-from xas_live.models.sections.chemistry import CALIBRATION, QUANTITIES, by_oxide, decoded
+from xas_live.models.sections.chemistry import CALIBRATION, by_oxide, decoded
 from xas_live.models.sections.specs import CHEMISTRY_NETWORK, ChemistrySection
 from xas_live.reduction.constants import K2_PER_EV
 from xas_live.reduction.damping import FADE, WHITE_LINE_END
@@ -29,6 +30,7 @@ METAL_ALONE, OF_ALLOYS = 0.35, 0.4  # share of spectra of metal alone; of the ot
 PURE = 0.3  # share of other phases without any metal
 MOST = 0.6  # share of a phase that is no metal up to which intervals are calibrated
 DRAWS = 16  # calibration spectra of each particle
+SIZES = 4  # ranges of predicted size in which false alarms are counted
 FALSE_ALARMS = 0.02  # share of bare metal whose non_metal may exceed what is taken for none
 RESTORED = (-0.25, 0.25, -0.3, 0.5)  # ranges of what the foil's damping does to a phase: constant, and by k²
 
@@ -144,7 +146,8 @@ def chemistry_tensors(
     weights = _trained(recipe, population, pool, section, scaling, rng)
     found = {f"chemistry.{name}": weight.half() for name, weight in weights.items()}
     stored = {name: weight.half().float() for name, weight in weights.items()}
-    return found | _calibrated(recipe, population, pool, section, scaling, stored, trained, column, rng)
+    seen = see(recipe, population, section, Looking(scaling, stored, trained, column), rng)
+    return found | calibration_of(seen)
 
 
 def _trained(
@@ -199,7 +202,7 @@ def _trained(
 def _phases(
     pool: PhasePool, kinds: tuple[str, ...], members: int, population: Particles, rng: np.random.Generator
 ) -> tuple[list[torch.Tensor], list[Indices]]:
-    """Of each fold, drawn phases (POOL, m) and the index of their kind: half of them no metal, half alloys."""
+    """Of each fold, drawn phases (POOL, m) and their kinds' indices: half of them no metal, half alloys."""
     spectra, of_kind = [], []
     for k in range(members):
         which: list[int] = []
@@ -224,70 +227,122 @@ def _shares(of_kind: Indices, kinds: tuple[str, ...], rng: np.random.Generator) 
     return np.where(rng.random(BATCH) < METAL_ALONE, 0.0, share), which
 
 
-def _calibrated(
+@dataclass(frozen=True, eq=False)
+class Looking:
+    """What is needed to look at a spectrum.
+
+    Attributes
+    ----------
+    scaling : `input_mean` and `input_scale`.
+    weights : of the networks of the chemistry.
+    trained, column : the ensemble, and its column that tells the size.
+    """
+
+    scaling: Tensors
+    weights: Weights
+    trained: Trained
+    column: int
+
+    def at(self, section: ChemistrySection, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Shares and quantities that all members give for inputs (n, g)."""
+        with torch.inference_mode():
+            scaled = (x - self.scaling["input_mean"]) / self.scaling["input_scale"]
+            shares, quantities = decoded(section, network(CHEMISTRY_NETWORK, self.weights, scaled))
+        return shares, quantities
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What members give for particles and compounds that they have not seen.
+
+    Attributes
+    ----------
+    own, spread, truth : (n, 2) of `QUANTITIES`: of the member, the spread of all members, and as drawn.
+    size : (n,) predicted value of the section's `stratify_by`.
+    oxide : (n,) whether most of what looks like no metal looks like oxide.
+    particle : (n,) index of the particle.
+    """
+
+    own: torch.Tensor
+    spread: torch.Tensor
+    truth: torch.Tensor
+    size: torch.Tensor
+    oxide: torch.Tensor
+    particle: torch.Tensor
+
+    def of(self, rows: torch.Tensor) -> Seen:
+        """Some of them."""
+        return Seen(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    @classmethod
+    def together(cls, parts: Sequence[Seen]) -> Seen:
+        """Several as one."""
+        return cls(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+
+def see(
     recipe: Recipe,
     population: Particles,
-    pool: PhasePool,
     section: ChemistrySection,
-    scaling: Tensors,
-    weights: Weights,
-    trained: Trained,
-    column: int,
+    looking: Looking,
     rng: np.random.Generator,
-) -> Tensors:
-    """Intervals of both quantities, and what is taken for none, from particles and compounds not seen."""
-    z = nuisances_of(recipe)
+    most: float = MOST,
+) -> dict[str, Seen]:
+    """Particles beside an oxide, beside another phase without metal bonds ("other"), and alone ("none").
+
+    Each is seen by the member that knows neither the particle's environments nor the compound.
+
+    Parameters
+    ----------
+    most : share of the phase, even from 0.
+    """
+    pool = PhasePool.of(population, CHEMISTRY_NETWORK.members)
+    z, here = nuisances_of(recipe), population.simulator.instrument.here
     tested = population.tested(rng)
-    found: Tensors = {}
-    rows: dict[str, list[torch.Tensor]] = {name: [] for name in ("oxide", "other", "none")}
+    oxides = np.array([i for i, p in enumerate(pool.phases) if p.kind == "oxide"])
+    found: dict[str, list[Seen]] = {"oxide": [], "other": [], "none": []}
     for k in range(CHEMISTRY_NETWORK.members):
-        of = np.flatnonzero(tested.fold == k % recipe.folds)
-        repeated = np.repeat(of, DRAWS)
-        foreign = [i for i in np.flatnonzero(pool.fold == k) if pool.phases[i].kind in NON_METAL]
-        oxides = [i for i, p in enumerate(pool.phases) if p.kind == "oxide"]
+        of = np.repeat(np.flatnonzero(tested.fold == k % recipe.folds), DRAWS)
+        foreign = np.array(
+            [i for i in np.flatnonzero(pool.fold == k) if pool.phases[i].kind in NON_METAL], dtype=int
+        )
         for name, which in (("oxide", oxides), ("other", foreign), ("none", oxides)):
-            if not which:
+            if not len(which) or not len(of):
                 continue
-            share = rng.uniform(0.0, MOST, len(repeated)) if name != "none" else np.zeros(len(repeated))
-            spectra = pool.draw(rng.choice(np.array(which), len(repeated)), rng)
-            here = population.simulator.instrument.here
-            measured = population.simulator.measure_mixed(
-                tested.weights[repeated], z, rng, Admixture(here(spectra), here(share))
-            )
+            share = rng.uniform(0.0, most, len(of)) if name != "none" else np.zeros(len(of))
+            admixture = Admixture(here(pool.draw(rng.choice(which, len(of)), rng)), here(share))
+            measured = population.simulator.measure_mixed(tested.weights[of], z, rng, admixture)
+            shares, quantities = looking.at(section, measured.x)
             with torch.inference_mode():
-                scaled = (measured.x - scaling["input_mean"]) / scaling["input_scale"]
-                shares, all_members = decoded(section, network(CHEMISTRY_NETWORK, weights, scaled))
-                size = trained.predict(measured.x).mean(0)[:, column]
-            own, spread = all_members[k], all_members.std(0, correction=0)
-            truth = torch.stack(
-                [
-                    torch.from_numpy(share).float(),
-                    measured.adsorbed * (1.0 - torch.from_numpy(share).float()),
-                ],
-                -1,
-            )
-            rows[name].append(
-                torch.cat(
-                    [own, spread, truth, size[:, None], by_oxide(section, shares.mean(0))[:, None].float()], 1
+                size = looking.trained.predict(measured.x).mean(0)[:, looking.column]
+            truth = torch.stack([here(share), measured.adsorbed * (1.0 - here(share))], -1)
+            found[name].append(
+                Seen(
+                    quantities[k],
+                    quantities.std(0, correction=0),
+                    truth,
+                    size,
+                    by_oxide(section, shares.mean(0)),
+                    torch.from_numpy(of),
                 )
             )
-    tables = {name: torch.cat(each) if each else None for name, each in rows.items()}
-    oxide, other, none = tables["oxide"], tables["other"], tables["none"]
-    assert oxide is not None
-    assert none is not None
-    both = oxide if other is None else torch.cat([oxide, other])
+    return {name: Seen.together(parts) for name, parts in found.items() if parts}
+
+
+def calibration_of(seen: Mapping[str, Seen]) -> Tensors:
+    """Return the intervals of both quantities, and what is taken for none of non_metal, by size."""
+    oxide, none = seen["oxide"], seen["none"]
     told = {
         "non_metal_oxide": (oxide, 0),
-        "non_metal_other": (both if other is None else other, 0),
-        "adsorbates_other": (torch.cat([oxide, none]), 1),
+        "non_metal_other": (seen.get("other", oxide), 0),
+        "adsorbates_other": (Seen.together([oxide, none]), 1),
     }
+    found: Tensors = {}
     for name, (table, at) in told.items():
-        error, spread = table[:, at] - table[:, 4 + at], table[:, 2 + at]
-        intervals = fit_intervals(error[:, None], spread[:, None], table[:, at], draws=DRAWS)
+        own, spread, truth = (part[:, at : at + 1] for part in (table.own, table.spread, table.truth))
+        intervals = fit_intervals(own - truth, spread, own[:, 0], draws=DRAWS)
         found |= {f"chemistry_{name}_{part}": intervals[part] for part in CALIBRATION}
-    order = none[:, 6].argsort()
-    parts = order.tensor_split(4)
-    found["chemistry_none"] = torch.stack([none[rows_, 0].quantile(1.0 - FALSE_ALARMS) for rows_ in parts])
-    found["chemistry_none_edges"] = torch.stack([none[rows_[-1], 6] for rows_ in parts[:-1]])
-    assert len(QUANTITIES) == 2
+    parts = none.size.argsort().tensor_split(SIZES)
+    found["chemistry_none"] = torch.stack([none.own[rows, 0].quantile(1.0 - FALSE_ALARMS) for rows in parts])
+    found["chemistry_none_edges"] = torch.stack([none.size[rows[-1]] for rows in parts[:-1]])
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -64,6 +64,20 @@ class Departed:
     other: Array
     phase: Indices
     truth: Array
+
+    def of(self, rows: Indices) -> Departed:
+        """Some of them."""
+        return replace(
+            self,
+            x=self.x[torch.from_numpy(rows)],
+            judged=self.judged.of(rows),
+            error=self.error[rows],
+            particle=self.particle[rows],
+            kind=self.kind[rows],
+            other=self.other[rows],
+            phase=self.phase[rows],
+            truth=self.truth[rows],
+        )
 
     def far(self, bundle: Bundle) -> Array:
         """(n, d) how far out they lie in each respect."""
@@ -129,11 +143,11 @@ def depart(
         if len(rows):
             x[rows] = alter(x[rows].astype(np.float64), grid, bulk, rng)
     inputs = torch.from_numpy(x)
-    judged, own = _judged(bundle, trained, inputs, tested.fold[particle])
+    judged, own = judged_by(bundle, trained, inputs, tested.fold[particle])
     return Departed(inputs, judged, own - truth, particle, np.maximum(kind, second), share, phase, truth)
 
 
-def _judged(bundle: Bundle, trained: Trained, inputs: torch.Tensor, fold: Indices) -> tuple[Judged, Array]:
+def judged_by(bundle: Bundle, trained: Trained, inputs: torch.Tensor, fold: Indices) -> tuple[Judged, Array]:
     """What the whole ensemble says, and the members that never saw the particle."""
     ensemble = Ensemble(bundle, torch.device("cpu"), LEVEL)
     judged = joined([ensemble.judge(part.numpy()) for part in inputs.split(1000)])
