@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from record import ROOT
 
-from xas_live.models.ensemble import Ensemble, joined
+from xas_live.analysis.verdict import chemistry_of, verdict_of
+from xas_live.models.ensemble import Ensemble, Judged, joined
+from xas_live.models.outputs.intervals import gaussian_quantile
 from xas_live.models.registry import load_model
+from xas_live.prediction import Degree, DomainVerdict
 from xas_live.reduction.quality import half_rise
 from xas_live.spectrum import Array
 from xas_live.training.population import Particles
@@ -15,6 +18,7 @@ from xas_live.training.recipe import Nuisances, Recipe, read_recipe
 from xas_live.training.train import Scaling, Trained
 
 SEED = 20261124
+LEVEL = 0.9
 
 
 class ShippedModel:
@@ -34,7 +38,7 @@ class ShippedModel:
         self.theory = np.interp(
             self.bundle.grid, self.bundle.array("theory_energy"), self.bundle.array("theory_bulk")
         )
-        self.ensemble = Ensemble(self.bundle, torch.device("cpu"), 0.9)
+        self.ensemble = Ensemble(self.bundle, torch.device("cpu"), LEVEL)
         self.rng = np.random.default_rng(SEED)
         self.tested = self.population.tested(self.rng)
         assert self.recipe.domain is not None
@@ -48,10 +52,23 @@ class ShippedModel:
         )
 
     def judged(self, x: torch.Tensor) -> tuple[Array, Array, Array]:
-        """p-value, score, and whether it departs from the training spectra so that its interval is widened."""
-        found = joined([self.ensemble.judge(part.numpy()) for part in x.split(1000)])
-        assert found.departed is not None
-        return found.p, found.scores.max(1), found.departed
+        """p-value, score, and whether the verdict is not "trusted"."""
+        found = self.found(x)
+        return found.p, found.scores.max(1), self.distrusted(found)
+
+    def found(self, x: torch.Tensor) -> Judged:
+        """What the ensemble says of inputs."""
+        return joined([self.ensemble.judge(part.numpy()) for part in x.split(1000)])
+
+    def distrusted(self, found: Judged) -> Array:
+        """Whether the verdict is not "trusted", by the spectrum alone."""
+        sections, quantile = self.bundle.card.sections, gaussian_quantile(LEVEL)
+        bad = []
+        for row in range(len(found.mean)):
+            chemistry = chemistry_of(sections, found, row, LEVEL, quantile)
+            verdict, _ = verdict_of(sections, found, row, DomainVerdict(), chemistry, ())
+            bad.append(verdict.degree is not Degree.TRUSTED)
+        return np.array(bad)
 
     def edge_flagged(self, x: torch.Tensor) -> Array:
         """Whether the half-risen edge lies above the foil's by more than the model's limit."""

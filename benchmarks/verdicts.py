@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from shipped import SEED, ShippedModel
+from shipped import LEVEL, SEED, ShippedModel
 
 from xas_live.analysis.verdict import chemistry_of, verdict_of
 from xas_live.models.ensemble import Judged
@@ -30,7 +30,6 @@ from xas_live.training.chemistry import Looking, PhasePool, Seen, calibration_of
 from xas_live.training.cost import KINDS, Departed, cost_tensors, depart, judged_by
 from xas_live.training.simulate import Admixture
 
-LEVEL = 0.9
 DRAWN = 15_000
 FOLDS = 5
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)

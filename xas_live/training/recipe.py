@@ -305,9 +305,15 @@ class Domain(Strict):
 
 
 class Schedule(Strict):
-    """How long and how fast to train: Adam with a warm-up and a cosine to zero; `batch` is a member's."""
+    """How long and how fast to train: Adam with a warm-up and a cosine to zero; `batch` is a member's.
+
+    Attributes
+    ----------
+    cycles : of warm-up and cosine, into which the steps are parted (Loshchilov, Hutter, ICLR 2017).
+    """
 
     steps: Annotated[int, Field(ge=1)]
+    cycles: Annotated[int, Field(ge=1)] = 1
     batch: Annotated[int, Field(ge=1)]
     learning_rate: Positive
     seed: int

@@ -191,9 +191,12 @@ def fit(
     """
     parameters = [p.requires_grad_() for p in weights.values()]
     optimizer = torch.optim.Adam(parameters, lr=schedule.learning_rate)
-    steps, warm = schedule.steps, max(1, schedule.steps // 20)
+    steps = schedule.steps
+    cycle = -(-steps // schedule.cycles)
+    warm = max(1, cycle // 20)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min((s + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(1.0, s / steps))))
+        optimizer,
+        lambda s: min((s % cycle + 1) / warm, 0.5 * (1 + math.cos(math.pi * (s % cycle) / cycle))),
     )
     running = math.nan
     for step in range(steps):
