@@ -13,6 +13,10 @@ from xas_live.spectrum import Array
 from xas_live.theory.sites import Mask, SiteLibrary, data_file, extend_below
 
 LEVEL_SHIFT = 0.5  # eV: each calculation has the zero of its own Fermi level; surface levels shift so far
+STRETCH, STRENGTH = (
+    (0.8, 1.25),
+    (0.6, 1.4),
+)  # of what an adsorbate changes: bonds in the beam are not quite those
 ALIKE = 3  # sites of the nearest coordination number, among which one is chosen
 BULK_CN = 12.0
 
@@ -34,8 +38,8 @@ class Adsorbates:
     ----------
     library : of the bare sites.
     mesh : (m,) eV.
-    variants : of each adsorbate: which calculated site stands for a library's, and how far its level shifts,
-        is drawn once for each.
+    variants : of each adsorbate: which calculated site stands for a library's, how far its level shifts, and
+        by how much the change is stretched and stronger, is drawn once for each.
     rng : draws them.
 
     Attributes
@@ -46,7 +50,7 @@ class Adsorbates:
     """
 
     def __init__(
-        self, library: SiteLibrary, mesh: Array, rng: np.random.Generator, variants: int = 6
+        self, library: SiteLibrary, mesh: Array, rng: np.random.Generator, variants: int = 10
     ) -> None:
         self.surface: Mask = library.cn[:, 0] < BULK_CN
         names: list[str] = []
@@ -61,13 +65,13 @@ class Adsorbates:
     def _table(
         self, library: SiteLibrary, sites: tuple[_Site, ...], mesh: Array, rng: np.random.Generator
     ) -> Array:
-        own = np.array([site.cn1 for site in sites])
+        own, stretch = np.array([site.cn1 for site in sites]), rng.uniform(*STRETCH)
         table = np.zeros((len(library.cn), len(mesh)))
         for i in np.flatnonzero(self.surface):
             near = np.argsort(np.abs(own - library.cn[i, 0]), kind="stable")[:ALIKE]
             site, shift = sites[int(rng.choice(near))], rng.uniform(-LEVEL_SHIFT, LEVEL_SHIFT)
-            covered = np.interp(mesh - shift, site.energy, site.covered)
-            table[i] = covered - np.interp(mesh, site.energy, site.bare)
+            change = np.interp(site.energy - shift, site.energy, site.covered) - site.bare
+            table[i] = rng.uniform(*STRENGTH) * np.interp(mesh / stretch, site.energy, change)
         return table
 
 

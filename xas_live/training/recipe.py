@@ -200,7 +200,7 @@ class Nuisances(Strict):
     lattice : relative change of R1 besides (even range, lower and upper end).
     disorder, disorder_spread : excess sigma2 (Å^2) per u (even range from 0), and the even range besides.
     thermal : excess sigma2 (Å^2) of the sample over the foil by their temperatures (even range, its lower end
-        of a cold sample); half of the spectra have none.
+        of a cold sample).
     adsorbed : share of particles whose surface is covered by one of the adsorbates that were calculated, each
         at an even coverage from 0 to 1. Metals of which none were calculated stay bare.
     adsorbed_atoms : in place of the coverage, so large a share of all atoms (even range from 0) bears

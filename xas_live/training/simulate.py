@@ -229,7 +229,7 @@ class Simulator:
         scale = 1.0 + between(*z.lattice) - between(*z.contraction) * missing
         disorder = between(0.0, z.disorder) * missing + between(0.0, z.disorder_spread)
         if z.thermal != (0.0, 0.0):
-            disorder = disorder + here(rng.random(n) < 0.5) * between(*z.thermal)
+            disorder = disorder + between(*z.thermal)
         x = self.clean(w, scale, disorder)
         if z.surface_shift:
             moved = here(rng.uniform(-z.surface_shift, z.surface_shift, n))[:, None]
