@@ -360,7 +360,7 @@ class Analyzer:
         if self._edge_above_foil(sweep, reducer, network_input, with_phases=phases is not None):
             flags.append(Flag.EDGE_ABOVE_FOIL)
         fractions = None if phases is None else phases[1]
-        outcome = self._outcome(judged.mean[row], judged.half[row], fractions, flags)
+        outcome = self._outcome(judged, row, fractions, flags)
         sections = self.bundle.card.sections
         chemistry = chemistry_of(sections, judged, row, self.config.level, self._quantile)
         outcome = outcome if chemistry is None else replace(outcome, chemistry=chemistry)
@@ -386,14 +386,16 @@ class Analyzer:
         return rise > self._edge_rise_limit
 
     def _outcome(
-        self, mean: Array, half: Array, fractions: PhaseFractions | None, flags: list[str]
+        self, judged: Judged, row: int, fractions: PhaseFractions | None, flags: list[str]
     ) -> Outcome:
         """Values, classes and curves of one sweep; with standards, of the metal in it."""
+        mean, half = judged.mean[row], judged.half[row]
         if fractions is not None:
             mean, half = mean.copy(), half.copy()
             for name, (value, std) in fractions.values.items():
                 at = self._ensemble.column(name)
-                mean[at], half[at] = value, std * self._quantile
+                widening = 1.0 if judged.widening is None else float(judged.widening[row, at])
+                mean[at], half[at] = value, std * self._quantile * widening
         values: dict[str, Value] = {}
         classes: dict[str, Classes] = {}
         curves: dict[str, Curve] = {}
