@@ -28,7 +28,7 @@ from xas_live.models.sections.specs import (
 )
 from xas_live.training.calibrate import Unseen, accuracy, measure_unseen
 from xas_live.training.chemistry import chemistry_section, chemistry_tensors
-from xas_live.training.cost import DRAWN, cost_section, cost_tensors, depart
+from xas_live.training.cost import cost_section, cost_tensors, depart
 from xas_live.training.domain import domain_tensors, oxides_of, widened
 from xas_live.training.labelled import LabelledSpectra
 from xas_live.training.partial import partial_scores
@@ -169,7 +169,8 @@ def with_cost(recipe: Recipe, population: Particles, trained: Trained, bundle: B
     rng = np.random.default_rng(recipe.schedule.seed + 4)
     readable = replace(bundle, tensors=widened(bundle.tensors))
     section = cost_section(recipe, readable)
-    drawn = depart(recipe, population, trained, readable, DRAWN, rng)
+    assert recipe.domain is not None
+    drawn = depart(recipe, population, trained, readable, recipe.domain.departures, rng)
     tensors = {**bundle.tensors, **cost_tensors(section, readable, drawn)}
     sections = bundle.card.sections.model_copy(update={"cost": section})
     return Bundle(card=bundle.card.model_copy(update={"sections": sections}), tensors=tensors, sha256="")

@@ -24,10 +24,9 @@ from xas_live.training.recipe import Nuisances, Recipe
 from xas_live.training.simulate import Admixture
 from xas_live.training.train import Trained
 
-DRAWN = 24_000  # spectra
 ALONE = 0.7  # share of departures that come alone; the others come two at a time
 HIDDEN = 24
-STEPS, LEARNING_RATE = 3000, 0.02
+SPECTRA_A_STEP, LEARNING_RATE = 8, 0.02
 LEAST_ERROR = 1e-3  # of the interval, as errors are taken in their logarithm
 RIM = 0.99  # quantile of spectra in domain that counts as the rim, in each respect
 TRUSTED = 1.3  # widening up to which a spectrum is no departure
@@ -205,8 +204,9 @@ def _fitted(far: Array, ratio: Array) -> Tensors:
     level = torch.zeros(aim.shape[1], requires_grad=True)
     parameters = [first, last, bias, level]
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-    for _ in range(STEPS):
+    steps = max(1, 2 * len(x) // SPECTRA_A_STEP)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
         rows = torch.randint(len(x), (4096,), generator=generator)
         softplus = torch.nn.functional.softplus
         hidden = (x[rows] @ softplus(first) + bias).clamp_min(0.0)

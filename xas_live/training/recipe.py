@@ -276,6 +276,7 @@ class Domain(Strict):
     chemistry_steps : of training, of the networks that see other phases and adsorbates; 0: there are none.
     limit : half width of the interval of `stratify_by` beyond which a prediction is not usable; None: the
         cost of departures is not known, and there is no verdict.
+    departures : spectra that are drawn to learn that cost.
     stratify_by : target by whose prediction distances are ranked; None: all together.
     """
 
@@ -290,6 +291,7 @@ class Domain(Strict):
     steps: Annotated[int, Field(ge=1)]
     chemistry_steps: Annotated[int, Field(ge=0)] = 0
     limit: Annotated[float, Field(gt=0)] | None = None
+    departures: Annotated[int, Field(ge=500)] = 24_000
     stratify_by: str | None = None
 
     def nuisances(self, training: Nuisances) -> Nuisances:
