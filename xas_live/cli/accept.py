@@ -121,9 +121,9 @@ def _report(found: Accepted, folder: Path) -> None:
         table.add_row(escape(before.provenance.scan), *cells)
     out.print(table)
     learned, axes = sample.spectra - len(sample.left_out), sections.accepted.axes
+    explain = "axis explains" if axes == 1 else "axes explain"
     out.print(
-        f"{bundle.name} in {folder}: learned from {learned} spectra; {axes} {'axis' if axes == 1 else 'axes'} "
-        f"of departures, which explain {found.explained:.0%}",
+        f"{bundle.name} in {folder}: {axes} {explain} {found.explained:.0%} of how {learned} spectra depart",
         markup=False,
         soft_wrap=True,
     )

@@ -8,8 +8,8 @@ derived from these judges later spectra without as much of them as the accepted 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +40,6 @@ ODD = 0.25  # share of the spectra that may depart in a way of their own
 _NAMED = 8  # spectra at most that a message names
 
 Anchors = FoilAnchor | Sequence[FoilAnchor] | Literal["reference", "auto"] | None
-_Shared = MutableMapping[tuple[Any, ...], Reducer]
 
 
 class AcceptError(Refusal):
@@ -56,14 +55,12 @@ class Accepted:
     bundle : the derived model.
     before : what its source says of each spectrum.
     after : what a model says of it that has accepted all the other spectra, but not this one.
-    left_out : names of spectra that depart in a way of their own: the model did not learn from them.
     explained : share of the departures' squares that the model's axes explain.
     """
 
     bundle: Bundle
     before: list[Prediction]
     after: list[Prediction]
-    left_out: tuple[str, ...]
     explained: float
 
 
@@ -99,43 +96,31 @@ def accepted(
         )
     if len(spectra) < FEWEST_ACCEPTED:
         raise AcceptError(
-            f"{len(spectra)} spectra are too few: give at least {FEWEST_ACCEPTED} that differ as the sample's do"
+            f"{len(spectra)} spectra are too few: give at least {FEWEST_ACCEPTED}, as different as the "
+            "sample's spectra are"
         )
-    choices = config or AnalysisConfig()
-    shared: _Shared = {}
-    analyzer = _analyzer(source, anchor, choices, shared)
-    batch = analyzer.reduce(spectra)
-    before = analyzer.judge(batch)
+    judge = _Judge(source, anchor, config or AnalysisConfig())
+    batch = judge.of(source).reduce(spectra)
+    before = judge.of(source).judge(batch)
     names = [_name(prediction, i) for i, prediction in enumerate(before)]
     _check_good(before, names)
     inputs = np.stack([p.reduced.network_input for p in before if p.reduced is not None])
     _check_different(inputs, names)
-    if all(prediction.domain.inside for prediction in before):
+    if not _departing(before):
         raise AcceptError(
             f"none of the {len(spectra)} spectra departs from what {source.name} was trained on: there is "
             "nothing to learn. Use the model as it is; other reasons of a verdict cannot be accepted"
         )
-    sample = Acceptance(
-        files=dict(map(_file_of, spectra)),
-        spectra=len(spectra),
-        anchor=", ".join(sorted({_anchor_of(prediction) for prediction in before})),
-        model=source.name,
-        sha256=source.sha256,
-    )
     departures, earlier = _departures(source, inputs), _Axes.of(source)
     after = []
     for i, sweep in enumerate(batch.sweeps):
-        axes = _Axes.learned(np.delete(departures, i, axis=0), earlier)
-        of_others = _with_axes(source, source.tensors, axes, sample)
-        after += _analyzer(of_others, anchor, choices, shared).judge(Batch([sweep], 0.0))
-    odd = _departed(after)
-    left_out = tuple(names[i] for i in odd)
+        of_others = _Axes.learned(np.delete(departures, i, axis=0), earlier)
+        after += judge.with_axes(of_others).judge(Batch([sweep], 0.0))
+    odd = _departing(after)
     if len(odd) > ODD * len(spectra):
-        axes = _Axes.learned(departures, earlier)
-        of_all = _with_axes(source, source.tensors, axes, sample)
-        found = _analyzer(of_all, anchor, choices, shared).judge(batch)
-        raise AcceptError(_contradiction(names, odd, _departed(found), found))
-    kept = np.delete(departures, odd, axis=0)
+        with_all = judge.with_axes(_Axes.learned(departures, earlier)).judge(batch)
+        raise AcceptError(_contradiction(names, odd, with_all))
+    left_out, kept = tuple(names[i] for i in odd), np.delete(departures, odd, axis=0)
     if len(kept) < FEWEST_ACCEPTED:
         raise AcceptError(
             f"{_listed(left_out)} departs in a way of its own, and {len(kept)} other spectra are too few: "
@@ -144,12 +129,24 @@ def accepted(
     axes = _Axes.learned(kept, earlier)
     if len(axes.low) > MOST_KEPT:
         raise AcceptError(
-            f"{source.name} would accept departures along {len(axes.low)} axes, and {MOST_KEPT} are the most. "
+            f"{source.name} would accept departures along {len(axes.low)} axes, more than {MOST_KEPT}. "
             "Accept these spectra into the model that it was derived from"
         )
-    bundle = _with_axes(source, source.stored, axes, sample.model_copy(update={"left_out": left_out}))
-    card = bundle.card.model_copy(update={"name": name, "limits": _limits(source)})
-    return Accepted(replace(bundle, card=card), before, after, left_out, axes.explained(kept))
+    sample = Acceptance(
+        files=dict(map(_file_of, spectra)),
+        spectra=len(spectra),
+        left_out=left_out,
+        anchor=", ".join(sorted({_anchor_of(prediction) for prediction in before})),
+        model=source.name,
+        sha256=source.sha256,
+    )
+    known = source.card.sections.accepted
+    section = AcceptedSection(axes=len(axes.low), samples=(*(known.samples if known else ()), sample))
+    card = _with_section(source, section).model_copy(
+        update={"name": name, "limits": _limits(source), "trust": None}  # its figures were the old domain's
+    )
+    bundle = Bundle(card, {**source.stored, **axes.tensors()}, sha256="")
+    return Accepted(bundle, before, after, axes.explained(kept))
 
 
 def accept_bundle(
@@ -174,6 +171,38 @@ def accept_bundle(
         )
     found = accepted(source, spectra, name or folder.name, anchor, config)
     return replace(found, bundle=found.bundle.save(folder))
+
+
+@dataclass(frozen=True, eq=False)
+class _Judge:
+    """Analyzers of a model and of what is derived from it, which share what reduces.
+
+    Attributes
+    ----------
+    source, anchor, config : see `accepted`.
+    reducers : that are shared.
+    """
+
+    source: Bundle
+    anchor: Anchors
+    config: AnalysisConfig
+    reducers: dict[tuple[Any, ...], Reducer] = field(default_factory=dict)
+
+    def of(self, bundle: Bundle) -> Analyzer:
+        """The analyzer of a model."""
+        anchor, fallback = self.anchor, None
+        if anchor == "auto":
+            anchored = [each for each in bundle.inputs if each.anchor != "none"]
+            newest = [newest_anchor(each.element, each.edge) for each in anchored]
+            anchor, fallback = "reference", [foil for foil in newest if foil is not None]
+        return Analyzer(bundle, anchor, self.config, "cpu", fallback=fallback, reducers=self.reducers)
+
+    def with_axes(self, axes: _Axes) -> Analyzer:
+        """The analyzer of the model with these axes, for a trial."""
+        nothing = Acceptance(files={}, spectra=1, anchor="", model="", sha256="")
+        section = AcceptedSection(axes=len(axes.low), samples=(nothing,))
+        tensors = {**self.source.tensors, **axes.tensors()}
+        return self.of(Bundle(_with_section(self.source, section), tensors, sha256=""))
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,14 +267,6 @@ def _departures(source: Bundle, inputs: Array) -> Array:
     return residual
 
 
-def _with_axes(source: Bundle, tensors: Tensors, axes: _Axes, sample: Acceptance) -> Bundle:
-    """The source with these axes, and an entry of the sample that they are of."""
-    earlier = source.card.sections.accepted
-    known = () if earlier is None else earlier.samples
-    section = AcceptedSection(axes=len(axes.low), samples=(*known, sample))
-    return Bundle(_with_section(source, section), {**tensors, **axes.tensors()}, sha256="")
-
-
 def _with_section(source: Bundle, section: AcceptedSection | None) -> Card:
     sections = source.card.sections.model_copy(update={"accepted": section})
     return source.card.model_copy(update={"sections": sections})
@@ -255,15 +276,6 @@ def _limits(source: Bundle) -> tuple[str, ...]:
     """What the derived card states as its limits."""
     own = "Departures as of the accepted samples are taken as good because a user vouches for them."
     return tuple(dict.fromkeys((*source.card.limits, own)))
-
-
-def _analyzer(bundle: Bundle, anchor: Anchors, config: AnalysisConfig, shared: _Shared) -> Analyzer:
-    """The analyzer of a model; several of one theory share what reduces."""
-    if anchor != "auto":
-        return Analyzer(bundle, anchor, config, "cpu", reducers=shared)
-    newest = (newest_anchor(each.element, each.edge) for each in bundle.inputs if each.anchor != "none")
-    fallback = [foil for foil in newest if foil is not None]
-    return Analyzer(bundle, "reference", config, "cpu", fallback=fallback, reducers=shared)
 
 
 def _check_good(predictions: Sequence[Prediction], names: Sequence[str]) -> None:
@@ -287,26 +299,25 @@ def _check_good(predictions: Sequence[Prediction], names: Sequence[str]) -> None
             )
 
 
-def _departed(predictions: Sequence[Prediction]) -> list[int]:
+def _departing(predictions: Sequence[Prediction]) -> list[int]:
     """Which of them depart."""
     return [i for i, prediction in enumerate(predictions) if not prediction.domain.inside]
 
 
-def _contradiction(
-    names: Sequence[str], odd: Sequence[int], still: Sequence[int], found: Sequence[Prediction]
-) -> str:
+def _contradiction(names: Sequence[str], odd: Sequence[int], with_all: Sequence[Prediction]) -> str:
     """Why spectra cannot be accepted together.
 
     Parameters
     ----------
     names : of all spectra.
     odd : which of them depart when the others are accepted.
-    still, found : which depart when all are, and what is then said of all.
+    with_all : what is said of each when all are accepted.
     """
+    still = _departing(with_all)
     if 2 * len(still) > len(odd):
-        reasons = "; ".join(dict.fromkeys(found[i].domain.reason for i in still))
+        reasons = "; ".join(dict.fromkeys(with_all[i].domain.reason for i in still))
         return (
-            f"{_listed([names[i] for i in still])}: {len(still)} of {len(names)} spectra depart even when they "
+            f"{_listed([names[i] for i in still])}: {len(still)} of {len(names)} spectra depart though they "
             f"are accepted themselves ({reasons}). Such a departure cannot be learned: look for its cause"
         )
     return (
