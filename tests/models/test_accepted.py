@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from xas_live.models import ModelError, load_model
 from xas_live.models.bundle import Bundle
 from xas_live.models.ensemble import Ensemble
-from xas_live.models.sections.accepted import without_accepted
+from xas_live.models.sections.accepted import beyond_accepted, without_accepted
+from xas_live.models.sections.cost import acceptable
 from xas_live.models.sections.specs import Acceptance, AcceptedSection, Sections
 
 SAMPLE = Acceptance(files={"a.dat": "0"}, spectra=5, anchor="reference", model="pt-l3", sha256="0")
@@ -47,6 +48,27 @@ def test_numpy_and_torch_take_away_the_same():
     np.testing.assert_allclose(found.numpy(), without_accepted(TENSORS, x, residual))
 
 
+def test_other_respects_count_from_where_accepted_samples_lie():
+    tensors = {"accepted_left": np.array([0.5, 0.0])}
+    found = beyond_accepted(tensors, np.array([[0.4, 0.4], [2.0, 0.0]]))
+    np.testing.assert_allclose(found, [[0.0, 0.4], [1.5, 0.0]])
+    in_torch = {"accepted_left": torch.tensor([0.5, 0.0])}
+    assert beyond_accepted(in_torch, torch.tensor([[0.4, 0.4]])).tolist() == [[0.0, pytest.approx(0.4)]]
+
+
+def test_neither_oxide_nor_the_residual_is_accepted_by_its_strength():
+    sections = load_model("pt-l3").card.sections
+    found = acceptable(sections.distances, sections.chemistry.kinds)
+    assert len(found) == len(load_model("pt-l3").tensors["cost_rim"])
+    shares = dict(
+        zip(sections.chemistry.kinds[1:], found[-1 - len(sections.chemistry.kinds[1:]) :], strict=False)
+    )
+    assert not shares.pop("oxide")
+    assert all(shares.values())
+    assert not found[list(sections.distances).index("residual")]
+    assert not any(acceptable(("oxide",), ()))
+
+
 def test_the_section_needs_domain_and_cost():
     with pytest.raises(ValidationError, match=r"sections.accepted needs sections.domain and sections.cost"):
         Sections(accepted=AcceptedSection(axes=1, samples=(SAMPLE,)))
@@ -59,7 +81,13 @@ def accepting(bundle: Bundle, axes: torch.Tensor, reach: float) -> Bundle:
     section = AcceptedSection(axes=len(axes), samples=(SAMPLE,))
     sections = bundle.card.sections.model_copy(update={"accepted": section})
     high = torch.full((len(axes),), reach)
-    tensors = {"accepted_axes": axes, "accepted_low": -high, "accepted_high": high}
+    left = torch.zeros(len(bundle.tensors["cost_rim"]))
+    tensors = {
+        "accepted_axes": axes,
+        "accepted_low": -high,
+        "accepted_high": high,
+        "accepted_left": left,
+    }
     card = bundle.card.model_copy(update={"sections": sections})
     return replace(bundle, card=card, tensors=bundle.tensors | tensors)
 

@@ -88,7 +88,7 @@ def test_only_the_accepted_tensors_are_new(mine):
     stored = Bundle.load(mine.bundle.folder)
     assert stored.sha256 == mine.bundle.sha256 != model().sha256
     assert set(stored.tensors) - set(model().tensors) == {
-        "accepted_axes", "accepted_low", "accepted_high",
+        "accepted_axes", "accepted_low", "accepted_high", "accepted_left",
     }  # fmt: skip
     assert all(torch.equal(stored.tensors[name], tensor) for name, tensor in model().tensors.items())
 

@@ -13,7 +13,7 @@ from xas_live.models.bundle import Bundle
 from xas_live.models.networks import network
 from xas_live.models.outputs import Estimate, OutcomePart, Scalars, columns_of
 from xas_live.models.outputs.intervals import gaussian_quantile
-from xas_live.models.sections.accepted import without_accepted
+from xas_live.models.sections.accepted import beyond_accepted, without_accepted
 from xas_live.models.sections.chemistry import ChemistryEstimate, estimate
 from xas_live.models.sections.cost import departures, shapes_of, widening
 from xas_live.models.sections.domain import domain_distances, domain_p_value, nearest
@@ -159,6 +159,7 @@ class Ensemble:
                 seen = self._chemistry(rest, of_rest)
                 if self._cost is not None:
                     far = departures(self._grid, self._shapes, scores, residual, seen)
+                    far = beyond_accepted(t, far) if self._accepted else far
                     widened, departed = widening(self._cost, t, far)
                     half = half * widened
         return Judged(

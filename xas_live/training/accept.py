@@ -1,7 +1,7 @@
 """A user's own good samples: how they depart from the training spectra is taken as good from then on.
 
-No labels are needed. What their spectra have beyond the nearest that training knows spans a few axes. A model
-derived from these judges later spectra without as much of them as the accepted ones had
+No labels are needed. What their spectra have beyond the nearest that training knows spans a few axes. A
+model derived from these judges later spectra without as much of it as the accepted ones had
 (`models.sections.accepted`).
 """
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from xas_live.analysis import AnalysisConfig, Analyzer
 from xas_live.analysis.analyzer import Batch
@@ -22,20 +21,15 @@ from xas_live.analysis.verdict import NO_METAL
 from xas_live.errors import Refusal
 from xas_live.flags import Flag
 from xas_live.models.bundle import Bundle
-from xas_live.models.card import Card
-from xas_live.models.ensemble import Ensemble
-from xas_live.models.outputs.base import Tensors
-from xas_live.models.sections.specs import Acceptance, AcceptedSection
+from xas_live.models.sections.specs import Acceptance
 from xas_live.prediction import Prediction
 from xas_live.reduction.anchor import FoilAnchor, newest_anchor
 from xas_live.reduction.reducer import Reducer
 from xas_live.spectrum import Array, Spectrum
-from xas_live.training.calibrate import LEVEL
+from xas_live.training.departures import Departures, residual_of, with_section
 
 FEWEST_ACCEPTED = 5  # spectra
-EXPLAINED = 0.9  # share of the departures' squares that the axes explain
-MOST_AXES, MOST_KEPT = 3, 6  # that are learned at a time, and that a model has in all
-ROOM = 0.25  # by which the range along an axis is extended, in units of its width
+MOST_KEPT = 6  # axes that a model has in all
 ODD = 0.25  # share of the spectra that may depart in a way of their own
 _NAMED = 8  # spectra at most that a message names
 
@@ -106,30 +100,31 @@ def accepted(
     _check_good(before, names)
     inputs = np.stack([p.reduced.network_input for p in before if p.reduced is not None])
     _check_different(inputs, names)
-    if not _departing(before):
+    if all(prediction.domain.inside for prediction in before):
         raise AcceptError(
             f"none of the {len(spectra)} spectra departs from what {source.name} was trained on: there is "
             "nothing to learn. Use the model as it is; other reasons of a verdict cannot be accepted"
         )
-    departures, earlier = _departures(source, inputs), _Axes.of(source)
+    residual = residual_of(source, inputs)
     after = []
     for i, sweep in enumerate(batch.sweeps):
-        of_others = _Axes.learned(np.delete(departures, i, axis=0), earlier)
-        after += judge.with_axes(of_others).judge(Batch([sweep], 0.0))
-    odd = _departing(after)
-    if len(odd) > ODD * len(spectra):
-        with_all = judge.with_axes(_Axes.learned(departures, earlier)).judge(batch)
-        raise AcceptError(_contradiction(names, odd, with_all))
-    left_out, kept = tuple(names[i] for i in odd), np.delete(departures, odd, axis=0)
-    if len(kept) < FEWEST_ACCEPTED:
+        others = np.arange(len(inputs)) != i
+        learned = Departures.learned(source, inputs[others], residual[others])
+        after += judge.of(learned.tried(source)).judge(Batch([sweep], 0.0))
+    good = np.array([_is_good(prediction) for prediction in after])
+    left_out = tuple(names[i] for i in np.flatnonzero(~good))
+    if len(left_out) > ODD * len(spectra):
+        with_all = Departures.learned(source, inputs, residual).tried(source)
+        raise AcceptError(_contradiction(names, left_out, judge.of(with_all).judge(batch)))
+    if np.sum(good) < FEWEST_ACCEPTED:
         raise AcceptError(
-            f"{_listed(left_out)} departs in a way of its own, and {len(kept)} other spectra are too few: "
+            f"{_listed(left_out)} departs in a way of its own, and {np.sum(good)} other spectra are too few: "
             f"give at least {FEWEST_ACCEPTED} that are alike"
         )
-    axes = _Axes.learned(kept, earlier)
-    if len(axes.low) > MOST_KEPT:
+    learned = Departures.learned(source, inputs[good], residual[good])
+    if len(learned.low) > MOST_KEPT:
         raise AcceptError(
-            f"{source.name} would accept departures along {len(axes.low)} axes, more than {MOST_KEPT}. "
+            f"{source.name} would accept departures along {len(learned.low)} axes, more than {MOST_KEPT}. "
             "Accept these spectra into the model that it was derived from"
         )
     sample = Acceptance(
@@ -140,13 +135,11 @@ def accepted(
         model=source.name,
         sha256=source.sha256,
     )
-    known = source.card.sections.accepted
-    section = AcceptedSection(axes=len(axes.low), samples=(*(known.samples if known else ()), sample))
-    card = _with_section(source, section).model_copy(
+    bundle = with_section(source, learned.section(source, sample), learned.tensors())
+    card = bundle.card.model_copy(
         update={"name": name, "limits": _limits(source), "trust": None}  # its figures were the old domain's
     )
-    bundle = Bundle(card, {**source.stored, **axes.tensors()}, sha256="")
-    return Accepted(bundle, before, after, axes.explained(kept))
+    return Accepted(Bundle(card, bundle.stored, sha256=""), before, after, learned.explained(residual[good]))
 
 
 def accept_bundle(
@@ -197,80 +190,6 @@ class _Judge:
             anchor, fallback = "reference", [foil for foil in newest if foil is not None]
         return Analyzer(bundle, anchor, self.config, "cpu", fallback=fallback, reducers=self.reducers)
 
-    def with_axes(self, axes: _Axes) -> Analyzer:
-        """The analyzer of the model with these axes, for a trial."""
-        nothing = Acceptance(files={}, spectra=1, anchor="", model="", sha256="")
-        section = AcceptedSection(axes=len(axes.low), samples=(nothing,))
-        tensors = {**self.source.tensors, **axes.tensors()}
-        return self.of(Bundle(_with_section(self.source, section), tensors, sha256=""))
-
-
-@dataclass(frozen=True, eq=False)
-class _Axes:
-    """Directions of departures, and how far they reach.
-
-    Attributes
-    ----------
-    axes : (k, g) orthonormal.
-    low, high : (k,) of the coefficients; they hold zero, since what departs less is nearer to training.
-    """
-
-    axes: Array
-    low: Array
-    high: Array
-
-    @classmethod
-    def of(cls, bundle: Bundle) -> _Axes:
-        """Those that a model has; none of a model that has accepted nothing."""
-        if bundle.card.sections.accepted is None:
-            return cls(np.zeros((0, len(bundle.grid))), np.zeros(0), np.zeros(0))
-        return cls(*(bundle.array(f"accepted_{name}") for name in ("axes", "low", "high")))
-
-    @classmethod
-    def learned(cls, departures: Array, earlier: _Axes) -> _Axes:
-        """Of departures (n, g): the earlier axes, and so many more that all together explain enough."""
-        old = departures @ earlier.axes.T
-        rest = departures - old @ earlier.axes
-        _, singular, rows = np.linalg.svd(rest, full_matrices=False)
-        total = np.sum(departures**2)
-        left = np.sum(rest**2) - np.concatenate([[0.0], np.cumsum(singular**2)])
-        count = min(int(np.argmax(left <= (1.0 - EXPLAINED) * total)), MOST_AXES)
-        new = rows[:count]
-        low, high = _reach(np.hstack([old, rest @ new.T]))
-        known = len(earlier.low)
-        low[:known] = np.minimum(low[:known], earlier.low)
-        high[:known] = np.maximum(high[:known], earlier.high)
-        return cls(np.vstack([earlier.axes, new]), low, high)
-
-    def explained(self, departures: Array) -> float:
-        """Share of the departures' squares that the axes explain."""
-        return float(np.sum((departures @ self.axes.T) ** 2) / np.sum(departures**2))
-
-    def tensors(self) -> Tensors:
-        """As a bundle holds them."""
-        parts = {"axes": self.axes, "low": self.low, "high": self.high}
-        return {f"accepted_{name}": torch.from_numpy(part).float() for name, part in parts.items()}
-
-
-def _reach(along: Array) -> tuple[Array, Array]:
-    """Least and largest of coefficients (n, k), with some room, from zero on."""
-    low, high = along.min(0), along.max(0)
-    room = ROOM * np.where(high > low, high - low, np.abs(high))
-    return np.minimum(low - room, 0.0), np.maximum(high + room, 0.0)
-
-
-def _departures(source: Bundle, inputs: Array) -> Array:
-    """(n, g) what inputs have beyond the nearest that training knows, whatever was accepted before."""
-    bare = replace(source, card=_with_section(source, None))
-    residual = Ensemble(bare, torch.device("cpu"), LEVEL).judge(inputs).residual
-    assert residual is not None
-    return residual
-
-
-def _with_section(source: Bundle, section: AcceptedSection | None) -> Card:
-    sections = source.card.sections.model_copy(update={"accepted": section})
-    return source.card.model_copy(update={"sections": sections})
-
 
 def _limits(source: Bundle) -> tuple[str, ...]:
     """What the derived card states as its limits."""
@@ -299,30 +218,30 @@ def _check_good(predictions: Sequence[Prediction], names: Sequence[str]) -> None
             )
 
 
-def _departing(predictions: Sequence[Prediction]) -> list[int]:
-    """Which of them depart."""
-    return [i for i, prediction in enumerate(predictions) if not prediction.domain.inside]
+def _is_good(prediction: Prediction) -> bool:
+    """Whether a spectrum is usable and no departure."""
+    return prediction.domain.inside is True and prediction.verdict.usable
 
 
-def _contradiction(names: Sequence[str], odd: Sequence[int], with_all: Sequence[Prediction]) -> str:
+def _contradiction(names: Sequence[str], odd: Sequence[str], with_all: Sequence[Prediction]) -> str:
     """Why spectra cannot be accepted together.
 
     Parameters
     ----------
     names : of all spectra.
-    odd : which of them depart when the others are accepted.
+    odd : of those that depart when the others are accepted.
     with_all : what is said of each when all are accepted.
     """
-    still = _departing(with_all)
+    still = {name: p for name, p in zip(names, with_all, strict=True) if not _is_good(p)}
     if 2 * len(still) > len(odd):
-        reasons = "; ".join(dict.fromkeys(with_all[i].domain.reason for i in still))
+        reasons = "; ".join(dict.fromkeys(p.verdict.reason for p in still.values()))
         return (
-            f"{_listed([names[i] for i in still])}: {len(still)} of {len(names)} spectra depart though they "
-            f"are accepted themselves ({reasons}). Such a departure cannot be learned: look for its cause"
+            f"{_listed(list(still))}: {len(still)} of {len(names)} spectra depart though they are accepted "
+            f"themselves ({reasons}). Such a departure cannot be learned: look for its cause"
         )
     return (
-        f"{_listed([names[i] for i in odd])}: {len(odd)} of {len(names)} spectra depart when the others are "
-        "accepted, so that they are no one sample. Accept each sample by itself, or leave out what is unlike"
+        f"{_listed(odd)}: {len(odd)} of {len(names)} spectra depart when the others are accepted, so that "
+        "they are no one sample. Accept each sample by itself, or leave out what is unlike"
     )
 
 

@@ -2,8 +2,9 @@
 
 A sample may depart from every particle in training in a way of its own: its support, its ligands, what the
 beamline adds. `xas-live models accept` takes the directions of such departures from spectra of good samples,
-and how far they reach along each. What judges a spectrum then judges it without them. No more is taken away
-than the accepted samples had: any further departure, as of oxide, stays.
+how far they reach along each, and in which other respects these spectra depart (members that disagree, a
+phase that they resemble). What judges a spectrum then judges it without as much. No more is taken away than
+the accepted samples had: any further departure, as of oxide, stays.
 """
 
 from __future__ import annotations
@@ -24,3 +25,14 @@ def without_accepted(tensors: NumbersByName, x: Numbers, residual: Numbers) -> N
     axes = tensors["accepted_axes"]
     along = library_of(x).clip(residual @ axes.T, tensors["accepted_low"], tensors["accepted_high"])
     return x - along @ axes
+
+
+def beyond_accepted(tensors: NumbersByName, departed: Numbers) -> Numbers:
+    """(batch, d) how far out spectra lie in each respect, beyond what accepted samples do.
+
+    Parameters
+    ----------
+    tensors : `accepted_left` (d,) how far out these are, without the accepted part of their departures.
+    departed : (batch, d) as `models.sections.cost.departures` gives them.
+    """
+    return library_of(departed).clip(departed - tensors["accepted_left"], 0.0, None)

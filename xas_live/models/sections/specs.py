@@ -156,7 +156,7 @@ class Acceptance(Strict):
 
 
 class AcceptedSection(Strict):
-    """Departures that a user vouches for. Tensors `accepted_axes`, `accepted_low` and `accepted_high`.
+    """Departures that a user vouches for. Tensors `accepted_*`.
 
     Attributes
     ----------
@@ -173,6 +173,7 @@ class AcceptedSection(Strict):
             "accepted_axes": (self.axes, points),
             "accepted_low": (self.axes,),
             "accepted_high": (self.axes,),
+            "accepted_left": None,
         }
 
 
