@@ -58,15 +58,14 @@ def test_other_respects_count_from_where_accepted_samples_lie():
 
 def test_neither_oxide_nor_the_residual_is_accepted_by_its_strength():
     sections = load_model("pt-l3").card.sections
-    found = acceptable(sections.distances, sections.chemistry.kinds)
+    kinds = sections.chemistry.kinds[1:]
+    found = acceptable(sections.distances, sections.chemistry.kinds, 0.3)
     assert len(found) == len(load_model("pt-l3").tensors["cost_rim"])
-    shares = dict(
-        zip(sections.chemistry.kinds[1:], found[-1 - len(sections.chemistry.kinds[1:]) :], strict=False)
-    )
-    assert not shares.pop("oxide")
-    assert all(shares.values())
-    assert not found[list(sections.distances).index("residual")]
-    assert not any(acceptable(("oxide",), ()))
+    shares = dict(zip(kinds, found[-1 - len(kinds) : -1], strict=True))
+    assert shares.pop("oxide") == 0.0
+    assert set(shares.values()) == {0.3}
+    assert dict(zip(sections.distances, found, strict=False))["residual"] == 0.0
+    assert not acceptable(("residual", "oxide"), (), 0.3).any()
 
 
 def test_the_section_needs_domain_and_cost():

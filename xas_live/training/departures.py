@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from xas_live.analysis.verdict import OTHER_PHASE
 from xas_live.models.bundle import Bundle
 from xas_live.models.ensemble import Ensemble, Judged
 from xas_live.models.outputs.base import Tensors
@@ -68,7 +69,7 @@ class Departures:
         low[:known] = np.minimum(low[:known], earlier.low)
         high[:known] = np.maximum(high[:known], earlier.high)
         found = cls(np.vstack([earlier.axes, new]), low, high, np.zeros_like(earlier.left))
-        left = np.where(_acceptable(source), _reach(found._left_of(source, inputs))[1], 0.0)
+        left = np.minimum(_reach(found._left_of(source, inputs))[1], _acceptable(source))
         return replace(found, left=np.maximum(left, earlier.left))
 
     def explained(self, residual: Array) -> float:
@@ -118,9 +119,11 @@ def _judged(bundle: Bundle, inputs: Array) -> Judged:
     return Ensemble(bundle, torch.device("cpu"), LEVEL).judge(inputs)
 
 
-def _acceptable(source: Bundle) -> list[bool]:
+def _acceptable(source: Bundle) -> Array:
+    """(d,) how far out anything may be accepted: of a phase, no more than goes without a word."""
     sections = source.card.sections
-    return acceptable(sections.distances, () if sections.chemistry is None else sections.chemistry.kinds)
+    kinds = () if sections.chemistry is None else sections.chemistry.kinds
+    return acceptable(sections.distances, kinds, OTHER_PHASE)
 
 
 def _reach(values: Array) -> tuple[Array, Array]:

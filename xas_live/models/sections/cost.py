@@ -78,18 +78,20 @@ def departures(
     return xp.stack(found, -1)
 
 
-def acceptable(distances: Sequence[Distance], kinds: Sequence[str]) -> list[bool]:
-    """Return which departures, in the order of `departures`, a user may vouch for as strong as they are.
+def acceptable(distances: Sequence[Distance], kinds: Sequence[str], share: float) -> Array:
+    """(d,) how far out, in the order of `departures`, a user may vouch for as it is.
 
     What the residual holds is accepted by its shape instead (`models.sections.accepted`), and oxide never.
 
     Parameters
     ----------
     distances, kinds : of the domain, and of the chemistry's phases; none of a model without chemistry.
+    share : most of a spectrum that may resemble a phase.
     """
-    found = [name in ("subspace", "disagreement") for name in distances]
-    found += [False] * (len(REGIONS) + 2 * len(SHAPES))
-    return found + [kind != "oxide" for kind in kinds[1:]] + [True] * bool(kinds)
+    found = [np.inf if name in ("subspace", "disagreement") else 0.0 for name in distances]
+    found += [0.0] * (len(REGIONS) + 2 * len(SHAPES))
+    found += [0.0 if kind == "oxide" else share for kind in kinds[1:]]
+    return np.array(found + [np.inf] * bool(kinds))
 
 
 def widening(section: CostSection, tensors: NumbersByName, departed: Numbers) -> tuple[Numbers, Numbers]:
