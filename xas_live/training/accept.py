@@ -232,12 +232,12 @@ def _contradiction(names: Sequence[str], odd: Sequence[str], with_all: Sequence[
     odd : of those that depart when the others are accepted.
     with_all : what is said of each when all are accepted.
     """
-    still = {name: p for name, p in zip(names, with_all, strict=True) if not _is_good(p)}
+    still = [(name, p) for name, p in zip(names, with_all, strict=True) if not _is_good(p)]
     if 2 * len(still) > len(odd):
-        reasons = "; ".join(dict.fromkeys(p.verdict.reason for p in still.values()))
+        named, (first, judged) = _listed([name for name, _ in still]), still[0]
         return (
-            f"{_listed(list(still))}: {len(still)} of {len(names)} spectra depart though they are accepted "
-            f"themselves ({reasons}). Such a departure cannot be learned: look for its cause"
+            f"{named}: {len(still)} of {len(names)} spectra depart though they are accepted themselves "
+            f"({first}: {judged.verdict.reason}). Such a departure cannot be learned: look for its cause"
         )
     return (
         f"{_listed(odd)}: {len(odd)} of {len(names)} spectra depart when the others are accepted, so that "
