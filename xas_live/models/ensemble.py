@@ -13,6 +13,7 @@ from xas_live.models.bundle import Bundle
 from xas_live.models.networks import network
 from xas_live.models.outputs import Estimate, OutcomePart, Scalars, columns_of
 from xas_live.models.outputs.intervals import gaussian_quantile
+from xas_live.models.sections.accepted import beyond_accepted, without_accepted
 from xas_live.models.sections.chemistry import ChemistryEstimate, estimate
 from xas_live.models.sections.cost import departures, shapes_of, widening
 from xas_live.models.sections.domain import domain_distances, domain_p_value, nearest
@@ -109,6 +110,7 @@ class Ensemble:
             shapes = shapes_of(bundle.grid, theory.on(bundle.grid)).values()
             self._shapes = [self._here(torch.from_numpy(shape).float()) for shape in shapes]
         self._domain, self._latent = sections.domain is not None, sections.latent is not None
+        self._accepted = sections.accepted is not None
         self._place = {
             name: (o, c)
             for o, kind in enumerate(bundle.kinds)
@@ -119,6 +121,10 @@ class Ensemble:
     def judge(self, inputs: Numbers, theory_error: Numbers | None = None) -> Judged:
         """Outputs with uncertainty, and domain, of network inputs.
 
+        Of a model with accepted samples the domain, the residual, the chemistry and the widening are of the
+        inputs without the accepted departures; means and intervals before widening are of the inputs as they
+        are.
+
         Parameters
         ----------
         inputs : (batch, g) in edge steps; an array, or a tensor on the device.
@@ -128,34 +134,41 @@ class Ensemble:
         t, x = self._tensors, self._taken(inputs)
         xp = library_of(x)
         with torch.inference_mode():
-            if theory_error is None:
-                decoded, moved = self._decoded(x), None
-            else:
-                # In one pass: reading the weights takes as long as another spectrum does.
-                both = self._decoded(xp.concatenate([x, x + MISMATCH_STEP * self._taken(theory_error)]))
-                decoded, moved = [out[:, : len(x)] for out in both], [out[:, len(x) :] for out in both]
+            latent, reconstruction = reconstruct(t, x) if self._latent else (x[:, :0], None)
+            parts = [x] if theory_error is None else [x, x + MISMATCH_STEP * self._taken(theory_error)]
+            rest, rebuilt = x, reconstruction  # what is judged, and its reconstruction
+            if self._accepted:
+                rest = without_accepted(t, x, self._residual(x, reconstruction))
+                rebuilt = reconstruct(t, rest)[1] if self._latent else None
+                parts.append(rest)
+            # In one pass: reading the weights takes as long as another spectrum does.
+            passed = self._decoded(x if len(parts) == 1 else xp.concatenate(parts))
+            decoded, *others = [
+                [out[:, i * len(x) : (i + 1) * len(x)] for out in passed] for i in range(len(parts))
+            ]
             estimates = self._estimates(decoded)
-            if moved is not None:
+            of_rest = self._estimates(others.pop()) if self._accepted else estimates
+            if others:
                 # For the bulk it cancels; it returns with the share of missing neighbours.
                 factor = self._quantile * self._missing(estimates)
                 estimates = [
                     kind.widened(estimate, xp.abs((after - before).mean(0)) / MISMATCH_STEP, factor)
                     for kind, estimate, before, after in zip(
-                        self.bundle.kinds, estimates, decoded, moved, strict=True
+                        self.bundle.kinds, estimates, decoded, others[0], strict=True
                     )
                 ]
             mean, half = (_side_by_side([getattr(e, part) for e in estimates]) for part in ("mean", "half"))
-            latent, reconstruction = reconstruct(t, x) if self._latent else (x[:, :0], None)
             p, scores, residual = xp.full_like(x[:, 0], xp.nan), x[:, :0], None
             seen, widened, departed = None, None, None
             if self._domain:
-                disagreement = _side_by_side([e.disagreement for e in estimates]).mean(1)
-                far = domain_distances(t, x, reconstruction, disagreement, self.distances)
-                p, scores = domain_p_value(t, far, self._stratum(estimates), self.distances)
-                residual = x - nearest(t, x if reconstruction is None else reconstruction)
-                seen = self._chemistry(x, estimates)
+                disagreement = _side_by_side([e.disagreement for e in of_rest]).mean(1)
+                far = domain_distances(t, rest, rebuilt, disagreement, self.distances)
+                p, scores = domain_p_value(t, far, self._stratum(of_rest), self.distances)
+                residual = self._residual(rest, rebuilt)
+                seen = self._chemistry(rest, of_rest)
                 if self._cost is not None:
                     far = departures(self._grid, self._shapes, scores, residual, seen)
+                    far = beyond_accepted(t, far) if self._accepted else far
                     widened, departed = widening(self._cost, t, far)
                     half = half * widened
         return Judged(
@@ -217,6 +230,10 @@ class Ensemble:
             mean, spread = out.mean(0), standard_deviation(out)
             found.append(kind.estimate(self._tensors, mean, spread, stratum, self.level))
         return found
+
+    def _residual(self, x: Numbers, reconstruction: Numbers | None) -> Numbers:
+        """(batch, g) the inputs less the nearest that training knows."""
+        return x - nearest(self._tensors, x if reconstruction is None else reconstruction)
 
     def _stratum(self, estimates: Sequence[Estimate]) -> Numbers | None:
         """(batch,) prediction by which the domain's distances are ranked."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from xas_live.models.sections.chemistry import ChemistryEstimate
-from xas_live.models.sections.specs import CostSection
+from xas_live.models.sections.specs import CostSection, Distance
 from xas_live.reduction.arrays import Numbers, NumbersByName, library_of
 from xas_live.spectrum import Array
 
@@ -22,6 +22,7 @@ WHITE_LINE = (1.5, 3.5)  # eV, centre and width of what it adds
 FINE_STRUCTURE = 15.0  # eV, from where the oscillations count
 SMOOTH = 40.0  # eV, over which they average out
 REGIONS = ((-np.inf, 13.0), (13.0, 40.0), (40.0, np.inf))  # eV, in which residuals are taken apart
+SHAPES = ("white", "shift", "damped")  # of `shapes_of`
 MOST = 50.0  # times the rim of the domain: farther out, it is all the same
 
 
@@ -75,6 +76,22 @@ def departures(
         found += [chemistry.shares[:, i] for i in range(1, chemistry.shares.shape[1])]
         found.append(chemistry.mean[:, 1])
     return xp.stack(found, -1)
+
+
+def acceptable(distances: Sequence[Distance], kinds: Sequence[str], share: float) -> Array:
+    """(d,) how far out, in the order of `departures`, a user may vouch for as it is.
+
+    What the residual holds is accepted by its shape instead (`models.sections.accepted`), and oxide never.
+
+    Parameters
+    ----------
+    distances, kinds : of the domain, and of the chemistry's phases; none of a model without chemistry.
+    share : most of a spectrum that may resemble a phase.
+    """
+    found = [np.inf if name in ("subspace", "disagreement") else 0.0 for name in distances]
+    found += [0.0] * (len(REGIONS) + 2 * len(SHAPES))
+    found += [0.0 if kind == "oxide" else share for kind in kinds[1:]]
+    return np.array(found + [np.inf] * bool(kinds))
 
 
 def widening(section: CostSection, tensors: NumbersByName, departed: Numbers) -> tuple[Numbers, Numbers]:

@@ -135,6 +135,48 @@ class CostSection(Strict):
         return found | {"cost_out_bias": (width,), "cost_factors": (2, width)}
 
 
+class Acceptance(Strict):
+    """Spectra of good samples that a user vouched for.
+
+    Attributes
+    ----------
+    files : sha256 by name of the file; of what is in no file, of its energies and absorption.
+    spectra : how many there are in them.
+    left_out : names of those of them that did not depart as the others do: nothing was learned from them.
+    anchor : sha256 of their foil, or "reference".
+    model, sha256 : name and hash of the model that they were accepted into.
+    """
+
+    files: dict[str, str]
+    spectra: Annotated[int, Field(ge=1)]
+    left_out: tuple[str, ...] = ()
+    anchor: str
+    model: str
+    sha256: str
+
+
+class AcceptedSection(Strict):
+    """Departures that a user vouches for. Tensors `accepted_*`.
+
+    Attributes
+    ----------
+    axes : directions in which accepted spectra depart.
+    samples : that they were learned from, one entry each time.
+    """
+
+    axes: Annotated[int, Field(ge=1)]
+    samples: Annotated[tuple[Acceptance, ...], Field(min_length=1)]
+
+    def tensors(self, points: int, inputs: int, width: int) -> Shapes:
+        """As for `TheorySection`."""
+        return {
+            "accepted_axes": (self.axes, points),
+            "accepted_low": (self.axes,),
+            "accepted_high": (self.axes,),
+            "accepted_left": None,
+        }
+
+
 class LatentSection(Strict):
     """An autoencoder of the training spectra. Tensors `encoder.*`, `decoder.*`, `latent_*`.
 
@@ -209,6 +251,7 @@ _NEEDS = {
     "oxide": ("domain",),
     "chemistry": ("theory", "domain"),
     "cost": ("theory", "domain"),
+    "accepted": ("domain", "cost"),
 }
 """What a section cannot do without."""
 
@@ -221,6 +264,7 @@ class Sections(Strict):
     oxide: OxideSection | None = None
     chemistry: ChemistrySection | None = None
     cost: CostSection | None = None
+    accepted: AcceptedSection | None = None
     latent: LatentSection | None = None
     phases: PhasesSection | None = None
     preview: PreviewSection | None = None
@@ -248,8 +292,8 @@ class Sections(Strict):
         """Of all sections that are there."""
         found: Shapes = {}
         for section in (
-            self.theory, self.domain, self.oxide, self.chemistry, self.cost, self.latent,
-            self.phases, self.preview, self.size, self.edge_rise,
+            self.theory, self.domain, self.oxide, self.chemistry, self.cost, self.accepted,
+            self.latent, self.phases, self.preview, self.size, self.edge_rise,
         ):  # fmt: skip
             if section is not None:
                 found |= section.tensors(points, inputs, width)
