@@ -11,10 +11,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "03ee55161c952cdd1ea1e823beee16e0ff3e3d1289d50ebb255aa84439c35cbf",
+    "au-l3": "68765f4cba139b817ead35562f26483c670b7852c3f981ace7c48716bdd74ea8",
     "au-l3-msd": "3c321fba4d926521d4579c959d319af77680b018e294b33411c40426ac1969bc",
-    "pd-k": "d5809d426cfd7932714355ce8e69f5684634706760f3140946955f437fbb917b",
-    "pt-l3": "19dcc5b979668f82f77dba469154dbd6198a31bac4eb3129a07373c9dc1e4274",
+    "pd-k": "b9674dcb9543f66a884aecc10f7c21493f137775ae7170578f4fc706a5e3c79a",
+    "pt-l3": "b73bdcd1690f6ab8467f098c7bc1fa035e145458e8ddb62ef28721c5c8f49730",
 }
 
 

@@ -133,9 +133,8 @@ class Particles:
         "never saw any of these environments"
     )
     limits: tuple[str, ...] = (
-        "Bare, unrelaxed fcc particles of one metal: oxide, alloys, adsorbates and icosahedral order "
-        "are outside.",
-        "The sample's temperature must be near the foil's: a hotter sample looks smaller.",
+        "Unrelaxed fcc particles of one metal: alloys and icosahedral order are outside.",
+        "A sample hotter or colder than its foil has wider errors: disorder and size are hardly told apart.",
     )
     references: tuple[str, ...] = ("Timoshenko et al., J. Phys. Chem. Lett. 8, 5091 (2017)",)
 

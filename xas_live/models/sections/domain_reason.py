@@ -43,7 +43,7 @@ def domain_reason(
     if total == 0:
         return "unlike any particle"
     at = int(np.argmax(np.abs(off)))
-    where = f"at k = {grid[at]:.1f} 1/Å" if over_k else f"{grid[at]:.0f} eV from the edge"
+    where = f"at k = {grid[at]:.1f} 1/Å" if over_k else f"{round(grid[at])} eV from the edge"
     if off[at] ** 2 > GLITCH * total:
         return f"a single point stands out, {where}"
     if bulk is None:
