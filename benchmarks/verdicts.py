@@ -30,7 +30,7 @@ from xas_live.training.chemistry import Looking, PhasePool, Seen, calibration_of
 from xas_live.training.cost import KINDS, Departed, cost_tensors, depart, judged_by
 from xas_live.training.simulate import Admixture
 
-DRAWN = 15_000
+DRAWN = 10_000
 FOLDS = 5
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 MIXTURES = 12  # spectra of each compound at each share
