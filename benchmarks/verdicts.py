@@ -19,7 +19,7 @@ from xas_live.analysis.verdict import chemistry_of, verdict_of
 from xas_live.models.ensemble import Judged
 from xas_live.models.outputs.base import Tensors
 from xas_live.models.outputs.intervals import gaussian_quantile, half_width
-from xas_live.models.sections.chemistry import ChemistryEstimate, calibration, estimate
+from xas_live.models.sections.chemistry import ChemistryEstimate, calibration, estimate, from_zero
 from xas_live.models.sections.cost import widening
 from xas_live.models.sections.specs import CHEMISTRY_NETWORK
 from xas_live.prediction import LOOKS, Chemistry, Degree, DomainVerdict, Verdict
@@ -158,7 +158,7 @@ def _told(tensors: Tensors, seen: Seen) -> Array:
         half_width(calibration(tensors, "non_metal_other_"), seen.spread[:, :1], own, LEVEL)[:, 0],
     )
     none = tensors["chemistry_none"][torch.searchsorted(tensors["chemistry_none_edges"], seen.size)]
-    half = torch.where(own <= none, torch.maximum(half, own), half)
+    half = from_zero(own, half, none)
     low, high = (own - half).clamp(0.0, 1.0), (own + half).clamp(0.0, 1.0)
     inside = (truth >= low - 1e-6) & (truth <= high + 1e-6)
     return np.stack([part.double().numpy() for part in (own, truth, low, half, inside)], 1)

@@ -27,7 +27,7 @@ REASON = "white line higher than any particle's"
         (Verdict(Degree.TRUSTED), "trusted"),
         (Verdict(Degree.CAUTION, (REASON,), 1.42), f"caution ({REASON}; interval 1.4 times wider)"),
         (Verdict(Degree.CAUTION, ("a", "b"), 1.02), "caution (a; b)"),
-        (Verdict(Degree.NOT_USABLE, (LOOKS["salt"],)), "NOT USABLE (looks like a salt or complex)"),
+        (Verdict(Degree.NOT_USABLE, (LOOKS["salt"],)), "NOT USABLE (looks like an oxide, salt or complex)"),
         (Verdict(Degree.NOT_USABLE, widening=math.inf), "NOT USABLE"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from xas_live.prediction import LOOKS, Chemistry, Degree, DomainVerdict, Verdict
 
 OTHER_PHASE = 0.3  # share of the spectrum that looks like another phase, from which it is named
 NO_METAL = 0.75  # share from which the spectrum is taken for no metal of this element
-TRACE = 0.02  # share below which no phase is worth a word
 
 _NOT_USABLE_WITHOUT = {Flag.UNANCHORED: "no foil ties theory to this beamline"}
 
@@ -34,18 +33,23 @@ def chemistry_of(
         return None
     shares = dict(zip(section.kinds, seen.shares[row].tolist(), strict=True))
     (non_metal, adsorbed), (doubt, doubt_adsorbed) = seen.mean[row].tolist(), seen.half[row].tolist()
-    if non_metal <= seen.none[row]:
-        doubt = max(doubt, non_metal)  # bare metal is taken for as much: the interval begins at zero
     others = {kind: share for kind, share in shares.items() if kind != "metal"}
-    most = max(others, key=lambda kind: others[kind])
     return Chemistry(
         non_metal=interval(non_metal, doubt, level, quantile, non_negative=True, top=1.0),
         adsorbates=interval(adsorbed, doubt_adsorbed, level, quantile, non_negative=True, top=1.0)
         if section.adsorbates
         else None,
         shares=shares,
-        looks=LOOKS[most] if sum(others.values()) >= OTHER_PHASE else "",
+        looks=_looks(others) if sum(others.values()) >= OTHER_PHASE else "",
     )
+
+
+def _looks(shares: Mapping[str, float]) -> str:
+    """In words, the kind of phase with the largest share; kinds that are not told apart share their words."""
+    by_word: dict[str, float] = {}
+    for kind, share in shares.items():
+        by_word[LOOKS[kind]] = by_word.get(LOOKS[kind], 0.0) + share
+    return max(by_word, key=lambda word: by_word[word])
 
 
 def verdict_of(
@@ -86,7 +90,7 @@ def verdict_of(
     if chemistry is not None and chemistry.non_metal.lower > 0:
         raised.append(Flag.NON_METAL)
         low, high = chemistry.non_metal.lower, chemistry.non_metal.upper
-        cautions.append(f"{low:.0%} to {high:.0%} of the spectrum is no metal")
+        cautions.append(f"{'up' if low < 0.01 else f'{low:.0%}'} to {high:.0%} of the spectrum is no metal")
     if judged.departed[row]:
         raised.append(Flag.OUT_OF_DOMAIN)
         cautions.append(domain.reason)

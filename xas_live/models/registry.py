@@ -11,10 +11,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "68765f4cba139b817ead35562f26483c670b7852c3f981ace7c48716bdd74ea8",
+    "au-l3": "26d04f942e3ab784298e629fb38c0a641e71a7be8f586d0a96f35cee83764079",
     "au-l3-msd": "3c321fba4d926521d4579c959d319af77680b018e294b33411c40426ac1969bc",
-    "pd-k": "b9674dcb9543f66a884aecc10f7c21493f137775ae7170578f4fc706a5e3c79a",
-    "pt-l3": "b73bdcd1690f6ab8467f098c7bc1fa035e145458e8ddb62ef28721c5c8f49730",
+    "pd-k": "610e6781131d0aef400b2dcf09e7db629838130e0e8a2f3bb0936d1e3b0a4b3d",
+    "pt-l3": "14ac4716da6cebf5685376561d5b11135e5c31594ed5f41f6de9a6278273a109",
 }
 
 

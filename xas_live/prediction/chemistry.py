@@ -14,12 +14,12 @@ KINDS = ("metal", "alloy", "oxide", "sulphide", "salt", "hydride")
 
 LOOKS = {
     "alloy": "looks alloyed",
-    "oxide": "looks oxidised",
+    "oxide": "looks like an oxide, salt or complex",
     "sulphide": "looks like a thiolate or sulphide",
-    "salt": "looks like a salt or complex",
+    "salt": "looks like an oxide, salt or complex",
     "hydride": "looks like a hydride",
 }
-"""What is said of a spectrum that looks like a phase of this kind."""
+"""What is said of a spectrum that looks like a phase of this kind; oxide and salt are not told apart."""
 
 _UNKNOWN = Value(math.nan, math.nan, math.nan, math.nan)
 

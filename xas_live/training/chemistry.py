@@ -30,6 +30,8 @@ METAL_ALONE, OF_ALLOYS = 0.35, 0.4  # share of spectra of metal alone; of the ot
 PURE = 0.3  # share of other phases without any metal
 MOST = 0.6  # share of a phase that is no metal up to which intervals are calibrated
 DRAWS = 16  # calibration spectra of each particle
+DEPENDENT = 4  # of them, that count as one: a particle's spectra differ in share, phase and energy zero
+RANGES = 5  # of the predicted share, in which intervals are calibrated apart
 SIZES = 4  # ranges of predicted size in which false alarms are counted
 FALSE_ALARMS = 0.02  # share of bare metal whose non_metal may exceed what is taken for none
 RESTORED = (-0.25, 0.25, -0.3, 0.5)  # ranges of what the foil's damping does to a phase: constant, and by k²
@@ -340,7 +342,7 @@ def calibration_of(seen: Mapping[str, Seen]) -> Tensors:
     found: Tensors = {}
     for name, (table, at) in told.items():
         own, spread, truth = (part[:, at : at + 1] for part in (table.own, table.spread, table.truth))
-        intervals = fit_intervals(own - truth, spread, own[:, 0], draws=DRAWS)
+        intervals = fit_intervals(own - truth, spread, own[:, 0], RANGES, draws=DEPENDENT)
         found |= {f"chemistry_{name}_{part}": intervals[part] for part in CALIBRATION}
     parts = none.size.argsort().tensor_split(SIZES)
     found["chemistry_none"] = torch.stack([none.own[rows, 0].quantile(1.0 - FALSE_ALARMS) for rows in parts])

@@ -136,7 +136,10 @@ def test_the_band_waits_for_the_first_sweep_and_names_a_refusal():
 def test_what_to_do_comes_before_the_reasons():
     looks = Outcome(chemistry=chemistry(0.1, looks=LOOKS["oxide"]))
     doubtful = Prediction("m", "", outcome=looks, verdict=CAUTION)
-    assert said(doubtful) == f"usable, with an interval 1.4 times wider: {WHITE_LINE}; looks oxidised"
+    assert (
+        said(doubtful)
+        == f"usable, with an interval 1.4 times wider: {WHITE_LINE}; looks like an oxide, salt or complex"
+    )
     assert said(replace(doubtful, verdict=UNUSABLE)).startswith("do not use the numbers: unlike any")
     assert said(replace(doubtful, outcome=Outcome(), verdict=Verdict(Degree.CAUTION))) == "usable"
     assert said(Prediction("m", "", verdict=TRUSTED)) == "like the spectra that the model was trained on"

@@ -18,6 +18,7 @@ from xas_live.models.sections.specs import CHEMISTRY_NETWORK, ChemistrySection
 from xas_live.reduction.arrays import Numbers, NumbersByName, library_of
 
 QUANTITIES = ("non_metal", "adsorbates")
+TRACE = 0.005  # share from which an interval begins at least, where there is something
 CALIBRATION = ("calibration_scores", "calibration_edges", "scale_floor")
 
 
@@ -86,7 +87,21 @@ def estimate(
             )
         halves.append(half[:, 0])
     bins = xp.searchsorted(tensors["chemistry_none_edges"], size)
-    return ChemistryEstimate(shares, mean, xp.stack(halves, -1), tensors["chemistry_none"][bins])
+    none = tensors["chemistry_none"][bins]
+    halves[0] = from_zero(mean[:, 0], halves[0], none)
+    return ChemistryEstimate(shares, mean, xp.stack(halves, -1), none)
+
+
+def from_zero(non_metal: Numbers, half: Numbers, none: Numbers) -> Numbers:
+    """(batch,) half widths of non_metal, whose interval begins at zero exactly where bare metal gives as much.
+
+    Parameters
+    ----------
+    none : (batch,) largest value that bare metal is taken for, but for 2 % of spectra.
+    """
+    xp = library_of(non_metal)
+    some = xp.minimum(half, xp.clip(non_metal - TRACE, 0.0, None))
+    return xp.where(non_metal <= none, xp.maximum(half, non_metal), some)
 
 
 def calibration(tensors: NumbersByName, prefix: str) -> NumbersByName:
