@@ -243,7 +243,26 @@ def trust(result: Result) -> str:
         two = ("cn1_sample_error", "cn1_sample_covered", "degenerate")
         rest = (f"{s[k]:.2f}" for k in ("w_covered", *two))
         standards.append(row((name, f"{s['w_error']:.3f}", *rest)))
-    spectra = [real["salt"], *real["colloids"], *real["foils"], *real["alloy"], *real["reduction_series"]]
+    spectra = [
+        real["salt"], *real["colloids"], *real["foils"], *real["catalysts"], *real["alloy"], *real["reduction_series"],
+    ]  # fmt: skip
+    shares = [
+        row(
+            (
+                name,
+                *(
+                    f"{p['non_metal'][k]:.3f}"
+                    for k in ("error", "coverage", "seen_at_a_tenth", "false_alarms")
+                ),
+            )
+        )
+        for name, p in parts.items()
+    ]
+    compounds = [
+        row((name, kind, f"{of['not_trusted']:.0%}", f"{of['right_word']:.0%}"))
+        for name, p in parts.items()
+        for kind, of in p["compounds"]["by_kind"].items()
+    ]
     return page(
         "trust",
         result,
@@ -252,6 +271,9 @@ def trust(result: Result) -> str:
         perturbed=perturbed,
         oxide=oxide,
         standards=standards,
+        degrees=[line for name, p in parts.items() for line in _degrees(name, p["verdict"])],
+        shares=shares,
+        compounds=compounds,
         spectra=[row(_verdict(v)) for v in spectra],
         scans=gate["scans"],
         gate=[
@@ -269,11 +291,25 @@ def trust(result: Result) -> str:
 
 
 def _verdict(v: Mapping[str, Any]) -> tuple[str, ...]:
-    where = "in" if v["in_domain"] else "out"
-    p = "" if v["p"] is None else f" (p = {v['p']:.3f})"
-    score = "" if v["score"] is None else str(v["score"])
-    said = "; ".join(filter(None, [v["reason"], ", ".join(v["flags"])]))
-    return v["scan"], where + p, score, said
+    cn1 = "" if v["CN1"] is None else "{:.2f} [{:.2f}, {:.2f}]".format(*v["CN1"])
+    share = "" if v["non_metal"] is None else "{:.2f} [{:.2f}, {:.2f}]".format(*v["non_metal"])
+    wider = f", {v['widening']:.1f} times wider" if v["widening"] > 1.05 else ""
+    return v["scan"], v["verdict"] + wider, cn1, share, v["reason"]
+
+
+def _degrees(name: str, found: Mapping[str, Any]) -> list[str]:
+    """Lines of one model in the table of degrees."""
+    lines = []
+    for degree in ("trusted", "caution", "not usable"):
+        d = found[degree]
+        covered = (
+            ""
+            if d["coverage"] is None
+            else f"{d['coverage']:.3f} ({d['coverage_95'][0]:.3f} to {d['coverage_95'][1]:.3f})"
+        )
+        width = "" if d["median_half_width"] is None else f"{d['median_half_width']:.2f}"
+        lines.append(row((name, degree, f"{d['share']:.0%}", covered, width)))
+    return lines
 
 
 PAGES: dict[str, Callable[[Result], str]] = {

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from record import ROOT
 
+from xas_live.analysis.verdict import chemistry_of, verdict_of
+from xas_live.models.ensemble import Ensemble, Judged, joined
+from xas_live.models.outputs.intervals import gaussian_quantile
 from xas_live.models.registry import load_model
-from xas_live.models.sections.domain import domain_distances, domain_p_value
-from xas_live.models.sections.latent import reconstruct
+from xas_live.prediction import Degree, DomainVerdict
 from xas_live.reduction.quality import half_rise
 from xas_live.spectrum import Array
 from xas_live.training.population import Particles
@@ -16,6 +18,7 @@ from xas_live.training.recipe import Nuisances, Recipe, read_recipe
 from xas_live.training.train import Scaling, Trained
 
 SEED = 20261124
+LEVEL = 0.9
 
 
 class ShippedModel:
@@ -26,8 +29,6 @@ class ShippedModel:
         self.recipe: Recipe = read_recipe(ROOT / "xas_live" / "training" / "recipes" / f"{name}.toml")
         self.population = Particles(self.recipe)
         card = self.bundle.card
-        assert card.sections.domain is not None
-        self.threshold = card.sections.domain.threshold
         self.trained = Trained(
             spec=card.network,
             weights=self.bundle.network,
@@ -37,6 +38,7 @@ class ShippedModel:
         self.theory = np.interp(
             self.bundle.grid, self.bundle.array("theory_energy"), self.bundle.array("theory_bulk")
         )
+        self.ensemble = Ensemble(self.bundle, torch.device("cpu"), LEVEL)
         self.rng = np.random.default_rng(SEED)
         self.tested = self.population.tested(self.rng)
         assert self.recipe.domain is not None
@@ -50,15 +52,23 @@ class ShippedModel:
         )
 
     def judged(self, x: torch.Tensor) -> tuple[Array, Array, Array]:
-        """p-value, score, and whether it is flagged: out of domain, or its edge above the foil."""
-        t = self.bundle.tensors
-        with torch.inference_mode():
-            out = self.trained.predict(x)
-            spread = (out.std(0, correction=0) / t["target_scale"]).mean(1)
-            distances = domain_distances(t, x, reconstruct(t, x)[1], spread)
-            p, scores = domain_p_value(t, distances, out.mean(0)[:, 0].contiguous())
-        flagged = p.numpy() < self.threshold
-        return p.numpy(), scores.amax(1).numpy(), flagged
+        """p-value, score, and whether the verdict is not "trusted"."""
+        found = self.found(x)
+        return found.p, found.scores.max(1), self.distrusted(found)
+
+    def found(self, x: torch.Tensor) -> Judged:
+        """What the ensemble says of inputs."""
+        return joined([self.ensemble.judge(part.numpy()) for part in x.split(1000)])
+
+    def distrusted(self, found: Judged) -> Array:
+        """Whether the verdict is not "trusted", by the spectrum alone."""
+        sections, quantile = self.bundle.card.sections, gaussian_quantile(LEVEL)
+        bad = []
+        for row in range(len(found.mean)):
+            chemistry = chemistry_of(sections, found, row, LEVEL, quantile)
+            verdict, _ = verdict_of(sections, found, row, DomainVerdict(), chemistry, ())
+            bad.append(verdict.degree is not Degree.TRUSTED)
+        return np.array(bad)
 
     def edge_flagged(self, x: torch.Tensor) -> Array:
         """Whether the half-risen edge lies above the foil's by more than the model's limit."""

@@ -19,6 +19,7 @@ import matplotlib as mpl
 import measured
 import numpy as np
 import torch
+import verdicts
 from pages import FOLDER, write_page
 from record import claim, commit, record
 from scipy.stats import spearmanr
@@ -142,11 +143,11 @@ def perturbed(shipped: ShippedModel, share: float) -> dict[str, tuple[float, flo
                 x = x * (1.0 + a) / (1.0 + a * x)
             if "edge step" in on:
                 x = x * (1.0 + 0.03 * share * torch.from_numpy(rng.uniform(-1, 1, (len(x), 1))).float())
-            out = shipped.trained.predict(x)
-            mean = out[shipped.trained.member_fold == k].mean(0)
-            half = half_width(shipped.bundle.tensors, out.std(0, correction=0), mean[:, 0], LEVEL)
-            covered.append(((mean - y).abs() <= half).numpy())
-            flag = shipped.judged(x)[2] | shipped.edge_flagged(x) | (noise > NOISY_FLAG)
+            members = np.flatnonzero(shipped.trained.member_fold == k)
+            mean = shipped.trained.predict(x, members).mean(0).double().numpy()
+            judged = shipped.found(x)
+            covered.append(np.abs(mean - y.double().numpy()) <= judged.half)
+            flag = shipped.distrusted(judged) | shipped.edge_flagged(x) | (noise > NOISY_FLAG)
             flagged.append(flag)
         inside, flags = np.concatenate(covered), np.concatenate(flagged)
         found[name] = (float((inside | flags[:, None]).mean()), float(flags.mean()))
@@ -330,7 +331,7 @@ def main() -> None:
     commit()
     torch.set_num_threads(1)
     all_shipped = {name: ShippedModel(name) for name in MODELS}
-    colloids, _ = measured.colloids()
+    colloids, labels = measured.colloids()
     salt = colloids[0]
     assert salt.reduced is not None
     salt_input = salt.reduced.network_input
@@ -341,12 +342,16 @@ def main() -> None:
         unseen = measure_unseen(shipped.recipe, shipped.population, shipped.trained, shipped.rng)
         intervals[name] = coverage(unseen, shipped.bundle.target_names)
         ratio, spectra = denoising(shipped)
+        verdict, drawn = verdicts.degrees(shipped)
         parts[name] = {
             "sha256": shipped.bundle.sha256,
             "coverage": {k: v for k, v in intervals[name].items() if k not in ("hits", "particle")},
             "perturbed": perturbed(shipped, 1.0),
             "half_perturbed": perturbed(shipped, 0.5),
             "domain": domain(shipped, all_shipped, own),
+            "verdict": verdict,
+            "non_metal": verdicts.non_metal(shipped),
+            "compounds": verdicts.compounds(shipped, drawn),
             "standards": standards(shipped, own),
             "denoised": ratio,
         }
@@ -361,11 +366,11 @@ def main() -> None:
                 [(words, p.reduced.network_input) for words, p in shown if p.reduced is not None],
                 FOLDER / "latent.png",
             )
-    real = real_spectra(colloids)
+    real = real_spectra(colloids, labels)
     scans = tagged()
     result = record(
         "trust", claims(parts, intervals, real, scans), {"models": {n: h.bundle.sha256 for n, h in all_shipped.items()}, "folds": FOLDS},
-        parts=parts, real=real, gate=verdicts(scans),
+        parts=parts, real=real, gate=differing(scans),
     )  # fmt: skip
     write_page("trust", result)
     if "--cards" in sys.argv:
@@ -394,18 +399,25 @@ def write_cards(parts: dict[str, Any]) -> None:
         )
 
 
-def real_spectra(colloids: list[Any]) -> dict[str, Any]:
+def real_spectra(colloids: list[Any], labels: list[dict[str, str]]) -> dict[str, Any]:
     """Verdicts on measured spectra."""
     crossed = [p for _, _, p in measured.foils()]
     b18_files = sorted((measured.MEASURED / "b18_pt3sn").glob("*.dat"))
     b18_scans = [s for f in b18_files for s in read_file(f, columns=parse_columns(measured.B18_COLUMNS))]
     alloy = list(replay(b18_scans, AnalyzerPool("pt-l3", "reference")))
     series = reduction_series()
+    heated = [p for _, _, p in measured.catalysts()]
 
     def verdict(p: Any) -> dict[str, Any]:
+        seen = p.outcome.chemistry
+        cn1 = p.values.get("CN1")
         return {
-            "scan": p.provenance.scan, "in_domain": p.in_domain, "p": round(p.domain.p, 4) if p.refused is None else None,
-            "score": round(p.domain.score, 2) if p.refused is None else None, "reason": p.refused or p.domain.reason,
+            "scan": p.provenance.scan, "verdict": str(p.verdict.degree), "widening": round(p.verdict.widening, 2),
+            "CN1": None if cn1 is None else [round(v, 2) for v in (cn1.value, cn1.lower, cn1.upper)],
+            "non_metal": None if seen is None else [round(v, 2) for v in (seen.non_metal.value, seen.non_metal.lower, seen.non_metal.upper)],
+            "looks": "" if seen is None else seen.looks,
+            "in_domain": p.in_domain, "p": round(p.domain.p, 4) if p.refused is None else None,
+            "score": round(p.domain.score, 2) if p.refused is None else None, "reason": p.refused or p.verdict.reason,
             "flags": [f for f in p.flags if f != "temperature_unknown"],
         }  # fmt: skip
 
@@ -413,8 +425,10 @@ def real_spectra(colloids: list[Any]) -> dict[str, Any]:
         "salt": verdict(colloids[0]),
         "colloids": [verdict(p) for p in colloids[1:-1]],
         "foils": [verdict(p) for p in crossed],
+        "catalysts": [verdict(p) for p in heated],
         "alloy": [verdict(p) for p in alloy],
         "reduction_series": [verdict(p) for p in series],
+        "labels": [float(label["CN1"]) for label in labels[1:-1]],
     }
 
 
@@ -438,8 +452,21 @@ def claims(
     right = float(np.mean([tag == verdict.usable for _, tag, verdict in scans]))
     passed = max((v.margin for _, tag, v in scans if not tag and v.usable), default=0.0)
     denoised = max(p["denoised"] for p in of)
-    colloids_in = sum(v["in_domain"] for v in real["colloids"])
-    foils_in = float(np.mean([v["in_domain"] for v in real["foils"]]))
+    colloids_in = sum(v["verdict"] != "not usable" for v in real["colloids"])
+    foils_in = float(np.mean([v["verdict"] == "trusted" for v in real["foils"]]))
+    usable = [v["verdict"] != "not usable" for v in real["colloids"] + real["catalysts"]]
+    usable += [v["verdict"] == "trusted" for v in real["foils"]]
+    unusable = [
+        v["verdict"] == "not usable" for v in [real["salt"], *real["alloy"], real["reduction_series"][0]]
+    ]
+    mae = float(
+        np.mean([abs(v["CN1"][0] - label) for v, label in zip(real["colloids"], real["labels"], strict=True)])
+    )
+    spread = {degree: [p["verdict"][degree]["coverage"] for p in of] for degree in ("trusted", "caution")}
+    silent = max(p["compounds"]["silently_wrong"] for p in of)
+    doubted = min(p["compounds"]["not_trusted"] for p in of)
+    worded = float(np.mean([p["compounds"]["right_word"] for p in of]))
+    shares = [p["non_metal"] for p in of]
     found = [
         claim("coverage_pooled", f"90 % intervals, new environments: coverage (95 %: {low:.3f} to {high:.3f})", pooled,
               at_least=0.88, at_most=0.92),
@@ -482,15 +509,32 @@ def claims(
         claim("quality_bad_margin", "largest margin of a scan tagged bad that passes (1: twice as good as needed)", passed,
               below=1),
         claim("denoised_error", "error after denoising over before, noise 0.03 (worst model)", denoised, at_most=0.5),
-        claim("colloids_in_domain", "measured Au colloids in domain, of 6", colloids_in, equal=6),
-        claim("foils_in_domain", "measured foils by another's anchor: share in domain", foils_in, equal=1),
+        claim("colloids_in_domain", "measured Au colloids trusted or under caution, of 6", colloids_in, equal=6),
+        claim("foils_in_domain", "measured foils by another's anchor: share trusted", foils_in, equal=1),
+        *(
+            claim(f"verdict_coverage_{degree}", f"90 % intervals of CN1 under \"{degree}\", departures of every kind: coverage farthest from 0.9",
+                  max(values, key=lambda v: abs(v - LEVEL)), at_least=0.88, at_most=0.92)
+            for degree, values in spread.items()
+        ),
+        claim("non_metal_coverage", "share of oxide, 0 to 0.6: coverage of the 90 % interval farthest from 0.9 (worst model)",
+              max((p["coverage"] for p in shares), key=lambda v: abs(v - LEVEL)), at_least=0.88, at_most=0.92),
+        claim("non_metal_error", "the same: mean error (worst model)", max(p["error"] for p in shares), at_most=0.06),
+        claim("non_metal_tenth_seen", "10 % of oxide: lower end above 0 (worst model)", min(p["seen_at_a_tenth"] for p in shares), at_least=0.6),
+        claim("non_metal_false_alarms", "bare metal: lower end above 0 (worst model)", max(p["false_alarms"] for p in shares), at_most=0.025),
+        claim("measured_good_usable", "measured colloids and Pt catalysts not \"not usable\", foils \"trusted\": share", float(np.mean(usable)), equal=1),
+        claim("measured_bad_usable", "K2AuCl4, Pt3Sn in air, first of the reduction series usable: share", 1.0 - float(np.mean(unusable)), equal=0),
+        claim("reduction_series_in_order", "Au(III) to Au(0): verdict never falls back", _in_order(real), equal=1),
+        claim("colloids_mae", "Au colloids: mean |CN1 - EXAFS|", mae, at_most=0.5),
+        claim("compounds_silently_wrong", "compounds, alone and as 10 to 100 %: trusted with the truth outside (worst model)", silent, at_most=0.1),
+        claim("compounds_not_trusted", "half-and-half alloys, complexes, sulphides alone: not trusted (worst model)", doubted, at_least=0.9),
+        claim("compounds_right_word", "the same: the right word", worded, at_least=0.7),
         claim("salt_out", "K2AuCl4 out of domain or refused", not real["salt"]["in_domain"], equal=1),
         claim("alloy_out", "Pt3Sn in air: scans out of domain or refused, of 4", sum(not v["in_domain"] for v in real["alloy"]), equal=4),
         claim("reduction_series_falls", "Au(III) to Au(0): rank correlation of domain score with order", _falls(real), below=0),
     ]  # fmt: skip
 
 
-def verdicts(scans: list[tuple[str, bool, Any]]) -> dict[str, Any]:
+def differing(scans: list[tuple[str, bool, Any]]) -> dict[str, Any]:
     """How many scans the gate judged, and those that it judges otherwise than their tag."""
     return {
         "scans": len(scans),
@@ -500,6 +544,12 @@ def verdicts(scans: list[tuple[str, bool, Any]]) -> dict[str, Any]:
             if v.usable != tag
         ],
     }
+
+
+def _in_order(real: dict[str, Any]) -> bool:
+    """Whether the series goes from not usable to caution or trusted, and never back."""
+    rank = [("not usable", "caution", "trusted").index(v["verdict"]) for v in real["reduction_series"]]
+    return rank == sorted(rank) and rank[0] == 0 < rank[-1]
 
 
 def _falls(real: dict[str, Any]) -> float:

@@ -64,15 +64,38 @@ class Flag(StrEnum):
                 return flag
         raise Refusal(f"{text!r} is no flag")
 
+    NOT_USABLE = (
+        "not_usable",
+        Severity.STOP,
+        "The spectrum is no metal of this element, or so unlike the training spectra that the interval would "
+        "be wider than the model states as its limit. The reasons stand in the verdict.",
+        "Do not use the numbers. Plot the spectrum over the foil; check for oxide, precursor, another "
+        "element's metal or a wrong channel.",
+    )
     OUT_OF_DOMAIN = (
         "out_of_domain",
-        Severity.STOP,
-        "The spectrum is unlike the training spectra: another phase or structure, a glitch, self-"
-        "absorption, or ensemble members that disagree. The domain reason says which, e.g. a white "
-        "line higher than any particle's, an edge at another energy, weaker fine structure, a single "
-        "point, a share of oxide.",
-        "Do not use the numbers. Plot the spectrum over the foil; check for oxide, precursor, alloy "
-        "or a wrong channel.",
+        Severity.CAUTION,
+        "The spectrum is unlike the training spectra; the interval is widened by what such departures cost. "
+        "The reasons stand in the verdict, e.g. a white line higher than any particle's, an edge at another "
+        "energy, weaker fine structure, a single point, ensemble members that disagree.",
+        "Use the widened interval. Plot the spectrum over the foil; check for adsorbates, oxide, alloy, "
+        "self-absorption and glitches.",
+    )
+    NON_METAL = (
+        "non_metal",
+        Severity.CAUTION,
+        "Phases without metal bonds, as oxide, sulphide or salt, explain a share of the spectrum: the lower "
+        "end of `non_metal` is above 0.",
+        "The coordination numbers are those of the metal. With a measured standard of the other phase its "
+        "share is fitted better: `--standards oxide=FILE`.",
+    )
+    OTHER_PHASE = (
+        "other_phase",
+        Severity.CAUTION,
+        "The spectrum looks like another phase than the metal: alloy, oxide, sulphide or thiolate, salt or "
+        "complex, hydride. Which one stands in `looks`.",
+        "Compare with what the sample was made of. An alloy's neighbours are not all of the model's metal: "
+        "its coordination numbers do not apply.",
     )
     EDGE_ABOVE_FOIL = (
         "edge_above_foil",
@@ -110,7 +133,7 @@ class Flag(StrEnum):
     )
     ALIGNED_BY_E0 = (
         "aligned_by_e0",
-        Severity.CAUTION,
+        Severity.REMARK,
         "As requested, the energy scale was aligned to the foil's by the sample's own e0.",
         "The sample's own edge shift, which is signal, is removed. Prefer a reference channel.",
     )

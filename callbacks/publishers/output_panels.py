@@ -3,133 +3,33 @@
 from __future__ import annotations
 
 import math
-import textwrap
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import partial
-from typing import ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from xas_live.callbacks.publishers.panels import (
+from xas_live.callbacks.publishers.chemistry_panel import ChemistryPanel
+from xas_live.callbacks.publishers.marks import (
     BLUE,
     GREY,
     INK,
     PALE,
-    SIZE,
-    VERMILION,
-    Average,
-    Key,
-    Point,
-    XAxis,
+    DegreeDots,
+    bars_of,
+    colour_of,
     line,
-    positions,
-    quiet,
+    ranks,
 )
-from xas_live.prediction import Classes, Curve, OutputResult, Value
+from xas_live.callbacks.publishers.output_panel import OutputPanel
+from xas_live.callbacks.publishers.panels import CHEMISTRY, SIZE, Average, Point, XAxis, positions
+from xas_live.prediction import Chemistry, Classes, Curve, OutputResult, Value
 from xas_live.spectrum import Array
 
-_TICKS = 8  # along the axis of scans
-_LETTER = 7.5  # width of one in a tick's label (points)
-_LABEL_ROOM = 7  # letters of full size that a label has room for at the usual place beside the axis
-_LABEL_LETTER = 0.03  # width of one, in widths of the axis
 _WHOLE = 0.1  # half width of an interval from which one decimal is enough for a pure number
 _LEAST_ROOM = 1.2  # of a panel's axis, in widths of an interval
 _FAINT = 0.28
-
-
-class OutputPanel(ABC):
-    """One result of the model; a subclass a kind of result.
-
-    Parameters
-    ----------
-    ax : where to draw.
-    name : of the target or output.
-    example : a result of it, whose names and units the axes take.
-    x : what sweeps are laid out against.
-    last : whether the axis of sweeps is labelled here.
-
-    Attributes
-    ----------
-    by_sweep : whether sweeps are laid out along x.
-    keys : what of the figure's key it needs.
-    """
-
-    by_sweep: ClassVar[bool] = True
-    keys: ClassVar[tuple[Key, ...]] = ()
-
-    def __init__(self, ax: Axes, name: str, example: OutputResult, x: XAxis, *, last: bool) -> None:
-        self.ax = ax
-        self.name = name
-        self.x: XAxis = x
-        self.last = last
-        self._points: Sequence[Point] = ()
-        quiet(ax)
-
-    @classmethod
-    def height(cls, example: OutputResult) -> float:
-        """Height that it should have, in those of a number's panel."""
-        return 1.0
-
-    def knows_truth(self, points: Sequence[Point]) -> bool:
-        """Whether the truth of any point is known."""
-        return False
-
-    @abstractmethod
-    def update(self, points: Sequence[Point], averages: Sequence[Average] = ()) -> None:
-        """Show these points, and a line across those that were averaged."""
-
-    def _name_beside(self, label: str, at: float = -0.075) -> None:
-        """Name the panel to the left of its axis, at `at`; a long name in lines and in smaller letters."""
-        room = _LABEL_ROOM + round((at + 0.075) / _LABEL_LETTER)
-        lines = [label] if len(label) <= room else textwrap.wrap(label.replace("_", " "), room)
-        if any(len(word) > room for word in label.replace("_", " ").split()):
-            lines = label.replace("_", " ").split()
-        size = 13.0 * min(1.0, room / max(map(len, lines)))
-        self.ax.set_ylabel(
-            "\n".join(lines), rotation=0, ha="right", va="center", size=size, weight="bold", color=INK
-        )
-        self.ax.yaxis.set_label_coords(at, 0.5)
-
-    def _lay_out_sweeps(self) -> None:
-        """Ticks and label of the axis of sweeps."""
-        ax = self.ax
-        ax.tick_params(labelbottom=self.last)
-        if self.x == "scan":
-            ax.xaxis.set_major_locator(MaxNLocator(_TICKS, integer=True, min_n_ticks=1))
-            ax.xaxis.set_major_formatter(FuncFormatter(self._scan_label))
-        else:
-            locator = AutoDateLocator(maxticks=6)
-            ax.xaxis.set_major_locator(locator)
-            ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-        if self.last:
-            ax.set_xlabel(self.x, size=12, color=INK)
-
-    def _frame_sweeps(self, at: Array) -> None:
-        at = at[np.isfinite(at)]
-        if self.x == "scan":
-            self.ax.set_xlim(0.4, max(len(at), 5) + 0.6)
-        elif len(at):
-            margin = max(0.02 * (at.max() - at.min()), 1.0 / (24 * 60))
-            self.ax.set_xlim(at.min() - margin, at.max() + margin)
-
-    def _width_of_one(self, count: int) -> float:
-        """Room that one point has along the axis (typographical points)."""
-        figure = self.ax.get_figure(root=True)
-        assert figure is not None
-        return 72.0 * self.ax.get_window_extent().width / figure.dpi / max(count, 5)
-
-    def _scan_label(self, x: float, _: int | None = None) -> str:
-        index = round(x) - 1
-        if not 0 <= index < len(self._points):
-            return ""
-        label = self._points[index].label  # a scan's number, or a file's name, which may be long
-        room = int(self._width_of_one(min(len(self._points), _TICKS)) / _LETTER)
-        return label if len(label) <= room else f"{label[: max(3, room - 1)]}…"
 
 
 class SeriesPanel(OutputPanel):
@@ -146,12 +46,12 @@ class SeriesPanel(OutputPanel):
         self._averages = LineCollection([], lw=1.6, alpha=0.85, zorder=3.5)
         ax.add_collection(self._averages, autolim=False)
         self._truth = line(ax, color=INK, lw=1.3, ls=(0, (4, 2.5)), zorder=3)
-        dots = partial(line, ax, marker="o", ls="", zorder=4)
-        self._inside = dots(color=BLUE, mec="white")
-        self._outside = dots(mfc="white", mec=VERMILION, mew=1.6)
-        foot = partial(line, ax, transform=ax.get_xaxis_transform(), ls="", clip_on=False)
-        self._refused = foot(marker="x", color=GREY, mew=1.6, zorder=3)
-        self._bulk = foot(marker="^", color=BLUE, mec="white", ms=9, zorder=4)
+        self._dots = DegreeDots(ax, zorder=4)
+        foot = ax.get_xaxis_transform()
+        self._refused = line(
+            ax, marker="x", color=GREY, mew=1.6, ls="", transform=foot, clip_on=False, zorder=3
+        )
+        self._bulk = DegreeDots(ax, marker="^", transform=foot, clip_on=False, zorder=4)
         self._value = ax.text(1.025, 0.52, "", transform=ax.transAxes, size=19, weight="bold", color=BLUE)
         self._interval = ax.text(1.027, 0.44, "", transform=ax.transAxes, size=10, color=GREY, va="top")
         # A number with a unit mostly has longer figures at its ticks.
@@ -175,7 +75,7 @@ class SeriesPanel(OutputPanel):
             for part in ("value", "lower", "upper")
         )
         truth = np.array([point.truth(self.name) for point in points])
-        inside = np.array([point.prediction.in_domain for point in points], dtype=bool)
+        rank = ranks([point.prediction.verdict for point in points])
         refused = np.array([point.prediction.refused is not None for point in points], dtype=bool)
         sized = [self.name == SIZE and point.prediction.size is not None for point in points]
         bulk = np.array(sized, dtype=bool) & np.isnan(middle)
@@ -185,23 +85,21 @@ class SeriesPanel(OutputPanel):
             [[(x, a), (x, b)] for x, a, b in zip(at[known], lower[known], upper[known], strict=True)]
         )
         self._intervals.set_linewidth(min(7.0, max(1.2, 0.75 * width)))
-        self._intervals.set_color([BLUE if ok else VERMILION for ok in inside[known]])
-        self._intervals.set_alpha(0.28)
+        self._intervals.set_color(bars_of(rank[known]))
         size = min(7.5, max(2.6, 0.8 * width))
-        edge = 0.8 if size > 4 else 0.0
-        for artist, shown in ((self._inside, known & inside), (self._outside, known & ~inside)):
-            artist.set_data(at[shown], middle[shown])
-            artist.set_markersize(size)
-        self._inside.set_markeredgewidth(edge)
-        self._path.set_data(at, middle)
+        self._dots.draw(at[known], middle[known], rank[known], size)
+        usable = rank < 2
+        self._path.set_data(at, np.where(usable, middle, math.nan))
         self._truth.set_data(at, truth)
         self._truth.set_marker("_" if np.isfinite(truth).sum() == 1 else "")
         self._truth.set_markersize(14)
         self._refused.set_data(at[refused], np.full(refused.sum(), 0.06))
         self._refused.set_markersize(max(3.5, size - 1.0))
-        self._bulk.set_data(at[bulk], np.full(bulk.sum(), 0.9))
+        self._bulk.draw(at[bulk], np.full(bulk.sum(), 0.9), rank[bulk], max(5.0, 1.2 * size))
         self._draw_averages(at, averages)
-        self._limits(at, lower, upper, truth)
+        # What is not usable may lie anywhere with an interval of any width: the others set the scale.
+        scale = usable if (known & usable).any() else known
+        self._limits(at, np.where(scale, lower, middle), np.where(scale, upper, middle), truth)
         self._latest(values[-1] if values else None)
 
     def _draw_averages(self, at: Array, averages: Sequence[Average]) -> None:
@@ -212,7 +110,7 @@ class SeriesPanel(OutputPanel):
             over = over[np.isfinite(over)]
             if value is not None and len(over):
                 lines.append([(over.min(), value.value), (over.max(), value.value)])
-                colours.append(BLUE if average.point.prediction.in_domain else VERMILION)
+                colours.append(colour_of(average.point.prediction.verdict))
         self._averages.set_segments(lines)
         self._averages.set_color(colours)
 
@@ -236,8 +134,11 @@ class SeriesPanel(OutputPanel):
             self._interval.set_text("")
             self._value.set_color(GREY)
             return
-        self._value.set_color(BLUE if last.in_domain else VERMILION)
-        if value is not None:
+        self._value.set_color(colour_of(last.verdict))
+        if not last.verdict.usable:
+            self._value.set_text("–")
+            self._interval.set_text("not usable")
+        elif value is not None:
             rough = self.name == SIZE or (not value.unit and value.upper - value.lower >= 2 * _WHOLE)
             places = 1 if rough else value.decimals
             unit = f" {value.unit}" if self.name == SIZE else ""
@@ -276,11 +177,11 @@ class ClassesPanel(OutputPanel):
         self._averages = LineCollection([], lw=1.6, alpha=0.85, zorder=3.5)
         ax.add_collection(self._averages, autolim=False)
         self._truth = line(ax, color=INK, lw=1.3, ls=(0, (4, 2.5)), zorder=3, drawstyle="steps-mid")
-        dots = partial(line, ax, marker="o", ls="", zorder=4)
-        self._inside = dots(color=BLUE, mec="white")
-        self._outside = dots(mfc="white", mec=VERMILION, mew=1.6)
-        foot = partial(line, ax, transform=ax.get_xaxis_transform(), ls="", clip_on=False)
-        self._refused = foot(marker="x", color=GREY, mew=1.6, zorder=3)
+        self._dots = DegreeDots(ax, zorder=4)
+        foot = ax.get_xaxis_transform()
+        self._refused = line(
+            ax, marker="x", color=GREY, mew=1.6, ls="", transform=foot, clip_on=False, zorder=3
+        )
         for y in self._feet:
             ax.axhline(y, color=PALE, lw=0.6, alpha=0.9, zorder=0)
             ax.axhline(y + _ROW, color=PALE, lw=0.6, alpha=0.5, ls=(0, (1, 2)), zorder=0)
@@ -318,22 +219,18 @@ class ClassesPanel(OutputPanel):
         members = np.array(
             [[each is not None and one in each.members for one in self.names] for each in results], dtype=bool
         ).reshape(heights.shape)
-        inside = np.array([point.prediction.in_domain for point in points], dtype=bool)
+        rank = ranks([point.prediction.verdict for point in points])
         refused = np.array([point.prediction.refused is not None for point in points], dtype=bool)
         width = self._width_of_one(len(points))
         sweeps, rows = np.nonzero(np.isfinite(heights) & np.isfinite(at)[:, None])
         self._bars.set_segments(
             [[(at[i], self._feet[k]), (at[i], heights[i, k])] for i, k in zip(sweeps, rows, strict=True)]
         )
-        self._bars.set_color([BLUE if inside[i] else VERMILION for i in sweeps])
-        self._bars.set_alpha(_FAINT)
+        self._bars.set_color(bars_of(rank[sweeps]))
         self._bars.set_linewidth(min(12.0, max(1.0, 0.75 * width)))
         size = min(7.5, max(2.6, 0.8 * width))
-        for artist, shown in ((self._inside, inside), (self._outside, ~inside)):
-            here, row = np.nonzero(members & shown[:, None])
-            artist.set_data(at[here], heights[here, row])
-            artist.set_markersize(size)
-        self._inside.set_markeredgewidth(0.8 if size > 4 else 0.0)
+        here, row = np.nonzero(members)
+        self._dots.draw(at[here], heights[here, row], rank[here], size)
         true = [point.true_class(self.name) for point in points]
         tops = np.array(
             [self._feet[self.names.index(t)] + _ROW if t in self.names else math.nan for t in true]
@@ -362,12 +259,12 @@ class ClassesPanel(OutputPanel):
                 continue
             for y in self._feet + _ROW * np.array(self._shares(prediction.classes[self.name])):
                 lines.append([(over.min(), y), (over.max(), y)])
-                colours.append(BLUE if prediction.in_domain else VERMILION)
+                colours.append(colour_of(prediction.verdict))
         self._averages.set_segments(lines)
         self._averages.set_color(colours)
 
     def _latest(self, classes: Classes | None) -> None:
-        in_domain = bool(self._points) and self._points[-1].prediction.in_domain
+        colour = colour_of(self._points[-1].prediction.verdict) if self._points else BLUE
         for one, text in zip(self.names, self._rows, strict=True):
             name = one if len(one) <= _CLASS_NAME else f"{one[: _CLASS_NAME - 1]}…"
             member = classes is not None and one in classes.members
@@ -375,7 +272,7 @@ class ClassesPanel(OutputPanel):
             share = "" if classes is None else f"{classes.probabilities.get(one, 0.0):.2f}"
             text.set_text(("  " if short else "\n").join(filter(None, (name, share))))
             text.set_fontsize(10.0 if short else 8.5)
-            text.set_color((BLUE if in_domain else VERMILION) if member else GREY)
+            text.set_color(colour if member else GREY)
             text.set_fontweight("bold" if member else "normal")
 
 
@@ -425,7 +322,7 @@ class CurvePanel(OutputPanel):
         )
         self._band.set_verts([np.transpose(around)])
         self._curve.set_data(latest.x, latest.y)
-        colour = BLUE if point.prediction.in_domain else VERMILION
+        colour = colour_of(point.prediction.verdict)
         self._band.set_facecolor(colour)
         self._curve.set_color(colour)
         self._curve.set_label(f"scan {point.label}")
@@ -442,7 +339,12 @@ class CurvePanel(OutputPanel):
         )  # fmt: skip
 
 
-PANELS: dict[type, type[OutputPanel]] = {Value: SeriesPanel, Classes: ClassesPanel, Curve: CurvePanel}
+PANELS: dict[type, type[OutputPanel]] = {
+    Value: SeriesPanel,
+    Chemistry: ChemistryPanel,
+    Classes: ClassesPanel,
+    Curve: CurvePanel,
+}
 """Which panel shows which kind of result."""
 
 
@@ -456,6 +358,8 @@ def results_of(points: Sequence[Point]) -> dict[str, OutputResult]:
     found: dict[str, OutputResult] = {}
     for point in points:
         found |= point.prediction.outcome.results
+        if point.prediction.chemistry is not None:
+            found[CHEMISTRY] = point.prediction.chemistry
     if SIZE not in found and any(point.prediction.size is not None for point in points):
         found[SIZE] = Value(math.nan, math.nan, math.nan, math.nan, unit="nm")
     kinds = list(PANELS)

@@ -11,30 +11,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.dates import date2num
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from xas_live.flags import Flag
+from xas_live.callbacks.publishers.marks import (
+    BLUE,
+    GREY,
+    INK,
+    PALE,
+    PURPLE,
+    DegreeDots,
+    line,
+    quality_light,
+    quiet,
+    ranks,
+    verdict_light,
+)
 from xas_live.prediction import Prediction, Reduced, Value
 from xas_live.spectrum import Array
 
-# Okabe and Ito's palette: told apart by colour-blind eyes too. Colour has one meaning throughout.
-BLUE, GREEN, ORANGE, VERMILION = "#0072B2", "#009E73", "#E69F00", "#D55E00"
-INK, GREY, PALE = "#222222", "#767676", "#C9CED3"
-
 XAxis = Literal["scan", "time"]
-Key = Literal["prediction", "interval", "probability", "member", "average", "truth", "outside", "refused"]
+Key = Literal[
+    "prediction", "trusted", "caution", "unusable", "refused", "interval", "probability", "member",
+    "adsorbates", "average", "truth",
+]  # fmt: skip
 """Entries of the figure's key."""
 
-SIZE = "size"
-"""Name of the particle's size among what a model gives."""
+SIZE, CHEMISTRY = "size", "chemistry"
+"""Names of the particle's size, and of the chemistry, among what a model gives."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +116,8 @@ class SpectrumPanel:
         self._foil = line(ax, color=GREY, lw=4.5, alpha=0.45, solid_capstyle="round", label="foil")
         self._traces = [line(ax, color=BLUE, lw=1.0, alpha=0.08 + 0.04 * k) for k in range(self.TRACES)]
         self._latest = line(ax, color=BLUE, lw=2.2)
-        self._growing = line(ax, color=ORANGE, lw=2.0, ls=(0, (2.2, 1.2)), label="measuring (preview)")
-        self._head = line(ax, marker="o", color=ORANGE, mec="white", ms=10, zorder=5)
+        self._growing = line(ax, color=PURPLE, lw=2.0, ls=(0, (2.2, 1.2)), label="measuring (preview)")
+        self._head = line(ax, marker="o", color=PURPLE, mec="white", ms=10, zorder=5)
         self._name_axes(None)
         ax.set_xlim(-30, 90)
         ax.set_ylim(-0.08, 1.3)
@@ -132,8 +142,8 @@ class SpectrumPanel:
         reduced = [r for _, r in every if r.kind == every[-1][1].kind]  # others have another axis
         self._name_axes(reduced[-1] if reduced else None)
         heights = [1.3]
-        for line in (*self._traces, *self._old_differences):
-            line.set_data([], [])
+        for artist in (*self._traces, *self._old_differences):
+            artist.set_data([], [])
         if reduced:
             latest = reduced[-1]
             self._latest.set_data(latest.grid, latest.flat)
@@ -151,7 +161,7 @@ class SpectrumPanel:
         self.ax.set_ylim(-0.08, max(heights))
         if reduced and reduced[-1].kind == "chi":
             self._frame_chi(reduced)
-        self.ax.set_title(note, loc="left", size=12, color=ORANGE, weight="bold")
+        self.ax.set_title(note, loc="left", size=10.5, color=PURPLE, weight="bold")
         drawn = (self._foil, self._latest, self._growing)
         handles = [line for line in drawn if np.size(line.get_xdata())]
         if handles:
@@ -184,8 +194,8 @@ class SpectrumPanel:
             return
         self._foil.set_data(reduced[-1].grid, foil)
         self._difference.set_data(*curves[-1])
-        for line, curve in zip(reversed(self._old_differences), reversed(curves[:-1]), strict=False):
-            line.set_data(*curve)
+        for artist, curve in zip(reversed(self._old_differences), reversed(curves[:-1]), strict=False):
+            artist.set_data(*curve)
         low = min(float(np.nanmin(y, initial=-0.01)) for _, y in curves)
         high = max(float(np.nanmax(y, initial=0.01)) for _, y in curves)
         self._inset.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
@@ -221,10 +231,8 @@ class LatentPanel:
         self._cloud: Cloud | None = None
         self._training = ax.scatter([], [], c=[], s=11, lw=0, cmap=_SHADES, zorder=1)
         self._way = line(ax, color=BLUE, lw=1.0, alpha=0.4, zorder=2)
-        dots = partial(line, ax, marker="o", ls="", clip_on=False, zorder=3)
-        self._inside = dots(color=BLUE, mec="white", mew=0.5)
-        self._outside = dots(mfc="white", mec=VERMILION, mew=1.2)
-        self._newest = line(ax, marker="o", ls="", ms=10, clip_on=False, zorder=4)
+        self._dots = DegreeDots(ax, clip_on=False, zorder=3)
+        self._newest = DegreeDots(ax, clip_on=False, zorder=4)
         quiet(ax)
         ax.set_xticks([])
         ax.set_yticks([])
@@ -246,18 +254,11 @@ class LatentPanel:
         ]
         low, high = np.transpose([self.ax.get_xlim(), self.ax.get_ylim()])
         at = np.array([p.prediction.domain.latent[:2] for p in judged]).reshape(-1, 2).clip(low, high)
-        inside = np.array([p.prediction.in_domain for p in judged], dtype=bool)
-        size = 4.5 if len(at) <= 50 else 3.0
+        rank = ranks([p.prediction.verdict for p in judged])
         self._way.set_data(at.T)
-        for artist, shown in ((self._inside, inside), (self._outside, ~inside)):
-            artist.set_data(at[shown].T)
-            artist.set_markersize(size)
-        newest = at[-1:] if judged and judged[-1] is points[-1] else at[:0]
-        self._newest.set_data(newest.T)
-        ok = bool(len(inside) and inside[-1])
-        self._newest.set_markerfacecolor(BLUE if ok else "white")
-        self._newest.set_markeredgecolor("white" if ok else VERMILION)
-        self._newest.set_markeredgewidth(1.0 if ok else 2.0)
+        self._dots.draw(at[:, 0], at[:, 1], rank, size=4.5 if len(at) <= 50 else 3.0)
+        newest = slice(-1, None) if judged and judged[-1] is points[-1] else slice(0)
+        self._newest.draw(at[newest, 0], at[newest, 1], rank[newest], size=10.0)
 
     def _frame(self, cloud: Cloud) -> None:
         self._training.set_offsets(cloud.at)
@@ -279,7 +280,7 @@ _LETTER_OF_WORDS = 5.6  # width of one (points)
 
 
 class LightsPanel:
-    """Two lights, with words: is the spectrum like what the model knows, and are the data sound.
+    """Two lights, with words: how far to believe the latest sweep, and are its data sound.
 
     Parameters
     ----------
@@ -311,8 +312,8 @@ class LightsPanel:
 
     def update(self, prediction: Prediction | None) -> None:
         """Show the verdict on the latest sweep."""
-        domain, quality = verdicts(prediction)
-        for k, (colour, sign, title, words) in enumerate((domain, quality)):
+        lights = verdict_light(prediction), quality_light(prediction)
+        for k, (colour, sign, title, words) in enumerate(lights):
             self._lamps[k].set_color(colour)
             self._lamps[k].set_markeredgecolor("white")
             self._signs[k].set_text(sign)
@@ -325,44 +326,3 @@ class LightsPanel:
         inches = pixels / self.ax.get_figure(root=True).dpi - _WORDS  # type: ignore[union-attr]
         columns = max(24, int(72 * inches / _LETTER_OF_WORDS))
         return "\n".join(textwrap.wrap(words, columns, max_lines=lines, placeholder=" …"))
-
-
-def line(ax: Axes, x: Sequence[float] = (), y: Sequence[float] = (), **style: Any) -> Line2D:
-    """Draw a line, mostly without points so far."""
-    [line] = ax.plot(x, y, **style)
-    return line
-
-
-def quiet(ax: Axes) -> None:
-    """Axes that step back behind the data."""
-    ax.tick_params(labelsize=10, color=PALE, labelcolor=GREY)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set_color(PALE)
-
-
-Verdict = tuple[str, str, str, str]
-
-
-def verdicts(prediction: Prediction | None) -> tuple[Verdict, Verdict]:
-    """Colour, sign, title and words of the domain light and of the quality light."""
-    if prediction is None:
-        return (PALE, "", "Domain", "waiting for the first sweep"), (PALE, "", "Quality", "")
-    if prediction.refused is not None:
-        return (
-            (PALE, "", "Domain", "not judged"),
-            (VERMILION, "×", "Refused", prediction.refused),
-        )
-    flags = [flag.replace("_", " ") for flag in prediction.flags if flag != Flag.OUT_OF_DOMAIN]
-    quality = (ORANGE, "!", "Flagged", ", ".join(flags)) if flags else (GREEN, "✓", "Good data", "no flags")
-    if prediction.domain.inside is None:
-        return (PALE, "–", "Domain", "not judged by this model"), quality
-    p = "" if math.isnan(prediction.domain.p) else f" (p\xa0=\xa0{prediction.domain.p:.2g})"
-    if prediction.in_domain:
-        domain = (GREEN, "✓", "In domain", f"like the spectra the model was trained on{p}")
-    else:
-        why = prediction.domain.reason or "unlike the spectra the model was trained on"
-        words = f"{why}{p}: do not use the numbers"
-        domain = (VERMILION, "!", "Out of domain", words)
-    return domain, quality

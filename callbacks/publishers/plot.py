@@ -18,7 +18,8 @@ from matplotlib.figure import Figure, SubFigure
 from xas_live.callbacks.assembly import edge_energy
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.callbacks.publishers.layout import Layout
-from xas_live.callbacks.publishers.output_panels import OutputPanel, likeness, panel_of, results_of
+from xas_live.callbacks.publishers.output_panel import OutputPanel
+from xas_live.callbacks.publishers.output_panels import likeness, panel_of, results_of
 from xas_live.callbacks.publishers.panels import (
     Average,
     Cloud,
@@ -31,7 +32,7 @@ from xas_live.callbacks.publishers.panels import (
 )
 from xas_live.errors import Refusal
 from xas_live.flags import Flag
-from xas_live.prediction import Prediction
+from xas_live.prediction import Degree, Prediction
 from xas_live.spectrum import Array, Spectrum
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ class FigureError(Refusal):
 class LiveStructurePlot(BasePublisher):
     """A live figure: the spectrum over the foil, what the model gives, two lights, and the latent map.
 
-    The first result shows what the model gives; from then on numbers (with the particle's size), classes and
-    curves have a panel each.
+    A band at the top says how far to believe the latest sweep, and why. The first result shows what the
+    model gives; from then on numbers (with the particle's size), the chemistry, classes and curves have a
+    panel each.
 
     On a screen it draws in the main thread's event loop, at most five times a second, never in the worker;
     without one (Agg) it draws on `refresh` and `save`. Closing its window ends the drawing and nothing else.
@@ -66,7 +68,7 @@ class LiveStructurePlot(BasePublisher):
     x : "scan" lays the predictions out one by one, "time" by the clock.
     targets : what to show, by name, one panel each, as ("CN1", "size"). Default: all that the model gives.
     ax : your own axes, to embed the plot, by panel: any of "spectrum", "lights", "size", "latent" and the
-        names of targets and outputs. Only these are drawn into.
+        names of targets and outputs, and "chemistry". Only these are drawn into.
     fig : your own figure or subfigure to lay all panels out in. Default: a new figure.
     history : number of predictions kept.
 
@@ -258,6 +260,7 @@ class LiveStructurePlot(BasePublisher):
         self._layout.say(
             "   ".join(filter(None, (absorber, _in_short(p)))), "  ·  ".join(filter(None, parts))
         )
+        self._layout.judge(latest)
         self._key(points, averages)
 
     def _key(self, points: Sequence[Point], averages: Sequence[Average]) -> None:
@@ -268,12 +271,19 @@ class LiveStructurePlot(BasePublisher):
         if not names:
             return
         given = (average.point.prediction.outcome.results for average in averages)
+        degrees = {p.verdict.degree for p in predictions if p.refused is None}
+        judged = bool(degrees - {None})
         further: dict[Key, bool] = {
+            "trusted": judged and "prediction" in names and Degree.TRUSTED in degrees,
+            "caution": Degree.CAUTION in degrees,
+            "unusable": Degree.NOT_USABLE in degrees,
+            "adsorbates": any(p.chemistry is not None and p.chemistry.adsorbates for p in predictions),
             "average": any(panel.name in results for results in given for panel in by_sweep),
             "truth": any(panel.knows_truth(points) for panel in by_sweep),
-            "outside": any(p.refused is None and not p.in_domain for p in predictions),
             "refused": any(p.refused is not None for p in predictions),
         }
+        if judged and None not in degrees:
+            names = [name for name in names if name != "prediction"]
         results = (each for p in reversed(predictions) for each in p.outcome.results.values())
         level = next((each.level for each in results), 0.9)
         self._layout.show_key(names + [name for name, shown in further.items() if shown], level)
@@ -355,7 +365,8 @@ def _words(preview: Prediction | None) -> str:
     if preview is None or not preview.values:
         return ""
     name, value = next(iter(preview.values.items()))
-    doubt = "" if preview.in_domain else " (out of domain)"
+    degree = preview.verdict.degree
+    doubt = f" ({degree})" if degree in (Degree.CAUTION, Degree.NOT_USABLE) else ""
     return f"; {name} so far {value.lower:.1f} to {value.upper:.1f}{doubt}"
 
 
@@ -366,7 +377,7 @@ def is_headless() -> bool:
 
 
 def _new_figure() -> Figure:
-    size = (13.5, 7.8)
+    size = (13.5, 8.2)
     if is_headless():
         return Figure(figsize=size)
     import matplotlib.pyplot as plt
@@ -384,8 +395,8 @@ def _in_k(last: tuple[Spectrum, Prediction] | None) -> bool:
 
 
 def _in_short(prediction: Prediction) -> str:
-    """The size, or the likeliest class, of a sweep in the domain; else nothing."""
-    if not prediction.in_domain:
+    """The size, or the likeliest class, of a sweep that may be used; else nothing."""
+    if not prediction.verdict.usable:
         return ""
     if prediction.size is not None:
         return prediction.size.label

@@ -9,7 +9,7 @@ import pandas as pd
 
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.host import local_time
-from xas_live.prediction import Prediction
+from xas_live.prediction import Prediction, Verdict
 from xas_live.spectrum import Spectrum
 
 
@@ -29,6 +29,7 @@ class Result:
             "time": local_time(p.provenance.time),
             "model": p.model,
             "size": p.size.label if p.size else "",
+            **p.verdict.columns(),
             "in_domain": p.in_domain,
             "domain_judged": p.domain_judged,
             "anchor": anchor_of(p),
@@ -80,7 +81,16 @@ def table(results: Sequence[Result]) -> pd.DataFrame:
     given = {column: cell for each in results for column, cell in each.prediction.outcome.row().items()}
     texts = dict.fromkeys((column for column, cell in given.items() if isinstance(cell, str)), "")
     columns = ["scan", "sweep", "time", "model", *given]
-    columns += ["size", "in_domain", "domain_judged", "anchor", "flags", "refused", "lag"]
+    columns += [
+        "size",
+        *Verdict().columns(),
+        "in_domain",
+        "domain_judged",
+        "anchor",
+        "flags",
+        "refused",
+        "lag",
+    ]
     return pd.DataFrame([texts | result.row() for result in results], columns=columns)
 
 

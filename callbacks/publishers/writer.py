@@ -277,18 +277,19 @@ class _DerivedRun:
     def add(self, spectrum: Spectrum, prediction: Prediction, drift: Drift) -> None:
         when, sweep = _time(spectrum), {"sweep": int(prediction.provenance.sweep)}
         units = partial(_units, prediction)
-        self._predictions.add(when, _facts(prediction), _quantities(prediction), units)
-        self._spectra.add(when, sweep, _curves(prediction), units)
-        self._drift.add(when, sweep, _standing(drift), units)
+        quantities, curves = prediction.outcome.columns(), _curves(prediction)
+        self._predictions.add(when, _facts(prediction), dict(quantities), units, tells=_tells(prediction))
+        self._spectra.add(when, sweep, curves, units, tells=bool(curves))
+        self._drift.add(when, sweep, _standing(drift), units, tells=True)
 
     def add_average(self, spectrum: Spectrum, prediction: Prediction) -> None:
         facts = _facts(prediction) | {
             "averaged": int(prediction.provenance.averaged),
             "noise": _number(_noise(spectrum, prediction)),
         }
-        quantities, curves = _quantities(prediction), _curves(prediction)
-        both = None if quantities is None else quantities | (curves or {})
-        self._averages.add(_time(spectrum), facts, both, partial(_units, prediction))
+        tells = _tells(prediction)
+        both = {**prediction.outcome.columns(), **(_curves(prediction) if tells else {})}
+        self._averages.add(_time(spectrum), facts, both, partial(_units, prediction), tells=tells)
 
     def flush(self) -> None:
         """Write the sweeps told so far, one page a stream; averages after their sweeps."""
@@ -318,9 +319,9 @@ Units = Callable[[], Mapping[str, str]]
 class _Stream:
     """One stream, whose columns are the same for all events and yet not known before the first good sweep.
 
-    A refused sweep does not tell which quantities the model predicts. The events of refused sweeps therefore
-    wait for the first that does, or for the end of the run. The others are gathered, and written as one page
-    at `flush`.
+    A refused sweep does not tell which quantities the model predicts, nor does one of which it only says what
+    it is besides metal. The events of such sweeps therefore wait for the first that does, or for the end of
+    the run. The others are gathered, and written as one page at `flush`.
     """
 
     def __init__(self, write: Emit, bundle: ComposeRunBundle, name: str, overflow: str | None = None) -> None:
@@ -328,26 +329,28 @@ class _Stream:
         self._bundle = bundle
         self._name = name
         self._overflow = overflow
-        self._waiting: list[tuple[float, Row]] = []
+        self._waiting: list[tuple[float, Row, Values]] = []
         self._gathered: list[tuple[float, Values]] = []
         self._names: list[str] = []
         self._missing: Values = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._compose: ComposeEventPage | None = None
 
-    def add(self, when: float, facts: Row, quantities: Values | None, units: Units) -> None:
-        """Take an event: facts that every sweep has, and quantities that a good one has (None: none)."""
+    def add(self, when: float, facts: Row, quantities: Values, units: Units, *, tells: bool) -> None:
+        """Take an event: facts that every sweep has, quantities, and whether these are all there may be."""
         if self._compose is None:
-            if quantities is None:
-                self._waiting.append((when, facts))
+            if not tells:
+                self._waiting.append((when, facts, quantities))
                 return
             self._begin(when, facts, quantities, units())
-        self._gather(when, facts, quantities or {})
+        self._gather(when, facts, quantities)
 
     def finish(self) -> None:
         """Let the events go that wait."""
         if self._waiting:
-            self._begin(*self._waiting[0], {}, _UNITS)
+            when, facts, _ = self._waiting[0]
+            every = {name: value for *_, quantities in self._waiting for name, value in quantities.items()}
+            self._begin(when, facts, every, _UNITS)
 
     def flush(self) -> None:
         """Write the events gathered."""
@@ -371,7 +374,7 @@ class _Stream:
         if self._overflow is not None:
             values[self._overflow] = ""
         self._names = list(values)
-        times = [when, *(time for time, _ in self._waiting)]
+        times = [when, *(time for time, *_ in self._waiting)]
         descriptor = self._bundle.compose_descriptor(
             name=self._name,
             data_keys={name: _data_key(value, units.get(name, "")) for name, value in values.items()},
@@ -384,8 +387,8 @@ class _Stream:
         self._write("descriptor", descriptor.descriptor_doc)
         self._compose = descriptor.compose_event_page
         waiting, self._waiting = self._waiting, []
-        for earlier, its_facts in waiting:
-            self._gather(earlier, its_facts, {})
+        for earlier, its_facts, its_quantities in waiting:
+            self._gather(earlier, its_facts, its_quantities)
 
     def _gather(self, when: float, facts: Row, quantities: Values) -> None:
         for name, shape in self._shapes.items():
@@ -475,6 +478,7 @@ def _facts(prediction: Prediction) -> Values:
         "raw_stream": prediction.provenance.stream,
         "refused": prediction.refused or "",
         "flags": ",".join(prediction.flags),
+        **prediction.verdict.columns(),
         "in_domain": bool(prediction.in_domain),
         "domain_judged": bool(prediction.domain_judged),
         "domain_p": _number(prediction.domain.p),
@@ -515,15 +519,13 @@ def _standing(drift: Drift) -> Values:
     }
 
 
-def _quantities(prediction: Prediction) -> Values | None:
-    """Numbers and texts of what the model gives; None where it gives nothing, not even a curve."""
-    outcome = prediction.outcome
-    nothing = not (outcome.results or outcome.fractions)
-    return None if nothing else dict(outcome.columns())
+def _tells(prediction: Prediction) -> bool:
+    """Whether it has all that the model gives, and with it the columns."""
+    return bool(prediction.outcome.results or prediction.outcome.fractions)
 
 
-def _curves(prediction: Prediction) -> Values | None:
-    """The reduced spectrum, the network's input, and arrays of the outcome; None without any."""
+def _curves(prediction: Prediction) -> Values:
+    """The reduced spectrum, the network's input, and arrays of the outcome."""
     reduced, curves = prediction.reduced, prediction.outcome.arrays()
     if reduced is not None:
         shown = {_axis(reduced): reduced.grid, reduced.kind: reduced.flat}
@@ -536,7 +538,7 @@ def _curves(prediction: Prediction) -> Values | None:
         if prediction.domain.latent:
             shown["latent"] = np.array(prediction.domain.latent)
         curves = shown | curves
-    return {name: np.asarray(curve, dtype=np.float64) for name, curve in curves.items()} or None
+    return {name: np.asarray(curve, dtype=np.float64) for name, curve in curves.items()}
 
 
 def _number(value: float | None) -> float:

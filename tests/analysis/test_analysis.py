@@ -132,9 +132,10 @@ def test_predictions_become_json(au, au_anchor, scan_of):
         record = json.loads(json.dumps(prediction.to_json(), allow_nan=False))
         assert set(record) == {
             "source", "scan", "read", "element", "edge", "model", "model_sha256", "anchored", "aligned",
-            "values", "classes", "curves", "fractions", "in_domain", "domain_judged", "domain_p",
-            "domain_score", "domain_reason", "latent", "correlation", "flags", "refused", "size", "e0",
-            "edge_step", "seconds",
+            "values", "classes", "curves", "fractions", "verdict", "verdict_reason", "widening", "chemistry",
+            "in_domain", "domain_judged", "domain_p", "domain_score",
+            "domain_reason", "latent", "correlation", "flags", "refused", "size", "e0", "edge_step",
+            "seconds",
         }  # fmt: skip
         assert bool(record["values"]) == (record["refused"] is None)
     assert math.isnan(prediction.edge_step) or prediction.edge_step < 0

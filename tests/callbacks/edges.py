@@ -14,7 +14,17 @@ from ophyd.sim import SynAxis, SynSignal
 from xas_live.analysis.drift import Drift
 from xas_live.callbacks.publishers.base import SweepResult
 from xas_live.models.bundle import Bundle
-from xas_live.prediction import Alignment, DomainVerdict, Outcome, Prediction, Reduced, Size, Value
+from xas_live.prediction import (
+    Alignment,
+    Degree,
+    DomainVerdict,
+    Outcome,
+    Prediction,
+    Reduced,
+    Size,
+    Value,
+    Verdict,
+)
 from xas_live.spectrum import Spectrum
 
 E0 = 11564.0
@@ -155,6 +165,7 @@ def predict(spectrum: Spectrum) -> Prediction:
         edge=spectrum.edge,
         provenance=spectrum.provenance,
         outcome=Outcome(values={"CN1": Value(n, 0.1, n - 0.2, n + 0.2)}, size=Size(2.0, 1.8, 2.2, "2.0 nm")),
+        verdict=Verdict(Degree.TRUSTED),
         domain=DomainVerdict(inside=True, p=0.5),
         alignment=Alignment(e0=E0),
         reduced=Reduced(GRID - E0, flat, flat, flat),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -12,7 +14,8 @@ from typer.testing import CliRunner
 from tests.models.kinds import CLASSES, classifier_bundle, curve_bundle, mixed_bundle, sweeps
 from xas_live import Analyzer
 from xas_live.cli import app, output
-from xas_live.prediction import Classes, DomainVerdict, Outcome, Prediction, Size, Value
+from xas_live.prediction import Chemistry, Classes, Degree, Outcome, Prediction, Size, Value, Verdict
+from xas_live.spectrum import Provenance
 
 
 def printed(monkeypatch: pytest.MonkeyPatch, predictions: Sequence[Prediction]) -> str:
@@ -37,7 +40,8 @@ def test_a_classifier_has_neither_numbers_nor_sizes(monkeypatch):
     assert header == ["scan", "environment", "verdict"]
     assert output.with_set(predictions[1].classes["environment"]) in text
     assert text.count("not judged") == 1
-    assert "in domain" not in text
+    assert text.count("not usable") == 1
+    assert "trusted" not in text
 
 
 def test_curves_are_left_to_other_places(monkeypatch):
@@ -60,20 +64,63 @@ def test_models_of_other_kinds_have_tables_of_their_own(monkeypatch):
     assert text.count("verdict") == 2
 
 
+SIZED = Outcome({"CN1": Value(9.0, 0.3, 8.5, 9.5)}, size=Size(1.8, 1.5, 2.1, "1.8 nm"))
+
+
+def judged(degree: Degree | None, *reasons: str, scan: str = "", **of: Any) -> Prediction:
+    """A prediction with this verdict, and with this outcome."""
+    verdict = Verdict(degree, reasons, of.pop("widening", 1.0))
+    where = Provenance(scan=scan)
+    return Prediction("m", "", provenance=where, outcome=replace(SIZED, **of), verdict=verdict)
+
+
 def test_sizes_and_verdicts_stay_where_a_model_gives_them(monkeypatch):
-    outcome = Outcome({"CN1": Value(9.0, 0.3, 8.5, 9.5)}, size=Size(1.8, 1.5, 2.1, "1.8 nm"))
-    text = printed(
-        monkeypatch,
-        [
-            Prediction("m", "", outcome=outcome, domain=DomainVerdict(inside=True)),
-            Prediction("m", "", outcome=outcome, domain=DomainVerdict(inside=False, reason="a glitch")),
-        ],
-    )
+    caution = judged(Degree.CAUTION, "a glitch", widening=1.4)
+    text = printed(monkeypatch, [judged(Degree.TRUSTED), caution])
     assert next(line for line in text.splitlines() if "verdict" in line).split() == [
         "scan", "CN1", "size", "verdict",
     ]  # fmt: skip
-    assert "out of domain : a glitch" in text
+    assert "caution : a glitch; interval 1.4 times wider" in text
+    assert text.count("trusted") == 1
     assert text.count("1.8 nm") == 2
+
+
+def test_scans_of_one_reason_share_a_line(monkeypatch):
+    salt = "looks like a salt or complex"
+    text = printed(
+        monkeypatch,
+        [
+            *(judged(Degree.NOT_USABLE, salt, scan=str(k)) for k in range(10)),
+            judged(Degree.CAUTION, "a glitch", scan="10"),
+            Prediction("m", "", provenance=Provenance(scan="11"), refused="no edge"),
+        ],
+    )
+    rows = [line for line in text.splitlines() if ": " in line]
+    assert rows == [
+        f"  not usable 0; 1; 2; 3; 4; 5; 6; 7 and 2 more: {salt}",
+        "  caution 10: a glitch",
+        "  refused 11: no edge",
+    ]
+    assert text.count("not usable") == 12
+
+
+def test_what_is_no_metal_is_shown_where_there_is_some(monkeypatch):
+    pure, mixed = Value(0.04, 0.02, 0.0, 0.08), Value(0.30, 0.05, 0.22, 0.38)
+    clean = judged(Degree.TRUSTED, scan="1", chemistry=Chemistry(pure))
+    text = printed(monkeypatch, [clean])
+    assert "non_metal" not in text
+    oxide = judged(Degree.CAUTION, "a glitch", scan="2", chemistry=Chemistry(mixed, looks="looks oxidised"))
+    text = printed(monkeypatch, [clean, oxide])
+    header = next(line for line in text.splitlines() if "verdict" in line).split()
+    assert header == ["scan", "CN1", "non_metal", "size", "verdict"]
+    assert text.count("0.300 ±0.080") == 1
+    assert "0.04" not in text
+    assert "caution 2: a glitch; looks oxidised" in text
+
+
+def test_verdicts_have_words_and_colours():
+    coloured = [output.verdict(judged(degree)) for degree in (*Degree, None)]
+    assert coloured == ["[green]trusted[/]", "[yellow]caution[/]", "[red]not usable[/]", "not judged"]
 
 
 def test_models_are_listed_with_all_that_they_give(monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from xas_live.cli.flags import flags_page
+from xas_live.prediction import KINDS, LOOKS, Degree
 
 ROOT = Path(__file__).resolve().parents[2]
 _SPEC = importlib.util.spec_from_file_location("pages", ROOT / "benchmarks" / "pages.py")
@@ -26,3 +27,10 @@ def test_a_page_of_figures_says_what_its_benchmark_recorded(name):
 def test_the_page_of_flags_says_what_the_enumeration_says():
     page = (ROOT / "docs" / "reference" / "flags.md").read_text(encoding="utf-8")
     assert page == flags_page(), "run: xas-live flags document > docs/reference/flags.md"
+
+
+def test_the_page_of_the_verdict_names_every_degree_and_look():
+    page = (ROOT / "docs" / "explanations" / "verdict.md").read_text(encoding="utf-8")
+    assert not [degree for degree in Degree if f"| `{degree}` |" not in page]
+    assert not [looks for looks in LOOKS.values() if f"| {looks} |" not in page]
+    assert not [kind for kind in KINDS if kind not in page]

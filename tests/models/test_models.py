@@ -30,9 +30,9 @@ def test_shipped_models_are_what_was_shipped(name):
     assert registry.verify_model(name) is None
     bundle = registry.load_model(name)
     assert bundle.target_names == ["CN1", "CN2", "CN3", "CN4", "R1"]
-    assert bundle.card.accuracy.mae["CN1"] < 0.4
+    assert bundle.card.accuracy.mae["CN1"] < 0.45
     size = sum(f.stat().st_size for f in bundle.folder.iterdir())
-    assert size < 8 * 2**20
+    assert size < 12 * 2**20
 
 
 def test_the_model_of_displacements_is_asked_for_by_name():
@@ -71,7 +71,7 @@ def test_models_that_cannot_be_had_say_why(tmp_path, au):
     (folder / "card.json").write_text(json.dumps(card))
     few = {k: v for k, v in au.tensors.items() if not k.startswith(("theory", "domain"))}
     save_file(few, folder / "weights.safetensors")
-    with pytest.raises(ModelError, match="lack theory_energy, theory_bulk, domain_mean"):
+    with pytest.raises(ModelError, match="lack theory_energy, theory_bulk, theory_background, domain_mean"):
         registry.load_model(folder)
     (folder / "weights.safetensors").write_bytes(b"not tensors")
     with pytest.raises(ModelError, match="cannot be read"):

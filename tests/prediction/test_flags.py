@@ -50,6 +50,10 @@ def test_a_flag_is_its_name_and_is_found_by_it():
     assert Flag.BEYOND_TRAINING.of("CN1") == "CN1_beyond_training"
     assert Flag.parse("CN1_beyond_training") is Flag.BEYOND_TRAINING
     assert [Flag.parse(str(flag)) for flag in Flag] == list(Flag)
-    assert Flag.parse("out_of_domain").severity is Severity.STOP
+    assert Flag.parse("not_usable").severity is Severity.STOP
+    assert {Flag.OUT_OF_DOMAIN.severity, Flag.NON_METAL.severity, Flag.OTHER_PHASE.severity} == {
+        Severity.CAUTION
+    }
+    assert Flag.ALIGNED_BY_E0.severity is Severity.REMARK
     with pytest.raises(ValueError, match="no_such_flag"):
         Flag.parse("no_such_flag")

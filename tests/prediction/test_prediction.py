@@ -8,7 +8,18 @@ import math
 import numpy as np
 import pytest
 
-from xas_live.prediction import Classes, Curve, DomainVerdict, Outcome, Prediction, Reduced, Size, Value
+from xas_live.prediction import (
+    Chemistry,
+    Classes,
+    Curve,
+    Degree,
+    Outcome,
+    Prediction,
+    Reduced,
+    Size,
+    Value,
+    Verdict,
+)
 
 R = np.linspace(1.5, 6.0, 4)
 NUMBER = Value(2.77, 0.01, 2.75, 2.79, unit="Å")
@@ -76,11 +87,15 @@ def test_json_holds_every_kind():
 
 def test_in_one_line():
     assert str(Prediction("m", "", outcome=OUTCOME)) == (
-        "R1 2.770 [2.750, 2.790] Å, site O6 (70%; or T4), g of 4 points, r = 1.5 to 6 Å; domain not judged"
+        "R1 2.770 [2.750, 2.790] Å, site O6 (70%; or T4), g of 4 points, r = 1.5 to 6 Å; not judged"
     )
-    outside = DomainVerdict(inside=False, reason="the edge lies elsewhere")
-    assert str(Prediction("m", "", domain=outside)).endswith("OUT OF DOMAIN (the edge lies elsewhere)")
-    assert str(Prediction("m", "", domain=DomainVerdict(inside=True))).endswith("in domain")
+    refused = Prediction("m", "", refused="no edge")
+    assert str(refused) == "refused, no edge"
+    looks = Outcome(chemistry=Chemistry(Value(0.1, 0.05, 0.0, 0.2), looks="looks alloyed"))
+    doubtful = Prediction("m", "", outcome=looks, verdict=Verdict(Degree.CAUTION, ("a single point",)))
+    assert str(doubtful) == "; caution (a single point); looks alloyed"
+    assert "Pt" not in repr(doubtful)
+    assert repr(doubtful).endswith(f": {doubtful}>")
 
 
 @pytest.mark.parametrize(

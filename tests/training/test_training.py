@@ -17,7 +17,7 @@ from xas_live.training import radial
 from xas_live.training.build import build_bundle
 from xas_live.training.population import held_out_particles, site_folds, used_sites
 from xas_live.training.recipe import Nuisances, RecipeError, read_recipe
-from xas_live.training.simulate import Mixtures, Simulator, fcc_particles
+from xas_live.training.simulate import Admixture, Mixtures, Simulator, fcc_particles
 
 RECIPES = Path(xas_live.training.__file__).parent / "recipes"
 
@@ -103,8 +103,9 @@ def test_r1_is_the_distance_that_was_simulated(library):
 
 
 @pytest.mark.parametrize("name", sorted(set(Nuisances.model_fields) - {"mismatch_length", "edge_end"}))
-def test_every_nuisance_changes_the_spectrum(library, name):
-    simulator = Simulator(library, load_model("au-l3").grid)
+def test_every_nuisance_changes_the_spectrum(name):
+    library = SiteLibrary.load("pt_l3")  # with calculated adsorbates
+    simulator = Simulator(library, load_model("pt-l3").grid)
     particle = library.particles["cuboctahedron_7_3"]
     weights = np.zeros((50, len(library.cn)))
     weights[:, particle.sites] = particle.share
@@ -114,13 +115,46 @@ def test_every_nuisance_changes_the_spectrum(library, name):
         "broadening": 1.0,
         "lattice": (0.0, 0.01),
         "noise": (0, 0.01),
+        "thermal": (0.0, 0.003),
+        "resolution": 1.5,
+        "adsorbed": 0.5,
     }
+    before = {"adsorbed": 0.5} if name == "adsorbed_atoms" else {}
     plain, changed = (
-        simulator.measure(weights, Nuisances(**extra), np.random.default_rng(0))[0]
+        simulator.measure(weights, Nuisances(**before, **extra), np.random.default_rng(0))[0]
         for extra in ({}, {name: sizes.get(name, 0.01)})
     )
     assert (plain - changed).abs().max() > 1e-4
     assert torch.isfinite(changed).all()
+
+
+def test_what_carries_adsorbates_is_what_lies_on_the_surface():
+    library = SiteLibrary.load("pt_l3")
+    simulator = Simulator(library, load_model("pt-l3").grid)
+    weights = np.zeros((400, len(library.cn)))
+    particle = library.particles["cuboctahedron_5_2"]
+    weights[:200, particle.sites] = particle.share
+    weights[200:, library.bulk_site] = 1.0
+    surface = float(particle.share[library.cn[particle.sites, 0] < 12].sum())
+    found = simulator.measure_mixed(weights, Nuisances(adsorbed=1.0), np.random.default_rng(0))
+    assert 0.0 < found.adsorbed[:200].min() < found.adsorbed[:200].max() <= surface + 1e-6
+    assert found.adsorbed[:200].mean() == pytest.approx(surface / 2.0, rel=0.1)
+    assert not found.adsorbed[200:].any()
+    as_many = Nuisances(adsorbed=1.0, adsorbed_atoms=0.6)
+    free = simulator.measure_mixed(weights[:200], as_many, np.random.default_rng(0))
+    assert free.adsorbed.max() == pytest.approx(0.6, abs=0.02)  # whatever the surface has room for
+
+
+def test_an_admixture_takes_its_share_of_the_spectrum_and_leaves_the_truth(library):
+    simulator = Simulator(library, load_model("au-l3").grid)
+    weights = np.zeros((2, len(library.cn)))
+    weights[:, library.bulk_site] = 1.0
+    other = torch.full((2, len(simulator.mesh)), 0.3)
+    found = simulator.measure_mixed(
+        weights, Nuisances(), np.random.default_rng(0), Admixture(other, torch.tensor([0.0, 0.25]))
+    )
+    np.testing.assert_allclose(found.x[1], 0.75 * found.x[0] + 0.25 * 0.3, atol=1e-5)
+    np.testing.assert_allclose(found.truth[0], found.truth[1])
 
 
 def test_the_tail_below_the_edge_is_smooth_and_falls(library):
@@ -144,7 +178,10 @@ def small(path: Path, name: str, steps: int, **entries: object) -> Path:
     }.items():
         text, found = re.subn(rf"^{key} = .*$", f"{key} = {value}", text, flags=re.MULTILINE)
         assert found
-    text = text.replace("steps = 8000", f"steps = {steps}").replace("steps = 3000", "steps = 10")
+    fewer = {"8000": steps, "10500": steps, "3000": 10, "4000": 10}  # of network, domain and chemistry
+    for many, few in fewer.items():
+        text = text.replace(f"steps = {many}", f"steps = {few}")
+    text = text.replace("departures = 24000", "departures = 1000").replace("cycles = 3", "cycles = 1")
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -179,16 +216,16 @@ def test_a_radial_recipe_becomes_a_bundle_that_learned(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("steps = 8000", "steps = -1", "line 70, schedule.steps = -1"),
-        ("noise = [0.001, 0.01]", 'noise = "loud"', "line 43, nuisances.noise = 'loud'"),
-        ("noise = [0.001, 0.01]", "noise = [0.01, 0.001]", "line 43, .*not from 0.01 to 0.001"),
+        ("steps = 10500", "steps = -1", "line 78, schedule.steps = -1"),
+        ("noise = [0.001, 0.01]", 'noise = "loud"', "line 47, nuisances.noise = 'loud'"),
+        ("noise = [0.001, 0.01]", "noise = [0.01, 0.001]", "line 47, .*not from 0.01 to 0.001"),
         ("folds = 5", "floods = 5", "line 4, floods = 5"),
         ("folds = 5", "folds = ", "not valid TOML"),
-        ("members = 10", "members = 3", "line 62, network = .*members = 3 are fewer than folds = 5"),
+        ("members = 10", "members = 3", "line 70, network = .*members = 3 are fewer than folds = 5"),
         ("random_sites = 0.35", "random_sites = 0.9", "line 29, structures.particles = 0.62: .*over 1"),
         ('sites = "au_l3"\n', "", "line 23, structures.sites: Field required"),
         ('kind = "mixtures"', 'kind = "fixtures"', "line 23, structures = "),
-        ("mismatch_length = 0.5", "mismatch_length = 0.0", "line 48, nuisances.mismatch_length"),
+        ("mismatch_length = 0.5", "mismatch_length = 0.0", "line 52, nuisances.mismatch_length"),
         ("start = 30.0", "start = 20.0", "line 8, inputs.0.grid = .*begins at 20 eV"),
         ("step = 0.5", "step = 0.0", "line 8, inputs.0.grid.0.step = 0.0"),
     ],

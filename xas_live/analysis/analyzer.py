@@ -16,6 +16,7 @@ import torch
 from xas_live.analysis.config import AnalysisConfig
 from xas_live.analysis.history import Earlier
 from xas_live.analysis.preview import Preview
+from xas_live.analysis.verdict import chemistry_of, verdict_of
 from xas_live.errors import Refusal
 from xas_live.flags import Flag
 from xas_live.models.bundle import Bundle
@@ -36,6 +37,7 @@ from xas_live.prediction import (
     Prediction,
     Reduced,
     Value,
+    Verdict,
 )
 from xas_live.reduction.anchor import AnchorError, FoilAnchor
 from xas_live.reduction.quality import half_rise
@@ -45,7 +47,7 @@ from xas_live.reduction.standards import StandardError
 from xas_live.reduction.target import InputTarget, listed
 from xas_live.spectrum import Array, Spectrum
 
-REDUCTION_VERSION = 4  # raised when the same sweep would be reduced to something else
+REDUCTION_VERSION = 5  # raised when the same sweep would be reduced to something else
 
 _NO_BRIDGE = (
     "a stretch of the model's range has no points, and neither a model without statistics of its training "
@@ -396,12 +398,19 @@ class Analyzer:
         if self._edge_above_foil(sweep, reducer, network_input, with_phases=phases is not None):
             flags.append(Flag.EDGE_ABOVE_FOIL)
         fractions = None if phases is None else phases[1]
-        outcome = self._outcome(judged.mean[row], judged.half[row], fractions, flags)
-        domain = self._verdict(reducer, judged, row)
-        if domain.inside is False:
+        outcome = self._outcome(judged, row, fractions, flags)
+        sections = self.bundle.card.sections
+        chemistry = chemistry_of(sections, judged, row, self.config.level, self._quantile)
+        outcome = outcome if chemistry is None else replace(outcome, chemistry=chemistry)
+        domain = self._domain_of(reducer, judged, row)
+        verdict, raised = verdict_of(sections, judged, row, domain, chemistry, flags)
+        flags += raised
+        if sections.cost is None and domain.inside is False:
             flags.append(Flag.OUT_OF_DOMAIN)
         reduced = _shown(sweep, reducer, judged, row, network_input)
-        return self._base(sweep, reducer, flags, seconds, outcome=outcome, domain=domain, reduced=reduced)
+        return self._base(
+            sweep, reducer, flags, seconds, outcome=outcome, verdict=verdict, domain=domain, reduced=reduced
+        )
 
     def _edge_above_foil(
         self, sweep: ReducedSweep, reducer: Reducer, network_input: Array, *, with_phases: bool
@@ -415,14 +424,16 @@ class Analyzer:
         return rise > self._edge_rise_limit
 
     def _outcome(
-        self, mean: Array, half: Array, fractions: PhaseFractions | None, flags: list[str]
+        self, judged: Judged, row: int, fractions: PhaseFractions | None, flags: list[str]
     ) -> Outcome:
         """Values, classes and curves of one sweep; with standards, of the metal in it."""
+        mean, half = judged.mean[row], judged.half[row]
         if fractions is not None:
             mean, half = mean.copy(), half.copy()
             for name, (value, std) in fractions.values.items():
                 at = self._ensemble.column(name)
-                mean[at], half[at] = value, std * self._quantile
+                widening = 1.0 if judged.widening is None else float(judged.widening[row, at])
+                mean[at], half[at] = value, std * self._quantile * widening
         values: dict[str, Value] = {}
         classes: dict[str, Classes] = {}
         curves: dict[str, Curve] = {}
@@ -459,13 +470,15 @@ class Analyzer:
         half = self._quantile * std
         return interval(value, half, self.config.level, self._quantile, unit=unit, non_negative=True, top=top)
 
-    def _verdict(self, reducer: Reducer, judged: Judged, row: int) -> DomainVerdict:
+    def _domain_of(self, reducer: Reducer, judged: Judged, row: int) -> DomainVerdict:
         section = self.bundle.card.sections.domain
         latent = tuple(judged.latent[row].tolist())
         if section is None or judged.residual is None:
             return DomainVerdict(latent=latent)
         p, scores = float(judged.p[row]), judged.scores[row]
         inside, reason = p >= section.threshold, ""
+        if judged.departed is not None:  # what counts is what it costs
+            inside = not judged.departed[row]
         if not inside:
             target, distances = reducer.target, self._ensemble.distances
             reason = domain_reason(
@@ -493,6 +506,7 @@ class Analyzer:
         *,
         refused: str | None = None,
         outcome: Outcome | None = None,
+        verdict: Verdict | None = None,
         domain: DomainVerdict | None = None,
         reduced: Reduced | None = None,
     ) -> Prediction:
@@ -506,6 +520,7 @@ class Analyzer:
             edge=spectrum.edge or (None if refused else reducer.target.edge),
             provenance=spectrum.provenance,
             outcome=outcome or Outcome(),
+            verdict=verdict or Verdict(),
             domain=domain or DomainVerdict(),
             alignment=sweep.alignment,
             anchor=anchor,

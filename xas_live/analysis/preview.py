@@ -94,15 +94,17 @@ class Preview:
         rise = resample(energy, (mu - line(energy))[None], points[:measured])[0]
 
         plan, later = foil.plan, step is not None
+        assert plan.gain is not None
+        rising = (plan.gain[:measured] * rise)[None]
         fixed = (self._theory - plan.gain * foil.norm)[:measured]
-        own = self._completion.first_guess(plan.gain * rise[None], fixed)[0]
+        own = self._completion.first_guess(rising, fixed)[0]
         if not np.isfinite(own) or own <= 0:
             return None
         if step is None or abs(step[0] / own - 1.0) > AGREES:
             centre, width, later = own, None, False
         else:
             centre, width = step
-        draws, factors = self._completion.draws(plan.gain * rise[None] / centre, fixed, width)
+        draws, factors = self._completion.draws(rising / centre, fixed, width)
         completed = draws.mean(1)
         assert plan.theory_error is not None
         judged = self._ensemble.judge(completed, plan.theory_error[None])
@@ -136,17 +138,18 @@ class Preview:
 
     def _foil(self, anchor: FoilAnchor, shift: float, start: float) -> _Foil:
         """The foil, its line under the edge fitted where the sample's is."""
-        theory, axis = self._theory, anchor.energy
+        theory, axis = self._reducer.target.theory, anchor.energy
+        assert theory is not None
         reach = np.append(start - shift, axis[axis > start - shift])
         windows = common_windows(self._reducer.target.windows, [axis, reach], anchor.e0)
         key = (anchor.sha256, windows, shift)
         known = self._foils.get(key)
         if known is None:
             at = anchor.energies(self._grid)
-            flat, gain = anchor.on_grid(self._grid, theory, windows)
+            laid = anchor.on_grid(self._grid, theory, windows)
             norm = anchor.norm_on_grid(self._grid, windows)
-            rise = half_rise(self._grid, flat)
-            plan = Plan(anchor.e0 + shift, windows, at + shift, flat, gain, gain * flat - theory, rise)
+            rise = half_rise(self._grid, laid.flat)
+            plan = Plan(anchor.e0 + shift, windows, at + shift, laid.flat, laid.gain, laid.theory_error, rise)
             known = _Foil(plan, norm)
             self._foils = {key: known}  # the last one is enough: sweeps come one by one
         return known

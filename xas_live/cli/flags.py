@@ -23,7 +23,8 @@ and never changes the raw run; the flagged prediction is stored beside it. A swe
 analysed has no values but a reason: see [refusals](refusals.md). `xas-live flags list` prints this table."""
 
 _END = """
-See also: [what intervals and domain mean](../explanations/intervals-and-domain.md),
+See also: [what the verdict says](../explanations/verdict.md),
+[what intervals and domain mean](../explanations/intervals-and-domain.md),
 [how well they hold](../explanations/trust.md), [growing sweeps](../explanations/partial.md).
 """
 

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from xas_live.cli.accept import accept
 from xas_live.cli.output import facts_table, out, print_json, refuse
 from xas_live.errors import Refusal
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from xas_live.models.outputs import OutputSpec
 
 models = typer.Typer(help="The trained models.", no_args_is_help=True)
+models.command("accept")(accept)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A shipped model, or a bundle's folder.")]

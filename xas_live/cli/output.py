@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from xas_live.flags import Flag
-from xas_live.prediction import Classes, Curve, OutputResult, Prediction, Value
+from xas_live.prediction import SAID_BY_VERDICT, Classes, Curve, Degree, OutputResult, Prediction, Value
 
 _NAMED = 8  # scans at most that a line names
 _CLASSES = 3  # at most that a cell names
+_NON_METAL = 0.05  # a share over this is shown, though its interval begins at 0
+_COLOURS = {Degree.TRUSTED: "green", Degree.CAUTION: "yellow", Degree.NOT_USABLE: "red"}
 _PIPED_WIDTH = 132  # what goes to a file or a pipe has no screen to fit
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
@@ -59,7 +60,7 @@ def write_text(path: Path, text: str, option: str) -> None:
 
 
 def print_predictions(predictions: Sequence[Prediction], averages: Sequence[Prediction] = ()) -> None:
-    """A table of one row a prediction; under it the flags, and why spectra were refused.
+    """A table of one row a prediction; under it the flags, the reasons of verdicts, and of refusals.
 
     Models that predict the same quantities share a table, with a column that names them where there are
     several; those that predict others have a table of their own. Curves have no column: a remark says where
@@ -99,6 +100,9 @@ def _table(predictions: Sequence[Prediction], averages: Sequence[Prediction]) ->
         table.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
     for name in phases:
         table.add_column(name, justify="right", no_wrap=True)
+    mixed = any(map(_non_metal, every))
+    if mixed:
+        table.add_column("non_metal", justify="right", no_wrap=True)
     sized = not results or any(p.size for p in every)
     if sized:
         table.add_column("size", overflow="fold", min_width=6)
@@ -112,6 +116,7 @@ def _table(predictions: Sequence[Prediction], averages: Sequence[Prediction]) ->
             cells = [escape(_label(p))] + ([escape(p.model)] if len(models) > 1 else [])
             cells += [escape(_cell(p.outcome.results.get(name))) for name in names]
             cells += [with_interval(p.fractions.get(name)) for name in phases]
+            cells += [_non_metal(p)] if mixed else []
             cells += [p.size.label if p.size else ""] if sized else []
             table.add_row(*cells, verdict(p))
     return table
@@ -123,22 +128,22 @@ def print_remarks(predictions: Sequence[Prediction], averages: Sequence[Predicti
     flagged: dict[str, list[Prediction]] = {}
     for p in predictions:
         for flag in p.flags:
-            if flag != Flag.OUT_OF_DOMAIN:  # the verdict says so
+            if flag not in SAID_BY_VERDICT:
                 flagged.setdefault(flag, []).append(p)
     analysed = sum(p.refused is None for p in predictions)
     for flag, of in flagged.items():
-        scans = (
-            list(dict.fromkeys(p.provenance.scan for p in of)) if several else [p.provenance.scan for p in of]
-        )
-        named = "all" if len(of) >= analysed > 1 else ", ".join(scans[:_NAMED])
-        named += f" and {len(scans) - _NAMED} more" if named != "all" and len(scans) > _NAMED else ""
+        scans = [p.provenance.scan for p in of]
+        named = "all" if len(of) >= analysed > 1 else _listed(dict.fromkeys(scans) if several else scans)
         out.print(f"  [yellow]{flag}[/]: {escape(named)}", soft_wrap=True)
+    reasons: dict[tuple[str, str], list[str]] = {}
     for p in (*predictions, *averages):
-        which = escape(f"{_label(p)}, {p.model}" if several and p.model else _label(p))
-        if p.domain.reason:
-            out.print(f"  [red]out of domain[/] {which}: {escape(p.domain.reason)}", soft_wrap=True)
+        which = f"{_label(p)}, {p.model}" if several and p.model else _label(p)
         if p.refused is not None:
-            out.print(f"  [red]refused[/] {which}: {escape(p.refused)}", soft_wrap=True)
+            reasons.setdefault(("[red]refused[/]", p.refused), []).append(which)
+        elif p.why:
+            reasons.setdefault((verdict(p), p.why), []).append(which)
+    for (word, why), those in reasons.items():
+        out.print(f"  {word} {escape(_listed(those, '; '))}: {escape(why)}", soft_wrap=True)
     for name in dict.fromkeys(name for p in predictions for name in p.curves):
         out.print(f"  {escape(name)} is a curve: see the figure, JSON or the archive", soft_wrap=True)
 
@@ -160,15 +165,18 @@ def print_read(predictions: Sequence[Prediction]) -> None:
     analysed = {p.provenance.scan for p in predictions if p.refused is None}
     for text, found in alike.items():
         scans = list(dict.fromkeys(found))
-        named = ", ".join(scans[:_NAMED]) + (
-            f" and {len(scans) - _NAMED} more" if len(scans) > _NAMED else ""
-        )
-        named = "all" if len(scans) >= len(analysed) > 1 else named
+        named = "all" if len(scans) >= len(analysed) > 1 else _listed(scans)
         out.print(f"  [dim]{escape(text)}[/]: {escape(named)}", soft_wrap=True)
 
 
 def _texts(value: object) -> list[str]:
     return [str(each) for each in value] if isinstance(value, list | tuple) else []
+
+
+def _listed(scans: Iterable[str], comma: str = ", ") -> str:
+    """The first of them by name, and how many more there are."""
+    names = list(scans)
+    return comma.join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _label(prediction: Prediction) -> str:
@@ -204,13 +212,17 @@ def _cell(result: OutputResult | None) -> str:
     return with_interval(result) if isinstance(result, Value) else ""
 
 
+def _non_metal(prediction: Prediction) -> str:
+    """The share that is no metal, where there is one to speak of; else empty."""
+    share = None if prediction.chemistry is None else prediction.chemistry.non_metal
+    shown = share is not None and (share.lower > 0 or share.value > _NON_METAL)
+    return with_interval(share) if shown else ""
+
+
 def verdict(prediction: Prediction) -> str:
-    """In a word or two, whether to believe a prediction; coloured."""
-    if prediction.refused is not None:
-        return "[red]refused[/]"
-    if prediction.domain.inside is None:
-        return "not judged"
-    return "[green]in domain[/]" if prediction.in_domain else "[red]out of domain[/]"
+    """How far to believe a prediction, in a word or two; coloured."""
+    degree = prediction.verdict.degree
+    return "not judged" if degree is None else f"[{_COLOURS[degree]}]{degree}[/]"
 
 
 def facts_table(facts: Mapping[str, object]) -> Table:

@@ -8,13 +8,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.progress import Progress
 
-from xas_live.cli.anchor import fit_foil
+from xas_live.cli.options import (
+    AlignText,
+    Anchor,
+    AnchorColumns,
+    AnchorText,
+    ColumnsText,
+    ModeName,
+    alignment_of,
+    anchor_of,
+    columns_of,
+    mode_of,
+)
 from xas_live.cli.output import check_output, err, out, print_predictions, print_read, refuse, write_text
 from xas_live.cli.storing import (
     open_past,
@@ -23,7 +34,6 @@ from xas_live.cli.storing import (
     show_trouble,
     wait_until_stored,
 )
-from xas_live.modes import all_channels, mode_names
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:
@@ -36,8 +46,6 @@ if TYPE_CHECKING:
     from xas_live.prediction import Prediction
     from xas_live.reduction.anchor import FoilAnchor
     from xas_live.sources.replay import Source
-
-Anchor = Literal["reference", "auto"] | None
 
 
 def replay(
@@ -52,34 +60,11 @@ def replay(
             "models: each judges every spectrum of its absorber, and the first is the primary one.",
         ),
     ] = None,
-    anchor: Annotated[
-        str,
-        typer.Option(
-            metavar="FOIL|reference|auto|none",
-            help="A foil's file; 'reference': the files' own reference channel; default: that, or else the "
-            "foil that you kept last (xas-live anchor).",
-        ),
-    ] = "auto",
-    anchor_columns: Annotated[
-        str | None, typer.Option(metavar="NAME=N,...", help="Columns of the foil's file.")
-    ] = None,
-    align: Annotated[
-        str,
-        typer.Option(
-            metavar="reference|none|e0|EV",
-            help="How energies are laid on the foil's; default: by the reference channel, if there is one. "
-            "A number of eV, also negative, says how far the samples lie above the foil.",
-        ),
-    ] = "auto",
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME=N,...",
-            help="Columns from 0: energy=0,mu=1 or energy=0,i0=1,it=2,ir=3. Names: energy, "
-            f"{', '.join(channel.name for channel in all_channels())}.",
-        ),
-    ] = None,
-    mode: Annotated[str | None, typer.Option(metavar="|".join(mode_names()), help="How mu is made.")] = None,
+    anchor: AnchorText = "auto",
+    anchor_columns: AnchorColumns = None,
+    align: AlignText = "auto",
+    columns: ColumnsText = None,
+    mode: ModeName = None,
     standards: Annotated[
         list[str] | None,
         typer.Option(
@@ -118,7 +103,7 @@ def replay(
       1  not everything could be stored, or something failed that should not
       2  the arguments cannot be used
     """
-    numbers, chosen_mode = _columns(columns), _mode(mode)
+    numbers, chosen_mode = columns_of(columns), mode_of(mode)
     if from_ is not None and (columns is not None or mode is not None):
         refuse("--columns and --mode are for files: the fields of stored runs are told by their names")
     if redo and archive is None:
@@ -130,11 +115,11 @@ def replay(
 
     with ExitStack() as stack:
         with err.status("Loading ..."):
-            alignment = _alignment(align)
+            alignment = alignment_of(align)
             figure = None if plot is None else _figure(plot)
             bundles = _bundles(model or [])
             primary = model[0] if model else None
-            foil = _anchor(anchor, primary, anchor_columns)
+            foil = anchor_of(anchor, primary, anchor_columns)
             pool = _pool(model, foil, alignment, _standards(standards or [], primary))
             past = stack.enter_context(open_past(from_, "--from")) if from_ is not None else None
             store = stack.enter_context(open_store(archive, "--archive")) if archive is not None else None
@@ -287,32 +272,6 @@ def _say(text: str) -> None:
     err.print(text, markup=False, soft_wrap=True)
 
 
-def _alignment(text: str) -> Alignment | float:
-    from xas_live.analysis import SettingsError, checked_alignment
-
-    try:
-        return checked_alignment(text)
-    except SettingsError as error:
-        refuse(f"--align: {error}")
-
-
-def _columns(text: str | None) -> dict[str, int] | None:
-    if text is None:
-        return None
-    from xas_live.sources.scan import ColumnsError, parse_columns
-
-    try:
-        return parse_columns(text)
-    except ColumnsError as error:
-        refuse(f"--columns: {error}")
-
-
-def _mode(text: str | None) -> str | None:
-    if text is not None and text not in mode_names():
-        refuse(f"--mode {text!r}: use one of {', '.join(mode_names())}")
-    return text
-
-
 def _standards(given: list[str], model: str | None) -> dict[str, Spectrum]:
     """The spectra of other phases, by name, checked with the model that will use them."""
     from dataclasses import replace
@@ -344,14 +303,6 @@ def _standards(given: list[str], model: str | None) -> dict[str, Spectrum]:
         except StandardError as error:
             refuse(f"--standards: {error}")
     return found
-
-
-def _anchor(text: str, model: str | None, columns: str | None) -> FoilAnchor | Anchor:
-    if columns is not None and text in ("reference", "auto", "none"):
-        refuse("--anchor-columns is for a foil's file: give it as --anchor FILE")
-    if text in ("reference", "auto"):
-        return text  # type: ignore[return-value]
-    return None if text == "none" else fit_foil(Path(text), model, columns, "--anchor-columns")
 
 
 def _save(figure: LiveStructurePlot, path: Path, predictions: Sequence[Prediction]) -> None:

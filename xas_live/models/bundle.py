@@ -30,6 +30,7 @@ HALF = (
     "encoder.",
     "decoder.",
     "oxide.",
+    "chemistry.",
     "latent_",
     "metal_factor",
 )  # as stored: half precision
@@ -113,7 +114,12 @@ class Bundle:
         theory = None
         if self.card.sections.theory is not None and spec.anchor != "none":
             suffix = theory_suffix(index)
-            theory = BulkTheory(self.array(f"theory_energy{suffix}"), self.array(f"theory_bulk{suffix}"))
+            background = None
+            if self.card.sections.theory.background:
+                background = self.array(f"theory_background{suffix}")
+            theory = BulkTheory(
+                self.array(f"theory_energy{suffix}"), self.array(f"theory_bulk{suffix}"), background
+            )
         a = spec.absorber
         return InputTarget(
             self.name, a.element, a.edge, a.energy, spec.kind, spec.points, spec.fit_windows, spec.anchor,

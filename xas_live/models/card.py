@@ -11,6 +11,7 @@ from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.outputs.specs import ClassesSpec, CurveSpec, OutputSpec, ScalarsSpec, Target
 from xas_live.models.sections.specs import Sections
 from xas_live.models.strict import Strict
+from xas_live.prediction import KINDS
 from xas_live.reduction.normalize import Windows
 from xas_live.reduction.target import AnchorNeed, InputKind
 from xas_live.spectrum import Array
@@ -21,7 +22,9 @@ RESERVED = frozenset(
         "in_domain", "domain_judged", "domain_p", "domain_score", "domain_reason", "anchor", "anchored",
         "aligned", "flags", "refused", "lag", "e0", "edge_step", "shift", "partial", "energy", "k", "flat",
         "norm", "chi", "foil", "network_input", "denoised", "latent", "averaged", "noise", "other_values",
-        "raw_stream", "analysis_seconds",
+        "raw_stream", "analysis_seconds", "verdict", "verdict_reason", "widening", "chemistry", "looks",
+        *(f"{name}{end}" for name in ("non_metal", "adsorbates") for end in ("", "_lower", "_upper", "_std")),
+        *(f"share_{kind}" for kind in KINDS),
     )
 )  # fmt: skip
 """Names that columns of tables and derived runs have already."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from xas_live.models.bundle import Bundle
 from xas_live.models.networks import network
 from xas_live.models.outputs import Estimate, OutcomePart, Scalars, columns_of
 from xas_live.models.outputs.intervals import gaussian_quantile
+from xas_live.models.sections.accepted import beyond_accepted, without_accepted
+from xas_live.models.sections.chemistry import ChemistryEstimate, estimate
+from xas_live.models.sections.cost import departures, shapes_of, widening
 from xas_live.models.sections.domain import domain_distances, domain_p_value, nearest
 from xas_live.models.sections.latent import reconstruct
 from xas_live.reduction.arrays import Numbers, library_of, standard_deviation
@@ -31,6 +35,9 @@ class Judged(NamedTuple):
     latent : (batch, 8) coordinates in the autoencoder; (batch, 0) without one.
     residual : (batch, g) the input less the nearest that training knows; None without a domain.
     reconstruction : (batch, g) the input as the autoencoder gives it; None without one.
+    chemistry : other phases and adsorbates; None for a model without.
+    widening : (batch, width) by which departures from the training spectra have widened `half`.
+    departed : (batch,) whether a spectrum departs from them; None for a model that does not know the cost.
     """
 
     mean: Array
@@ -40,6 +47,9 @@ class Judged(NamedTuple):
     latent: Array
     residual: Array | None
     reconstruction: Array | None
+    chemistry: ChemistryEstimate | None = None
+    widening: Array | None = None
+    departed: NDArray[np.bool_] | None = None
 
     def sound(self) -> list[bool]:
         """Whether the networks gave numbers, for each spectrum."""
@@ -48,6 +58,15 @@ class Judged(NamedTuple):
             good &= np.isfinite(self.p)
         found: list[bool] = good.tolist()
         return found
+
+    def of(self, rows: NDArray[np.int64]) -> Judged:
+        """Some of the batch."""
+        found: dict[str, Any] = self._asdict()
+        kept = {name: part[rows] for name, part in found.items() if isinstance(part, np.ndarray)}
+        seen = self.chemistry
+        return self._replace(
+            **kept, chemistry=None if seen is None else ChemistryEstimate(*(part[rows] for part in seen))
+        )
 
 
 class Ensemble:
@@ -83,7 +102,15 @@ class Ensemble:
         self._missing_from = None if sections.theory is None else sections.theory.missing_from
         self._full = 1.0 if sections.theory is None else sections.theory.full
         self._domain_strata = None if sections.domain is None else sections.domain.stratify_by
+        self._cost, self._grid = sections.cost, bundle.grid
+        self._shapes: list[Numbers] = []
+        if sections.cost is not None:
+            theory = bundle.inputs[0].theory
+            assert theory is not None
+            shapes = shapes_of(bundle.grid, theory.on(bundle.grid)).values()
+            self._shapes = [self._here(torch.from_numpy(shape).float()) for shape in shapes]
         self._domain, self._latent = sections.domain is not None, sections.latent is not None
+        self._accepted = sections.accepted is not None
         self._place = {
             name: (o, c)
             for o, kind in enumerate(bundle.kinds)
@@ -94,6 +121,10 @@ class Ensemble:
     def judge(self, inputs: Numbers, theory_error: Numbers | None = None) -> Judged:
         """Outputs with uncertainty, and domain, of network inputs.
 
+        Of a model with accepted samples the domain, the residual, the chemistry and the widening are of the
+        inputs without the accepted departures; means and intervals before widening are of the inputs as they
+        are.
+
         Parameters
         ----------
         inputs : (batch, g) in edge steps; an array, or a tensor on the device.
@@ -103,30 +134,43 @@ class Ensemble:
         t, x = self._tensors, self._taken(inputs)
         xp = library_of(x)
         with torch.inference_mode():
-            if theory_error is None:
-                decoded, moved = self._decoded(x), None
-            else:
-                # In one pass: reading the weights takes as long as another spectrum does.
-                both = self._decoded(xp.concatenate([x, x + MISMATCH_STEP * self._taken(theory_error)]))
-                decoded, moved = [out[:, : len(x)] for out in both], [out[:, len(x) :] for out in both]
+            latent, reconstruction = reconstruct(t, x) if self._latent else (x[:, :0], None)
+            parts = [x] if theory_error is None else [x, x + MISMATCH_STEP * self._taken(theory_error)]
+            rest, rebuilt = x, reconstruction  # what is judged, and its reconstruction
+            if self._accepted:
+                rest = without_accepted(t, x, self._residual(x, reconstruction))
+                rebuilt = reconstruct(t, rest)[1] if self._latent else None
+                parts.append(rest)
+            # In one pass: reading the weights takes as long as another spectrum does.
+            passed = self._decoded(x if len(parts) == 1 else xp.concatenate(parts))
+            decoded, *others = [
+                [out[:, i * len(x) : (i + 1) * len(x)] for out in passed] for i in range(len(parts))
+            ]
             estimates = self._estimates(decoded)
-            if moved is not None:
+            of_rest = self._estimates(others.pop()) if self._accepted else estimates
+            if others:
                 # For the bulk it cancels; it returns with the share of missing neighbours.
                 factor = self._quantile * self._missing(estimates)
                 estimates = [
                     kind.widened(estimate, xp.abs((after - before).mean(0)) / MISMATCH_STEP, factor)
                     for kind, estimate, before, after in zip(
-                        self.bundle.kinds, estimates, decoded, moved, strict=True
+                        self.bundle.kinds, estimates, decoded, others[0], strict=True
                     )
                 ]
             mean, half = (_side_by_side([getattr(e, part) for e in estimates]) for part in ("mean", "half"))
-            latent, reconstruction = reconstruct(t, x) if self._latent else (x[:, :0], None)
             p, scores, residual = xp.full_like(x[:, 0], xp.nan), x[:, :0], None
+            seen, widened, departed = None, None, None
             if self._domain:
-                disagreement = _side_by_side([e.disagreement for e in estimates]).mean(1)
-                far = domain_distances(t, x, reconstruction, disagreement, self.distances)
-                p, scores = domain_p_value(t, far, self._stratum(estimates), self.distances)
-                residual = x - nearest(t, x if reconstruction is None else reconstruction)
+                disagreement = _side_by_side([e.disagreement for e in of_rest]).mean(1)
+                far = domain_distances(t, rest, rebuilt, disagreement, self.distances)
+                p, scores = domain_p_value(t, far, self._stratum(of_rest), self.distances)
+                residual = self._residual(rest, rebuilt)
+                seen = self._chemistry(rest, of_rest)
+                if self._cost is not None:
+                    far = departures(self._grid, self._shapes, scores, residual, seen)
+                    far = beyond_accepted(t, far) if self._accepted else far
+                    widened, departed = widening(self._cost, t, far)
+                    half = half * widened
         return Judged(
             _float64(mean),
             _float64(half),
@@ -135,6 +179,9 @@ class Ensemble:
             _float64(latent),
             None if residual is None else _float64(residual),
             None if reconstruction is None else _float64(reconstruction),
+            None if seen is None else ChemistryEstimate(*(_float64(part) for part in seen)),
+            None if widened is None else _float64(widened),
+            None if departed is None else _float64(departed) > 0,
         )
 
     def means(self, inputs: Numbers) -> Array:
@@ -184,12 +231,24 @@ class Ensemble:
             found.append(kind.estimate(self._tensors, mean, spread, stratum, self.level))
         return found
 
+    def _residual(self, x: Numbers, reconstruction: Numbers | None) -> Numbers:
+        """(batch, g) the inputs less the nearest that training knows."""
+        return x - nearest(self._tensors, x if reconstruction is None else reconstruction)
+
     def _stratum(self, estimates: Sequence[Estimate]) -> Numbers | None:
         """(batch,) prediction by which the domain's distances are ranked."""
         if self._domain_strata is None:
             return None
         output, column = self._place[self._domain_strata]
         return estimates[output].mean[:, column]
+
+    def _chemistry(self, x: Numbers, estimates: Sequence[Estimate]) -> ChemistryEstimate | None:
+        """What else than bare metal the inputs show."""
+        section = self.bundle.card.sections.chemistry
+        if section is None:
+            return None
+        output, column = self._place[section.stratify_by]
+        return estimate(section, self._tensors, x, estimates[output].mean[:, column], self.level)
 
     def _missing(self, estimates: Sequence[Estimate]) -> Numbers:
         """(batch, 1) share of missing neighbours; zero for models that do not give it."""
@@ -208,6 +267,20 @@ class Ensemble:
             return np.asarray(inputs, dtype=np.float32)
         given = torch.from_numpy(inputs) if isinstance(inputs, np.ndarray) else inputs
         return given.to(self.device, torch.float32)
+
+
+def joined(parts: Sequence[Judged]) -> Judged:
+    """Return several batches, judged by one ensemble, as one."""
+
+    def together(name: str) -> Any:
+        each = [getattr(part, name) for part in parts]
+        return None if each[0] is None else np.concatenate(each)
+
+    seen = [part.chemistry for part in parts if part.chemistry is not None]
+    chemistry = ChemistryEstimate(*map(np.concatenate, zip(*seen, strict=True))) if seen else None
+    return Judged(**{name: together(name) for name in Judged._fields if name != "chemistry"})._replace(
+        chemistry=chemistry
+    )
 
 
 def _side_by_side(parts: Sequence[Numbers]) -> Numbers:

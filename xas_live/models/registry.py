@@ -11,10 +11,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "03ee55161c952cdd1ea1e823beee16e0ff3e3d1289d50ebb255aa84439c35cbf",
+    "au-l3": "26d04f942e3ab784298e629fb38c0a641e71a7be8f586d0a96f35cee83764079",
     "au-l3-msd": "3c321fba4d926521d4579c959d319af77680b018e294b33411c40426ac1969bc",
-    "pd-k": "d5809d426cfd7932714355ce8e69f5684634706760f3140946955f437fbb917b",
-    "pt-l3": "19dcc5b979668f82f77dba469154dbd6198a31bac4eb3129a07373c9dc1e4274",
+    "pd-k": "610e6781131d0aef400b2dcf09e7db629838130e0e8a2f3bb0936d1e3b0a4b3d",
+    "pt-l3": "14ac4716da6cebf5685376561d5b11135e5c31594ed5f41f6de9a6278273a109",
 }
 
 

@@ -3,9 +3,11 @@
 FEFF is a few per cent off in energy scale and shape. The anchor finds the shift, stretch and gain that lay
 the beamline's foil on the bulk's theoretical spectrum. A sample then enters the network as
 
-    theory_bulk(x) + gain [flat_sample(E(x)) - flat_foil(E(x))],    E(x) = e0 + shift + stretch x,
+    theory_bulk(x) + gain(x) [flat_sample(E(x)) - flat_foil(E(x))],    E(x) = e0 + shift + stretch x,
 
-with sample and foil normalised over identical windows: what theory gets wrong for the foil cancels.
+with sample and foil normalised over identical windows: what theory gets wrong for the foil cancels. Where
+the model knows the bulk's background without fine structure, the gain restores what disorder and losses have
+taken from the foil's fine structure (see `damping`).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,11 +27,12 @@ from safetensors.numpy import load_file, save_file
 
 from xas_live.errors import Refusal
 from xas_live.host.folders import user_folder
+from xas_live.reduction.damping import Damping
 from xas_live.reduction.holes import refuse_holes
 from xas_live.reduction.normalize import NormalizationOperator, Windows, flat_once
 from xas_live.reduction.quality import check, check_range, check_step, locate_edge, point_noise
 from xas_live.reduction.rebin import edge_grid
-from xas_live.reduction.target import TakesSweeps, listed
+from xas_live.reduction.target import BulkTheory, TakesSweeps, listed
 from xas_live.spectrum import Array, Provenance, Spectrum
 
 SHIFT_RANGE = (-12.0, 12.0)  # eV
@@ -179,22 +182,25 @@ class FoilAnchor:
         )
         return FoilAnchor.fit(foil, model, weights=self.weights)
 
-    def on_grid(self, grid: Array, theory: Array, windows: Windows) -> tuple[Array, float]:
-        """The foil, normalised over `windows`, at the energies of the grid, and its gain there.
+    def on_grid(self, grid: Array, theory: BulkTheory, windows: Windows) -> LaidFoil:
+        """The foil at the energies of the grid, normalised over `windows`, and what lays it on theory.
 
         The gain belongs to the windows: in shorter ones the same foil normalises a little differently.
 
         Parameters
         ----------
-        grid, theory : (g,) the model's grid (eV) and the bulk's theoretical spectrum on it.
-
-        Returns
-        -------
-        flat (g,), and the gain that lays it on theory.
+        grid : (g,) the model's, eV.
         """
-        points, weights = self.energies(grid), _row(self.weights)
+        points, weights, aim = self.energies(grid), _row(self.weights), theory.on(grid)
         flat = flat_once(self.energy, self.mu[None], self.e0, windows, points, weights)[0][0]
-        return flat, float(flat @ theory / (flat @ flat))
+        gain = float(flat @ aim / (flat @ flat))
+        background = theory.background_on(grid)
+        if background is None:
+            return LaidFoil(flat, np.full(len(grid), gain), gain * flat - aim, Damping())
+        damping = Damping.fit(grid, aim, background, gain * flat)
+        restoring = damping.restoring(grid)
+        expected = background + (aim - background) / restoring
+        return LaidFoil(flat, gain * restoring, restoring * (gain * flat - expected), damping)
 
     def norm_on_grid(self, grid: Array, windows: Windows) -> Array:
         """(g,) the foil at the energies of the grid, normalised over `windows` but not flattened."""
@@ -257,6 +263,23 @@ class FoilAnchor:
             return cls(**numbers.model_dump(exclude={"version"}), **arrays)
         except (OSError, UnicodeDecodeError, ValidationError, SafetensorError, KeyError) as error:
             raise AnchorError(f"no anchor can be read from {folder}: {error}") from error
+
+
+class LaidFoil(NamedTuple):
+    """A foil on a model's grid.
+
+    Attributes
+    ----------
+    flat : (g,) normalised.
+    gain : (g,) by which differences from it are multiplied.
+    theory_error : (g,) what theory gets wrong for it besides its damping, in edge steps.
+    damping : of its fine structure.
+    """
+
+    flat: Array
+    gain: Array
+    theory_error: Array
+    damping: Damping
 
 
 class _AnchorFile(BaseModel):

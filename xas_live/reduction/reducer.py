@@ -19,7 +19,7 @@ from xas_live.flags import Flag
 from xas_live.modes import is_self_absorbed
 from xas_live.prediction import Alignment
 from xas_live.reduction.align import AlignmentError, reference_shift
-from xas_live.reduction.anchor import AnchorError, FoilAnchor, common_windows
+from xas_live.reduction.anchor import AnchorError, FoilAnchor, LaidFoil, common_windows
 from xas_live.reduction.axis import Axis, AxisCache
 from xas_live.reduction.chi import ChiOperator
 from xas_live.reduction.gate import gate, i0_nonlinear
@@ -103,7 +103,7 @@ class Reducer:
         self._operators: OperatorCache[NormalizationOperator] = OperatorCache()
         self._backgrounds: OperatorCache[ChiOperator] = OperatorCache()
         self._plans: OrderedDict[PlanKey, Plan] = OrderedDict()
-        self._foils: dict[tuple[str, Windows], tuple[Array, float]] = {}
+        self._foils: dict[tuple[str, Windows], LaidFoil] = {}
         self._lock = Lock()
 
     @property
@@ -292,19 +292,19 @@ class Reducer:
         windows = common_windows(self.target.windows, axes, center)
         if anchor is None or self.theory is None:
             return Plan(center, windows, points, unmeasured=missing)
-        foil, gain = self._foil(anchor, windows)
-        rise = half_rise(grid, foil)
-        return Plan(center, windows, points, foil, gain, gain * foil - self.theory, rise, missing)
+        foil = self._foil(anchor, windows)
+        rise = half_rise(grid, foil.flat)
+        return Plan(center, windows, points, foil.flat, foil.gain, foil.theory_error, rise, missing)
 
-    def _foil(self, anchor: FoilAnchor, windows: Windows) -> tuple[Array, float]:
-        """The normalised foil on the grid, and its gain."""
-        assert self.theory is not None
+    def _foil(self, anchor: FoilAnchor, windows: Windows) -> LaidFoil:
+        """The foil on the grid."""
+        assert self.target.theory is not None
         if not self.is_lasting(anchor):
-            return anchor.on_grid(self.target.grid, self.theory, windows)
+            return anchor.on_grid(self.target.grid, self.target.theory, windows)
         key = (anchor.sha256, windows)
         with self._lock:
             if key not in self._foils:
-                self._foils[key] = anchor.on_grid(self.target.grid, self.theory, windows)
+                self._foils[key] = anchor.on_grid(self.target.grid, self.target.theory, windows)
             return self._foils[key]
 
     def _normalize(self, axis: Axis, sweeps: Sequence[AlignedSweep]) -> list[ReducedSweep | RefusedSweep]:
@@ -336,7 +336,7 @@ class Reducer:
         plan, values = aligned.plan, sweep.normalised
         network_input = values
         if plan.foil is not None and self.theory is not None:
-            network_input = self.theory + plan.gain * (values - plan.foil)
+            network_input = plan.anchored(values, self.theory)
         phases = None
         try:
             if self.standards and aligned.anchor is not None:
@@ -402,10 +402,9 @@ class Reducer:
     def _phases(self, sweep: AlignedSweep, anchor: FoilAnchor) -> Array:
         """(k, g) network inputs of the standards, at the sweep's windows and shift."""
         plan, shift = sweep.plan, sweep.alignment.shift
-        assert plan.foil is not None
         assert self.theory is not None
         flats = [s.flat(anchor, self.target.grid, plan.windows, shift) for s in self.standards]
-        return np.stack([self.theory + plan.gain * (flat - plan.foil) for flat in flats])
+        return plan.anchored(np.stack(flats), self.theory)
 
 
 def _following_i0(group: Sequence[tuple[int, Spectrum, Checked]]) -> set[int]:

@@ -31,8 +31,9 @@ class Plan:
     center : e0 of the normalisation, eV.
     windows : its fit ranges.
     points : (g,) measured energies of the grid, eV.
-    foil : (g,) the normalised foil there, or None; `gain` lays it on theory.
-    theory_error : (g,) what theory gets wrong for the foil, in edge steps, or None.
+    foil : (g,) the normalised foil there, or None.
+    gain : (g,) by which differences from the foil are multiplied; None without a foil.
+    theory_error : (g,) what theory gets wrong for the foil besides its damping, in edge steps, or None.
     foil_rise : eV on the grid at which the foil passes one half.
     unmeasured : (g,) True for points of the grid in which the sweep has a hole; None where it has none.
     """
@@ -41,16 +42,22 @@ class Plan:
     windows: Windows
     points: Array
     foil: Array | None = None
-    gain: float = 1.0
+    gain: Array | None = None
     theory_error: Array | None = None
     foil_rise: float = float("nan")
     unmeasured: NDArray[np.bool_] | None = None
 
     def measured_as(self, network_input: Array, theory: Array | None) -> Array:
         """The normalised sample that would give this network input; theory (g,) is the bulk's."""
-        if self.foil is None or theory is None:
+        if self.foil is None or self.gain is None or theory is None:
             return network_input
         return self.foil + (network_input - theory) / self.gain
+
+    def anchored(self, flat: Array, theory: Array) -> Array:
+        """(..., g) the network input of normalised samples; theory (g,) is the bulk's."""
+        assert self.foil is not None
+        assert self.gain is not None
+        return theory + self.gain * (flat - self.foil)
 
 
 PlanKey = tuple[bytes, str | None, float]

@@ -24,16 +24,19 @@ class BulkTheory:
     Attributes
     ----------
     energy, mu : (m,) eV from the model's energy origin, and absorption in edge steps.
+    background : (m,) absorption without fine structure; None for a model that does not know it.
     """
 
     energy: Array
     mu: Array
+    background: Array | None = None
 
     @cached_property
     def sha256(self) -> str:
         """Hash of both: an anchor belongs to it."""
         digest = hashlib.sha256(self.energy.tobytes())
         digest.update(self.mu.tobytes())
+        digest.update(b"" if self.background is None else self.background.tobytes())
         return digest.hexdigest()
 
     @cached_property
@@ -45,6 +48,10 @@ class BulkTheory:
     def on(self, grid: Array) -> Array:
         """(g,) the spectrum at the energies of a grid (eV)."""
         return np.interp(grid, self.energy, self.mu)
+
+    def background_on(self, grid: Array) -> Array | None:
+        """(g,) the background at the energies of a grid (eV), or None."""
+        return None if self.background is None else np.interp(grid, self.energy, self.background)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,9 @@ from xas_live.models.sections.specs import (
     TheorySection,
 )
 from xas_live.training.calibrate import Unseen, accuracy, measure_unseen
-from xas_live.training.domain import domain_tensors, oxides_of
+from xas_live.training.chemistry import chemistry_section, chemistry_tensors
+from xas_live.training.cost import cost_section, cost_tensors, depart
+from xas_live.training.domain import domain_tensors, oxides_of, widened
 from xas_live.training.labelled import LabelledSpectra
 from xas_live.training.partial import partial_scores
 from xas_live.training.population import Particles, Population
@@ -146,12 +148,32 @@ def calibrated(recipe: Recipe, population: Population, trained: Trained) -> Bund
             "theory_bulk": population.bulk.mu.double(),
             "bulk_r1": torch.tensor([population.bulk.r1], dtype=torch.float64),
         }
+        if population.bulk.background is not None:
+            tensors["theory_background"] = population.bulk.background.double()
     tensors |= {**population.tables(), **unseen.intervals()}
     if recipe.domain is not None:
         tensors |= domain_tensors(recipe, population, grid, trained, rng)
+    if recipe.domain is not None and recipe.domain.chemistry_steps and isinstance(population, Particles):
+        column = unseen.column(recipe.domain.stratify_by or "CN1")
+        scaling = trained.scaling.tensors
+        tensors |= chemistry_tensors(recipe, population, scaling, trained, column, rng)
     card = _card(recipe, population, unseen, trained, tensors)
     bundle = Bundle(card=card, tensors=tensors, sha256="")
+    if recipe.domain is not None and recipe.domain.limit is not None and isinstance(population, Particles):
+        bundle = with_cost(recipe, population, trained, bundle)
     return bundle if not _can_preview(card) else with_partial(recipe, population, trained, bundle)
+
+
+def with_cost(recipe: Recipe, population: Particles, trained: Trained, bundle: Bundle) -> Bundle:
+    """The bundle with what departures from its training spectra cost."""
+    rng = np.random.default_rng(recipe.schedule.seed + 4)
+    readable = replace(bundle, tensors=widened(bundle.tensors))
+    section = cost_section(recipe, readable)
+    assert recipe.domain is not None
+    drawn = depart(recipe, population, trained, readable, recipe.domain.departures, rng)
+    tensors = {**bundle.tensors, **cost_tensors(section, readable, drawn)}
+    sections = bundle.card.sections.model_copy(update={"cost": section})
+    return Bundle(card=bundle.card.model_copy(update={"sections": sections}), tensors=tensors, sha256="")
 
 
 def with_partial(recipe: Recipe, population: Population, trained: Trained, bundle: Bundle) -> Bundle:
@@ -180,10 +202,15 @@ def _sections(recipe: Recipe, population: Population, tensors: Tensors) -> Secti
     if "metal_mean" in tensors and leading is not None:
         phases = PhasesSection(leading=leading, sample="CN1_sample" if leading == "CN1" else None)
     return Sections(
-        theory=None if bulk is None else TheorySection(missing_from=bulk.missing_from),
+        theory=None
+        if bulk is None
+        else TheorySection(missing_from=bulk.missing_from, background=bulk.background is not None),
         domain=None
         if domain is None
         else DomainSection(threshold=domain.threshold, stratify_by=domain.stratify_by),
+        chemistry=chemistry_section(population, domain.stratify_by or "CN1")
+        if domain is not None and isinstance(population, Particles) and "chemistry_none" in tensors
+        else None,
         oxide=OxideSection() if any(name.startswith("oxide.") for name in tensors) else None,
         latent=LatentSection(shown_by=leading) if "latent_cloud" in tensors else None,
         phases=phases,

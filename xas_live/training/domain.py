@@ -68,7 +68,7 @@ def domain_tensors(
         out = trained.predict(calibration)
         disagreement = trained.scaling.disagreement(out.std(0, correction=0))
         predicted = None if column is None else out.mean(0)[:, column]
-        stored = _widened(tensors)
+        stored = widened(tensors)
         distances = domain_distances(
             stored, calibration, reconstruct(stored, calibration)[1], disagreement, names
         )
@@ -244,6 +244,6 @@ def _named(prefix: str, weights: Weights) -> Weights:
     return {prefix + name: value for name, value in weights.items()}
 
 
-def _widened(tensors: Tensors) -> Tensors:
+def widened(tensors: Tensors) -> Tensors:
     """As a bundle gives its tensors: half precision widened."""
     return {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from xas_live.reduction.constants import K2_PER_EV
+from xas_live.reduction.damping import FADE, WHITE_LINE_END
 from xas_live.reduction.grid import spline_matrix
 from xas_live.spectrum import Array
 from xas_live.training.recipe import Nuisances
@@ -13,6 +16,8 @@ MESH_STEP = 0.5  # eV; of the mesh on which spectra are simulated
 MESH_MARGIN = 4.0  # eV beside the grid, for derivatives
 EDGE_FADE = 1.0  # eV over which the near-edge nuisances fade
 I0_LENGTH = 3.0  # eV over which noise that i0 leaves is alike
+LEVELS = 0.25  # eV between the broadenings that are drawn for foil and sample alike
+BROADER = 1.0 / 3.0  # share of spectra of a lower resolution than theory's
 GLITCHED = 0.1  # share of spectra with a glitch that no check found
 
 
@@ -22,20 +27,27 @@ class Instrument:
     Parameters
     ----------
     grid : (g,) eV from the Fermi level, the network's grid.
+    device : where spectra are simulated.
 
     Attributes
     ----------
     mesh : (m,) eV; reaches beyond the grid, so that energy scales may shift.
     """
 
-    def __init__(self, grid: Array) -> None:
-        self.grid = grid
+    def __init__(self, grid: Array, device: str = "cpu") -> None:
+        self.grid, self.device = grid, device
         self.mesh = np.arange(grid[0] - MESH_MARGIN, grid[-1] + MESH_MARGIN + 1e-9, MESH_STEP)
-        self._energy = torch.from_numpy(self.mesh).float()
-        self._to_grid = torch.from_numpy(spline_matrix(self.mesh, grid)).float().T.contiguous()
+        self._energy = self.here(self.mesh)
+        self._to_grid = self.here(spline_matrix(self.mesh, grid).T)
         alike = np.exp(-0.5 * ((grid[:, None] - grid) / I0_LENGTH) ** 2)
         alike /= np.sqrt((alike**2).sum(1, keepdims=True))
-        self._alike = torch.from_numpy(alike).float().T.contiguous()
+        self._alike = self.here(alike.T)
+        self._fine = torch.sigmoid((self._energy - WHITE_LINE_END) / FADE)
+        self._k2 = K2_PER_EV * self._energy.clamp_min(0.0)
+
+    def here(self, values: NDArray[np.generic]) -> torch.Tensor:
+        """The values in float32, where spectra are simulated."""
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
 
     def measure(
         self,
@@ -57,15 +69,20 @@ class Instrument:
         n, z, energy = len(x), nuisances, self._energy
 
         def normal(size: float) -> torch.Tensor:
-            return size * torch.from_numpy(rng.standard_normal((n, 1), dtype=np.float32))
+            return size * self.here(rng.standard_normal((n, 1), dtype=np.float32))
 
         def even(top: float) -> torch.Tensor:
-            return top * torch.from_numpy(rng.random((n, 1), dtype=np.float32))
+            return top * self.here(rng.random((n, 1), dtype=np.float32))
 
         missing = missing[:, None]
         near_edge = torch.sigmoid((z.edge_end - energy) / EDGE_FADE)
         if z.edge_response:
             x = x - even(z.edge_response) * near_edge * (x - bulk)
+        if z.resolution:
+            x = bulk + self._broadened(x - bulk, z.resolution, rng)
+        if z.damping:
+            restored = normal(z.damping) + normal(z.damping) * (self._k2 / self._k2[-1])
+            x = x + restored * self._fine * (x - bulk)
         if z.self_absorption:
             damped = even(z.self_absorption)
             x = x * (1.0 + damped) / (1.0 + damped * x)
@@ -79,7 +96,7 @@ class Instrument:
         if z.mismatch or z.mismatch_per_u or z.edge_mismatch_per_u:
             size = z.mismatch + even(z.mismatch_per_u) * missing
             size = size + even(z.edge_mismatch_per_u) * missing * near_edge
-            x = x + size * self._smooth_random(n, z.mismatch_length, rng)
+            x = x + size * self.smooth_random(n, z.mismatch_length, rng)
         return self.counted(self.on_grid(x), z, rng)
 
     def counted(self, y: torch.Tensor, nuisances: Nuisances, rng: np.random.Generator) -> torch.Tensor:
@@ -89,16 +106,16 @@ class Instrument:
         if high:
             # Even in its logarithm.
             sizes = low * (high / low) ** rng.random((n, 1), dtype=np.float32) if low else np.float32(high)
-            y = y + torch.from_numpy(sizes * rng.standard_normal(y.shape, dtype=np.float32))
+            y = y + self.here(sizes * rng.standard_normal(tuple(y.shape), dtype=np.float32))
         if z.i0_noise:
-            left = torch.from_numpy(rng.standard_normal(y.shape, dtype=np.float32)) @ self._alike
-            y = y * (1.0 + z.i0_noise * torch.from_numpy(rng.random((n, 1), dtype=np.float32)) * left)
+            left = self.here(rng.standard_normal(tuple(y.shape), dtype=np.float32)) @ self._alike
+            y = y * (1.0 + z.i0_noise * self.here(rng.random((n, 1), dtype=np.float32)) * left)
         if z.glitch:
-            at = torch.from_numpy(rng.integers(y.shape[1], size=n))
-            hit = torch.from_numpy((rng.random(n) < GLITCHED).astype(np.float32))
-            height = z.glitch * (2.0 * torch.from_numpy(rng.random(n, dtype=np.float32)) - 1.0)
+            at = torch.from_numpy(rng.integers(y.shape[1], size=n)).to(self.device)
+            hit = self.here(rng.random(n) < GLITCHED)
+            height = z.glitch * (2.0 * self.here(rng.random(n, dtype=np.float32)) - 1.0)
             y = y.clone()
-            y[torch.arange(n), at] += hit * height
+            y[torch.arange(n, device=self.device), at] += hit * height
         return y
 
     def moved(self, x: torch.Tensor, delta: torch.Tensor, sigma: torch.Tensor | float = 0.0) -> torch.Tensor:
@@ -111,7 +128,17 @@ class Instrument:
         """Of spectra on the mesh (n, m), the network's grid (n, g)."""
         return x @ self._to_grid
 
-    def _smooth_random(self, n: int, length: float, rng: np.random.Generator) -> torch.Tensor:
+    def _broadened(self, off: torch.Tensor, most: float, rng: np.random.Generator) -> torch.Tensor:
+        """Differences from the bulk (n, m), of instruments broader than theory by up to `most` eV."""
+        n = len(off)
+        level = np.where(rng.random(n) < BROADER, rng.uniform(0.0, most, n) / LEVELS, 0.0).round().astype(int)
+        for each in np.unique(level[level > 0]).tolist():
+            rows = torch.from_numpy(np.flatnonzero(level == each)).to(self.device)
+            weight = np.exp(-0.5 * ((self.mesh[:, None] - self.mesh) / (each * LEVELS)) ** 2)
+            off = off.index_copy(0, rows, off[rows] @ self.here((weight / weight.sum(1, keepdims=True)).T))
+        return off
+
+    def smooth_random(self, n: int, length: float, rng: np.random.Generator) -> torch.Tensor:
         """(n, m) smooth functions of unit variance above the edge, fading to half of that below it."""
         mesh = self.mesh
         position = np.where(
@@ -122,4 +149,4 @@ class Instrument:
         basis /= np.sqrt((basis**2).sum(1, keepdims=True))
         basis *= (0.5 + 0.5 / (1.0 + np.exp(-(mesh + 2.0) / 2.0)))[:, None]
         drawn = rng.standard_normal((n, len(knots)), dtype=np.float32)
-        return torch.from_numpy(drawn @ basis.T.astype(np.float32))
+        return self.here(drawn) @ self.here(basis.T)

@@ -46,6 +46,7 @@ class Bulk:
     Attributes
     ----------
     energy, mu : (m,) eV, and its spectrum.
+    background : (m,) its absorption without fine structure; None where it is not known.
     r1 : nearest-neighbour distance, Å.
     missing_from : target that tells the share of missing neighbours, or None.
     """
@@ -54,6 +55,7 @@ class Bulk:
     mu: torch.Tensor
     r1: float
     missing_from: str | None = None
+    background: torch.Tensor | None = None
 
 
 class Population(Protocol):
@@ -112,6 +114,11 @@ class Particles:
     Parameters
     ----------
     recipe : with structures of kind "mixtures".
+    device : where spectra are simulated.
+
+    Attributes
+    ----------
+    columns : of the recipe's targets among the simulator's CN1 to CN4 and R1.
 
     Raises
     ------
@@ -126,9 +133,8 @@ class Particles:
         "never saw any of these environments"
     )
     limits: tuple[str, ...] = (
-        "Bare, unrelaxed fcc particles of one metal: oxide, alloys, adsorbates and icosahedral order "
-        "are outside.",
-        "The sample's temperature must be near the foil's: a hotter sample looks smaller.",
+        "Unrelaxed fcc particles of one metal: alloys and icosahedral order are outside.",
+        "A sample hotter or colder than its foil has wider errors: disorder and size are hardly told apart.",
     )
     references: tuple[str, ...] = ("Timoshenko et al., J. Phys. Chem. Lett. 8, 5091 (2017)",)
 
@@ -136,7 +142,7 @@ class Particles:
     outputs: tuple[OutputSpec, ...]
     bulk: Bulk | None
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, device: str = "cpu") -> None:
         structures = recipe.structures
         assert isinstance(structures, Structures)
         self.library = library = SiteLibrary.load(structures.sites)
@@ -148,11 +154,17 @@ class Particles:
             self.particles = fcc_particles(library, structures.left_out)
         except UnknownParticleError as error:
             raise WrongEntry(("structures", "left_out"), str(error)) from error
-        self._columns = columns(request.targets, PARTICLE_TARGETS)
-        self.simulator = Simulator(library, grid)
+        self.columns = columns(request.targets, PARTICLE_TARGETS)
+        self.simulator = Simulator(library, grid, device)
         names = [target.name for target in request.targets]
         r1 = library.r1[1.0]
-        self.bulk = Bulk(self.simulator.mesh, self.simulator.bulk, r1, "CN1" if "CN1" in names else None)
+        self.bulk = Bulk(
+            self.simulator.mesh,
+            self.simulator.bulk.cpu(),
+            r1,
+            "CN1" if "CN1" in names else None,
+            self.simulator.background.cpu(),
+        )
         self.fold = site_folds(self.particles, len(library.cn), library.bulk_site, recipe.folds)
         self.sites = used_sites(self.particles)
         used = np.isin(np.arange(len(self.fold)), self.sites)
@@ -194,7 +206,7 @@ class Particles:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Network inputs and the truth of the recipe's targets."""
         x, truth = self.simulator.measure(weights, nuisances, rng)
-        return x, truth[:, self._columns]
+        return x, truth[:, self.columns]
 
     def add_noise(self, x: torch.Tensor, nuisances: Nuisances, rng: np.random.Generator) -> torch.Tensor:
         """See `Population`."""

@@ -199,6 +199,19 @@ class Nuisances(Strict):
     contraction : relative decrease of R1 per u (even range, lower and upper end).
     lattice : relative change of R1 besides (even range, lower and upper end).
     disorder, disorder_spread : excess sigma2 (Å^2) per u (even range from 0), and the even range besides.
+    thermal : excess sigma2 (Å^2) of the sample over the foil by their temperatures (even range, its lower end
+        of a cold sample).
+    adsorbed : share of particles whose surface is covered by one of the adsorbates that were calculated, each
+        at an even coverage from 0 to 1. Metals of which none were calculated stay bare.
+    adsorbed_atoms : in place of the coverage, so large a share of all atoms (even range from 0) bears
+        adsorbates, however much surface there is: ligands change the white line by more or less than those
+        that were calculated, and the size of their effect must not be read as the particle's.
+    damping : relative error of the foil's damping, by which differences from the bulk are restored; as much
+        again grows with k^2.
+    resolution : eV, by which foil and sample alike are broader than theory (even range from 0 for a third of
+        the spectra; none for the others).
+    surface_shift : eV, by which spectra of atoms without neighbours would shift against the bulk's (evenly
+        within; of others their share of missing neighbours): each calculation has its own Fermi level.
     shift : eV, between sample and foil (evenly within).
     stretch : relative, of the energy scale of the sample against the foil's.
     gain, slope, curvature : left by normalisation: of the edge step, and of the post-edge by 80 eV.
@@ -220,6 +233,12 @@ class Nuisances(Strict):
     lattice: Range = (0.0, 0.0)
     disorder: NonNegative = 0.0
     disorder_spread: NonNegative = 0.0
+    thermal: Range = (0.0, 0.0)
+    adsorbed: Annotated[float, Field(ge=0, le=1)] = 0.0
+    adsorbed_atoms: NonNegative = 0.0
+    damping: NonNegative = 0.0
+    resolution: NonNegative = 0.0
+    surface_shift: NonNegative = 0.0
     shift: NonNegative = 0.0
     stretch: NonNegative = 0.0
     gain: NonNegative = 0.0
@@ -247,11 +266,17 @@ class Domain(Strict):
     Attributes
     ----------
     threshold : p-value under which a spectrum is out of domain.
-    noise, edge_response, edge_mismatch_per_u : take the place of those of the nuisances. Noise may be wider:
-        predictions from noisy spectra are worse, but they belong.
+    noise, edge_response, edge_mismatch_per_u, adsorbed_atoms : take the place of those of the nuisances.
+        Noise may be wider: predictions from noisy spectra are worse, but they belong.
     oxides : spectra that the metal must be told from, of the package's oxides.h5; without any, the model has
         no network that sees oxide.
+    chemistry_edge_response, chemistry_edge_mismatch_per_u : those of the networks that see other phases: what
+        theory may get wrong at the edge must not be taken for one.
     steps : of training, of the autoencoder and of the network that sees oxide.
+    chemistry_steps : of training, of the networks that see other phases and adsorbates; 0: there are none.
+    limit : half width of the interval of `stratify_by` beyond which a prediction is not usable; None: the
+        cost of departures is not known, and there is no verdict.
+    departures : spectra that are drawn to learn that cost.
     stratify_by : target by whose prediction distances are ranked; None: all together.
     """
 
@@ -259,8 +284,14 @@ class Domain(Strict):
     noise: Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ascending)]
     edge_response: NonNegative = 0.0
     edge_mismatch_per_u: NonNegative = 0.0
+    adsorbed_atoms: NonNegative = 0.0
+    chemistry_edge_response: NonNegative = 0.0
+    chemistry_edge_mismatch_per_u: NonNegative = 0.0
     oxides: tuple[str, ...] = ()
     steps: Annotated[int, Field(ge=1)]
+    chemistry_steps: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[float, Field(gt=0)] | None = None
+    departures: Annotated[int, Field(ge=500)] = 24_000
     stratify_by: str | None = None
 
     def nuisances(self, training: Nuisances) -> Nuisances:
@@ -270,14 +301,21 @@ class Domain(Strict):
                 "noise": self.noise,
                 "edge_response": self.edge_response,
                 "edge_mismatch_per_u": self.edge_mismatch_per_u,
+                "adsorbed_atoms": self.adsorbed_atoms,
             }
         )
 
 
 class Schedule(Strict):
-    """How long and how fast to train: Adam with a warm-up and a cosine to zero; `batch` is a member's."""
+    """How long and how fast to train: Adam with a warm-up and a cosine to zero; `batch` is a member's.
+
+    Attributes
+    ----------
+    cycles : of warm-up and cosine, into which the steps are parted (Loshchilov, Hutter, ICLR 2017).
+    """
 
     steps: Annotated[int, Field(ge=1)]
+    cycles: Annotated[int, Field(ge=1)] = 1
     batch: Annotated[int, Field(ge=1)]
     learning_rate: Positive
     seed: int

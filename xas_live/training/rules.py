@@ -18,8 +18,11 @@ from xas_live.training.recipe import (
 
 Where = tuple[str | int, ...]
 
-_OF_SITES = ("contraction", "lattice", "disorder", "disorder_spread", "mismatch_per_u", "edge_mismatch_per_u")
-_OF_A_FOIL = ("edge_response", "edge_end")
+_OF_SITES = (
+    "contraction", "lattice", "disorder", "disorder_spread", "thermal", "adsorbed",
+    "adsorbed_atoms", "surface_shift", "mismatch_per_u", "edge_mismatch_per_u",
+)  # fmt: skip
+_OF_A_FOIL = ("edge_response", "edge_end", "damping", "resolution")
 _OF_CHI = ("gain", "noise")
 
 

@@ -11,9 +11,12 @@ from xas_live.errors import Refusal
 from xas_live.reduction.constants import K2_PER_EV
 from xas_live.reduction.grid import spline_matrix
 from xas_live.spectrum import Array
+from xas_live.theory.adsorbates import Adsorbates
 from xas_live.theory.sites import FCC_FAMILIES, Indices, Mask, Particle, SiteLibrary, extend_below
-from xas_live.training.instrument import Instrument
+from xas_live.training.instrument import MESH_STEP, Instrument
 from xas_live.training.recipe import Nuisances, Structures
+
+ADSORBATE_SEED = 20261128  # of the variants of covered sites: the same in training, calibration and tests
 
 
 class UnknownParticleError(Refusal):
@@ -105,6 +108,36 @@ class Mixtures:
         return np.asarray(order[np.clip(near, 0, len(order) - 1)])
 
 
+@dataclass(frozen=True, eq=False)
+class Admixture:
+    """Another phase in the spectra of particles.
+
+    Attributes
+    ----------
+    spectra : (n, m) on the simulator's mesh.
+    share : (n,) of the spectrum that is the other phase's.
+    """
+
+    spectra: torch.Tensor
+    share: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Simulated measurements.
+
+    Attributes
+    ----------
+    x : (n, g) network inputs, float32.
+    truth : (n, 5) CN1 to CN4 and R1 (Å) of the metal.
+    adsorbed : (n,) share of the metal's atoms that carry adsorbates.
+    """
+
+    x: torch.Tensor
+    truth: torch.Tensor
+    adsorbed: torch.Tensor
+
+
 class Simulator:
     """Measurements of mixtures of sites, nuisances drawn at random, and what they are measurements of.
 
@@ -112,25 +145,32 @@ class Simulator:
     ----------
     library : site spectra.
     grid : (g,) eV from the Fermi level, the network's grid.
+    device : where spectra are simulated.
 
     Attributes
     ----------
     mesh : (m,) eV, on which spectra are simulated.
-    bulk : (m,) theory of the foil.
+    bulk, background : (m,) theory of the foil, with and without its fine structure.
     cn : (sites, 4) neighbours of the sites.
+    adsorbates : names of those that were calculated for this metal, once for each variant.
     """
 
-    def __init__(self, library: SiteLibrary, grid: Array) -> None:
+    def __init__(self, library: SiteLibrary, grid: Array, device: str = "cpu") -> None:
         self.library = library
-        self.instrument = Instrument(grid)
+        self.instrument = Instrument(grid, device)
         self.mesh = self.instrument.mesh
-        self.cn = torch.from_numpy(library.cn).float()
+        here = self.instrument.here
+        self.cn = here(library.cn)
         scales = sorted(library.mu)
         self._low, self._high = scales[0], scales[-1]
         self._mu = {s: self._on_mesh(library.mu[s]) for s in scales}
         self._mu0 = {s: self._on_mesh(library.mu0[s]) for s in scales}
-        self._k2 = torch.from_numpy(K2_PER_EV * np.maximum(self.mesh, 0.0)).float()
+        self._k2 = here(K2_PER_EV * np.maximum(self.mesh, 0.0))
         self.bulk = self._mu[self._high][library.bulk_site]
+        self.background = self._mu0[self._high][library.bulk_site]
+        covered = Adsorbates(library, self.mesh, np.random.default_rng(ADSORBATE_SEED))
+        self.adsorbates = covered.names
+        self._surface, self._covered = here(covered.surface), here(covered.tables)
 
     def _on_mesh(self, spectra: Array) -> torch.Tensor:
         energy, mu = extend_below(self.library.energy, spectra, self.mesh[0] - 1.0)
@@ -140,7 +180,7 @@ class Simulator:
         out[:, ~inside] = out[:, inside][
             :, -1:
         ]  # above FEFF's grid: only derivatives at the last point see it
-        return torch.from_numpy(out).float()
+        return self.instrument.here(out)
 
     def clean(self, weights: torch.Tensor, scale: torch.Tensor, disorder: torch.Tensor) -> torch.Tensor:
         """Theory on the mesh, (n, m).
@@ -167,15 +207,58 @@ class Simulator:
         x : (n, g) float32.
         truth : (n, 5) CN1 to CN4 and R1 (Å).
         """
-        n, z = len(weights), nuisances
-        w = torch.from_numpy(weights).float()
+        found = self.measure_mixed(weights, nuisances, rng)
+        return found.x, found.truth
+
+    def measure_mixed(
+        self,
+        weights: Array,
+        nuisances: Nuisances,
+        rng: np.random.Generator,
+        admixture: Admixture | None = None,
+    ) -> Measured:
+        """Measurements of these mixtures of sites, with another phase beside the metal where one is given."""
+        n, z, here = len(weights), nuisances, self.instrument.here
+        w = here(weights)
         cn = w @ self.cn
         missing = (1.0 - cn[:, 0] / 12.0).clamp(0.0, 1.0)
 
         def between(low: float, high: float) -> torch.Tensor:
-            return torch.from_numpy(rng.uniform(low, high, n)).float()
+            return here(rng.uniform(low, high, n))
 
         scale = 1.0 + between(*z.lattice) - between(*z.contraction) * missing
         disorder = between(0.0, z.disorder) * missing + between(0.0, z.disorder_spread)
-        x = self.instrument.measure(self.clean(w, scale, disorder), missing, self.bulk, z, rng)
-        return x, torch.cat([cn, (self.library.r1[1.0] * scale)[:, None]], dim=1)
+        if z.thermal != (0.0, 0.0):
+            disorder = disorder + between(*z.thermal)
+        x = self.clean(w, scale, disorder)
+        if z.surface_shift:
+            moved = here(rng.uniform(-z.surface_shift, z.surface_shift, n))[:, None]
+            of_surface = (w * (1.0 - self.cn[:, 0] / 12.0)) @ self._mu[self._high]
+            x = x - moved * torch.gradient(of_surface, spacing=MESH_STEP, dim=1)[0]
+        adsorbed = torch.zeros_like(missing)
+        if z.adsorbed and self.adsorbates:
+            x, adsorbed = self._cover(x, w, z, rng)
+        if admixture is not None:
+            x = torch.lerp(x, admixture.spectra, admixture.share[:, None])
+        x = self.instrument.measure(x, missing, self.bulk, z, rng)
+        truth = torch.cat([cn, (self.library.r1[1.0] * scale)[:, None]], dim=1)
+        return Measured(x, truth, adsorbed)
+
+    def _cover(
+        self, x: torch.Tensor, weights: torch.Tensor, nuisances: Nuisances, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Particles (n, m) with adsorbates on a share of them, and how many of their atoms carry one."""
+        n = len(x)
+        hit = rng.random(n) < nuisances.adsorbed
+        at = weights.clamp_min(0.0) * self._surface
+        surface = at.sum(1).clamp_min(1e-3)
+        coverage = self.instrument.here(np.where(hit, rng.random(n), 0.0))
+        if nuisances.adsorbed_atoms:
+            coverage = coverage * nuisances.adsorbed_atoms / surface
+        at = coverage[:, None] * at
+        variant = rng.integers(len(self.adsorbates), size=n)
+        change = torch.zeros_like(x)
+        for each in range(len(self.adsorbates)):
+            rows = torch.from_numpy(np.flatnonzero(hit & (variant == each))).to(x.device)
+            change.index_copy_(0, rows, at[rows] @ self._covered[each])
+        return x + change, at.sum(1)

@@ -142,6 +142,12 @@ class Trained:
         """The ensemble after training; its weights are trained in place."""
         return replace(self, loss=fit(self.weights, self.forward, draw, self.scaling, schedule, progress))
 
+    def on_cpu(self) -> Self:
+        """The ensemble, wherever it was trained, on the CPU."""
+        tensors = {name: tensor.cpu() for name, tensor in self.scaling.tensors.items()}
+        weights = {name: weight.cpu() for name, weight in self.weights.items()}
+        return replace(self, weights=weights, scaling=Scaling(self.scaling.kinds, tensors))
+
     def predict(self, x: torch.Tensor, members: Indices | None = None) -> torch.Tensor:
         """(members, batch, width) outputs in their units, of all members or of those indexed."""
         weights = self.weights if members is None else {k: v[members] for k, v in self.weights.items()}
@@ -157,8 +163,9 @@ def initial_ensemble(
     least_scale: float = LEAST_SCALE,
     kinds: Sequence[OutputKind] | None = None,
 ) -> Trained:
-    """Return random weights, and the scaling of first draws; parameters as for `Scaling.of`."""
+    """Return random weights, where the draws lie, and the draws' scaling; parameters as for `Scaling.of`."""
     weights = init_network(spec, x.shape[-1], y.shape[-1], torch.Generator().manual_seed(seed))
+    weights = {name: weight.to(x.device) for name, weight in weights.items()}
     return Trained(spec, weights, member_fold, Scaling.of(x, y, least_scale, kinds))
 
 
@@ -184,9 +191,12 @@ def fit(
     """
     parameters = [p.requires_grad_() for p in weights.values()]
     optimizer = torch.optim.Adam(parameters, lr=schedule.learning_rate)
-    steps, warm = schedule.steps, max(1, schedule.steps // 20)
+    steps = schedule.steps
+    cycle = -(-steps // schedule.cycles)
+    warm = max(1, cycle // 20)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min((s + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(1.0, s / steps))))
+        optimizer,
+        lambda s: min((s % cycle + 1) / warm, 0.5 * (1 + math.cos(math.pi * (s % cycle) / cycle))),
     )
     running = math.nan
     for step in range(steps):
@@ -241,7 +251,7 @@ def draw_members(
 def train_ensemble(
     recipe: Recipe, population: Population, progress: Progress = lambda step, steps, loss: None
 ) -> Trained:
-    """Train every member without its fold of the population."""
+    """Train every member without its fold of the population, where its spectra are simulated."""
     schedule, spec = recipe.schedule, recipe.network
     rng = np.random.default_rng(schedule.seed)
     member_fold = np.sort(np.arange(spec.members) % recipe.folds)
@@ -252,4 +262,4 @@ def train_ensemble(
     )
     kinds = kinds_of(population.outputs)
     ensemble = initial_ensemble(spec, member_fold, *draw(FIRST_DRAWS), schedule.seed, kinds=kinds)
-    return ensemble.train(draw, schedule, progress)
+    return ensemble.train(draw, schedule, progress).on_cpu()

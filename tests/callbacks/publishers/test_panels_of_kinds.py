@@ -24,19 +24,21 @@ from tests.models.kinds import (
 from xas_live import Analyzer
 from xas_live.analysis.drift import Drift
 from xas_live.callbacks.publishers.base import SweepResult
+from xas_live.callbacks.publishers.marks import BLUE, VERMILION
 from xas_live.callbacks.publishers.output_panels import PANELS, ClassesPanel, CurvePanel, SeriesPanel
-from xas_live.callbacks.publishers.panels import BLUE, VERMILION, verdicts
 from xas_live.callbacks.publishers.plot import MOST_PANELS, LiveStructurePlot, previewed
 from xas_live.prediction import (
     Alignment,
+    Chemistry,
     Classes,
     Curve,
-    DomainVerdict,
+    Degree,
     Outcome,
     Prediction,
     Reduced,
     Size,
     Value,
+    Verdict,
 )
 from xas_live.spectrum import Spectrum
 
@@ -81,7 +83,7 @@ def labels(plot: LiveStructurePlot) -> list[str]:
 
 def test_every_kind_has_a_panel():
     plot, _ = figure_of(mixed_bundle())
-    assert set(PANELS) == {Value, Classes, Curve}
+    assert set(PANELS) == {Value, Chemistry, Classes, Curve}
     assert [type(panel) for panel in plot._panels.values()] == [
         SeriesPanel, SeriesPanel, ClassesPanel, CurvePanel,
     ]  # fmt: skip
@@ -98,12 +100,13 @@ def test_a_classifier_shows_classes_and_nothing_else():
     given = [list(p.classes["environment"].probabilities.values()) for p in predictions[1:]]
     np.testing.assert_allclose(heights, given)
     members = sum(len(p.classes["environment"].members) for p in predictions[1:])
-    assert len(panel._inside.get_xdata()) == members
+    assert len(panel._dots.trusted.get_xdata()) == members
     assert panel._refused.get_xdata().tolist() == [1.0]
     best = predictions[-1].classes["environment"].likeliest
     said = texts(plot.figure)
     assert f"Pt L3   {best}" in said
-    assert "not judged by this model" in said
+    assert "NOT JUDGED" in " ".join(said)
+    assert "this model does not judge spectra" in " ".join(said)
     assert "in the 90 % set" in said
     assert "90 % interval" not in said
     assert not any("CN1" in text or "size" in text or "unanchored" in text for text in said)
@@ -122,14 +125,14 @@ def test_any_number_of_classes_stays_in_the_figure(count):
     assert label.x0 > plot._spectrum.ax.get_window_extent().x1
 
 
-def test_classes_out_of_domain_are_open_and_true_ones_marked():
+def test_classes_are_marked_by_degree_and_true_ones_named():
     classes = Classes({"T4": 0.8, "O6": 0.2}, ("T4",))
-    plot = shown([Outcome(classes={"site": classes})] * 2, domain=DomainVerdict(inside=False, reason="odd"))
+    plot = shown([Outcome(classes={"site": classes})] * 2, verdict=Verdict(Degree.NOT_USABLE, ("odd",)))
     panel = plot._panels["site"]
-    assert len(panel._outside.get_xdata()) == 2
-    assert len(panel._inside.get_xdata()) == 0
+    assert len(panel._dots.unusable.get_xdata()) == 2
+    assert len(panel._dots.trusted.get_xdata()) == 0
     assert panel._rows[0].get_color() == VERMILION
-    assert "out of domain" in texts(plot.figure)
+    assert "not usable" in texts(plot.figure)
     assert "Pt L3" in texts(plot.figure)  # without a class
     true = replace(sweeps(1)[0].provenance, metadata={"truth": {"site": "O6"}})
     plot = shown([Outcome(classes={"site": classes})], provenance=true)
@@ -245,9 +248,3 @@ def test_a_number_is_as_long_as_its_interval_says(value, said):
 def test_a_number_without_an_interval_has_an_axis():
     low, high = shown([Outcome({"x": Value(2.0, math.nan, 2.0, 2.0)})])._panels["x"].ax.get_ylim()
     assert low < 2.0 < high
-
-
-def test_a_domain_that_no_model_judges_is_no_verdict():
-    domain, quality = verdicts(Prediction("m", "", flags=("noisy",)))
-    assert domain[2:] == ("Domain", "not judged by this model")
-    assert quality[3] == "noisy"

@@ -17,10 +17,9 @@ from PIL import Image
 
 from tests.callbacks.edges import E0, GRID, documents, predict, result_of
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
-from xas_live.callbacks.publishers.panels import verdicts
 from xas_live.callbacks.publishers.plot import FigureError, LiveStructurePlot, previewed
 from xas_live.models.registry import load_model
-from xas_live.prediction import DomainVerdict, Outcome, Prediction, Size, Value
+from xas_live.prediction import Degree, DomainVerdict, Outcome, Prediction, Size, Value, Verdict
 
 
 @pytest.fixture(autouse=True)
@@ -89,24 +88,27 @@ def test_the_key_stays_in_the_figure_with_all_there_is_to_tell():
     feed(plot, 2, truth={"CN1": 50.0})
     spectrum = swept()
     mean = replace(spectrum, provenance=replace(spectrum.provenance, averaged=2))
-    plot.predicted(placed((0.0, 0.0), inside=False))
+    plot.predicted(placed((0.0, 0.0), Degree.CAUTION))
+    plot.predicted(placed((0.0, 0.0), Degree.NOT_USABLE))
     plot.predicted(refused_of(spectrum, "no edge"))
     plot.averaged(mean, predict(mean))
     plot.refresh()
     FigureCanvasAgg(plot.figure).draw()
     key = plot._panels["CN1"].ax.get_legend()
-    assert len(key.get_texts()) == 6
+    assert len(key.get_texts()) == 7
     box = key.get_window_extent()
     assert box.x1 < plot.figure.bbox.x1
     assert box.y1 < plot.figure.bbox.y1
 
 
-def placed(latent, model="pt-l3", *, inside=True):
+def placed(latent, degree=Degree.TRUSTED, model="pt-l3"):
     """A sweep with a prediction of a shipped model that has a place on its latent map."""
     spectrum = swept()
-    where = DomainVerdict(inside=inside, p=0.5, latent=latent)
-    sha256 = load_model(model).sha256
-    return result_of(spectrum, replace(predict(spectrum), model=model, model_sha256=sha256, domain=where))
+    prediction = replace(
+        predict(spectrum), model=model, model_sha256=load_model(model).sha256,
+        verdict=Verdict(degree), domain=DomainVerdict(p=0.5, latent=latent),
+    )  # fmt: skip
+    return result_of(spectrum, prediction)
 
 
 def refused_of(spectrum, reason, element="Pt", edge="L3"):
@@ -123,21 +125,24 @@ def test_the_latent_map_shows_the_sweeps_over_the_models_training_spectra(tmp_pa
     assert not panel.ax.get_visible()  # no sweep has a place yet
     for k in range(3):
         plot.predicted(placed((0.1 * k, -0.1 * k, 7.0)))
-    plot.predicted(placed((99.0, 0.0), inside=False))
+    plot.predicted(placed((0.5, 0.5), Degree.CAUTION))
+    plot.predicted(placed((99.0, 0.0), Degree.NOT_USABLE))
     plot.save(tmp_path / "figure.png", dpi=40)
     assert panel.ax.get_visible()
     cloud = load_model("pt-l3").array("latent_cloud")[:, :2]
     np.testing.assert_array_equal(panel._training.get_offsets(), cloud)
     assert "darker: higher CN1" in texts(plot.figure)
-    np.testing.assert_allclose(np.transpose(panel._inside.get_data()), [[0, 0], [0.1, -0.1], [0.2, -0.2]])
+    dots, newest = panel._dots, panel._newest
+    np.testing.assert_allclose(np.transpose(dots.trusted.get_data()), [[0, 0], [0.1, -0.1], [0.2, -0.2]])
+    np.testing.assert_allclose(np.transpose(dots.caution.get_data()), [[0.5, 0.5]])
     rim = panel.ax.get_xlim()[1]
-    np.testing.assert_allclose(np.transpose(panel._outside.get_data()), [[rim, 0.0]])
-    np.testing.assert_allclose(np.transpose(panel._newest.get_data()), [[rim, 0.0]])
+    np.testing.assert_allclose(np.transpose(dots.unusable.get_data()), [[rim, 0.0]])
+    np.testing.assert_allclose(np.transpose(newest.unusable.get_data()), [[rim, 0.0]])
     plot.predicted(refused_of(swept(), "no edge"))
     plot.refresh()
     assert panel.ax.get_visible()
-    assert len(panel._way.get_xdata()) == 4
-    assert len(panel._newest.get_xdata()) == 0  # the newest has no place
+    assert len(panel._way.get_xdata()) == 5
+    assert len(newest.unusable.get_xdata()) == 0  # the newest has no place
 
 
 def test_another_model_has_a_map_of_its_own_and_one_without_training_spectra_has_none():
@@ -186,7 +191,8 @@ def test_it_says_what_matters():
     for words in (
         "Pt L3   2.0 nm",
         "Pt on carbon",
-        "In domain",
+        "Trusted",
+        "TRUSTED",
         "no flags",
         "90 % interval",
         "scan 1",
@@ -197,24 +203,12 @@ def test_it_says_what_matters():
     assert "no edge: mu falls" in texts(plot.figure)
 
 
-def test_the_lights_in_words():
-    known = Outcome(values={"CN1": Value(9.0, 0.1, 8.8, 9.2)})
-    out = Prediction(
-        "m", "", outcome=known, domain=DomainVerdict(inside=False, p=0.001), flags=("e0_far_from_foil",)
-    )
-    domain, quality = verdicts(out)
-    assert domain[2] == "Out of domain"
-    assert "do not use" in domain[3]
-    assert quality[3] == "e0 far from foil"
-    assert verdicts(None)[0][3].startswith("waiting")
-
-
 def test_bulk_like_has_no_number():
     plot = LiveStructurePlot()
     spectrum = swept()
     bulk = Outcome(size=Size(None, None, None, "bulk-like"))
     prediction = Prediction(
-        "m", "", "Pt", "L3", spectrum.provenance, outcome=bulk, domain=DomainVerdict(inside=True)
+        "m", "", "Pt", "L3", spectrum.provenance, outcome=bulk, verdict=Verdict(Degree.TRUSTED)
     )
     plot.predicted(result_of(spectrum, prediction))
     plot.refresh()

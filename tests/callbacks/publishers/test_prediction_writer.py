@@ -16,14 +16,17 @@ from xas_live.callbacks.publishers.writer import NotWrittenError, PredictionWrit
 from xas_live.prediction import (
     Alignment,
     AnchorUsed,
+    Chemistry,
     Classes,
     Curve,
+    Degree,
     DomainVerdict,
     Outcome,
     Prediction,
     Reduced,
     Size,
     Value,
+    Verdict,
 )
 from xas_live.spectrum import Provenance, Spectrum
 
@@ -166,6 +169,44 @@ def test_a_quantity_that_comes_late_is_kept():
     assert first["other_values"] == ""
     assert json.loads(second["other_values"])["CN1_sample"] == 7.0
     assert math.isnan(second["R1"])
+
+
+CHEMISTRY = Chemistry(Value(0.3, 0.05, 0.2, 0.4), None, {"metal": 0.7, "oxide": 0.3}, "looks oxidised")
+DOUBT = Verdict(Degree.CAUTION, ("white line higher than any particle's", "looks oxidised"), 1.4)
+
+
+def test_verdict_and_chemistry_are_columns():
+    adsorbed = replace(CHEMISTRY, adsorbates=Value(0.5, 0.1, 0.3, 0.7), looks="")
+    outcomes = [replace(good(i).outcome, chemistry=c) for i, c in enumerate((CHEMISTRY, adsorbed))]
+    told = [good(0, outcome=outcomes[0], verdict=DOUBT), good(1, outcome=outcomes[1])]
+    documents, _ = write([refused(0), *told])
+    none, first, second = (row["data"] for row in documents.events("predictions"))
+    assert (none["verdict"], none["verdict_reason"], none["looks"]) == ("not usable", "no edge", "")
+    assert math.isnan(none["non_metal"])
+    assert (first["verdict"], first["verdict_reason"]) == ("caution", "; ".join(DOUBT.reasons))
+    assert (first["widening"], first["non_metal_upper"], first["share_oxide"]) == (1.4, 0.4, 0.3)
+    assert first["looks"] == "looks oxidised"
+    assert math.isnan(first["adsorbates"])
+    assert (second["verdict"], second["adsorbates"], second["other_values"]) == ("", 0.5, "")
+    keys = {doc["name"]: doc["data_keys"] for doc in documents.of("descriptor")}["predictions"]
+    assert keys["verdict"]["dtype"] == keys["looks"]["dtype"] == "string"
+    assert "units" not in keys["non_metal"]
+    documents, _ = write([good(0)])
+    assert "non_metal" not in documents.events("predictions")[0]["data"]
+
+
+def test_chemistry_alone_waits_for_the_columns_and_is_kept():
+    """Where standards cannot be told from the metal there may be no value, but there is chemistry."""
+    alone = good(0, outcome=Outcome(chemistry=CHEMISTRY))
+    whole = good(1, outcome=replace(good(1).outcome, chemistry=CHEMISTRY))
+    documents, _ = write([alone, whole])
+    first, second = (row["data"] for row in documents.events("predictions"))
+    assert (first["non_metal"], first["looks"]) == (0.3, "looks oxidised")
+    assert math.isnan(first["CN1"])
+    assert second["CN1"] == 10.5
+    documents, _ = write([refused(0), alone])
+    none, first = (row["data"] for row in documents.events("predictions"))
+    assert (first["share_metal"], none["looks"]) == (0.7, "")
 
 
 def test_a_curve_of_another_length_is_named():
@@ -394,7 +435,11 @@ def test_derived_runs_in_the_archive(archive, raw_writer, derived_writer, make_r
     for name, doc in documents:
         raw_writer(name, doc)
     raw = documents[0][1]["uid"]
-    predictions = [refused(0, raw), good(1, raw), good(2, raw)]
+    predictions = [
+        refused(0, raw),
+        *(good(i, raw, outcome=replace(good(i).outcome, chemistry=CHEMISTRY)) for i in (1, 2)),
+    ]
+    predictions[1] = replace(predictions[1], verdict=DOUBT)
 
     def analyse(attempt=None):
         writer, monitor = PredictionWriter(derived_writer, attempt), SeriesMonitor()
@@ -412,6 +457,13 @@ def test_derived_runs_in_the_archive(archive, raw_writer, derived_writer, make_r
     table = run["predictions"].read()
     np.testing.assert_array_equal(table["CN1"], [np.nan, 10.5, 11.5])
     assert [str(reason) for reason in table["refused"].values] == ["no edge", "", ""]
+    assert [str(word) for word in table["verdict"].values] == ["not usable", "caution", ""]
+    assert str(table["verdict_reason"].values[1]).split("; ") == [*DOUBT.reasons]
+    np.testing.assert_array_equal(table["widening"], [1.0, 1.4, 1.0])
+    np.testing.assert_array_equal(table["non_metal"], [np.nan, 0.3, 0.3])
+    np.testing.assert_array_equal(table["share_oxide"], [np.nan, 0.3, 0.3])
+    assert np.isnan(table["adsorbates"]).all()
+    assert [str(word) for word in table["looks"].values] == ["", "looks oxidised", "looks oxidised"]
     np.testing.assert_array_equal(run["spectra"].read()["energy"][1], GRID)
     drift = run["drift"].read()
     np.testing.assert_array_equal(drift["sweep"], [0, 1, 2])

@@ -8,7 +8,10 @@ from pydantic import Field, field_validator, model_validator
 
 from xas_live.models.strict import Strict
 
-_TAKEN = ("conv", "layer", "encoder", "decoder", "oxide", "domain", "latent", "metal", "theory", "train")
+_TAKEN = (
+    "conv", "layer", "encoder", "decoder", "oxide", "chemistry", "cost", "domain", "latent", "metal",
+    "theory", "train",
+)  # fmt: skip
 """Beginnings of names that other tensors of a bundle have."""
 
 

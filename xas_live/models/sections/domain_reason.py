@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xas_live.models.sections.cost import shapes_of
 from xas_live.models.sections.domain import DISTANCES
 from xas_live.models.sections.specs import Distance
 from xas_live.spectrum import Array
 
-WHITE_LINE = (1.5, 3.5)  # eV, centre and width of what it adds
-FINE_STRUCTURE = 15.0  # eV, from where the oscillations count
-SMOOTH = 40.0  # eV, over which they average out
 ALIKE = 0.4  # share of the difference that one shape must explain to be named
 GLITCH = 0.5  # share of the difference that one point must hold
 
@@ -45,30 +43,20 @@ def domain_reason(
     if total == 0:
         return "unlike any particle"
     at = int(np.argmax(np.abs(off)))
-    where = f"at k = {grid[at]:.1f} 1/Å" if over_k else f"{grid[at]:.0f} eV from the edge"
+    where = f"at k = {grid[at]:.1f} 1/Å" if over_k else f"{round(grid[at])} eV from the edge"
     if off[at] ** 2 > GLITCH * total:
         return f"a single point stands out, {where}"
     if bulk is None:
         return f"unlike any training spectrum, most of all {where}"
-    slope = np.gradient(bulk, grid)
-    shapes = {
-        "white": np.exp(-0.5 * ((grid - WHITE_LINE[0]) / WHITE_LINE[1]) ** 2),
-        "shift": slope,
-        "damped": np.where(grid > FINE_STRUCTURE, bulk - _smooth(grid, bulk), 0.0),
-    }
-    explained = {name: float(off @ s) / float(np.sqrt(s @ s)) for name, s in shapes.items()}
+    shapes = shapes_of(grid, bulk)
+    explained = {name: float(off @ shape) for name, shape in shapes.items()}
     name = max(explained, key=lambda n: abs(explained[n]))
     if explained[name] ** 2 < ALIKE * total:
         return f"unlike any particle, most of all {where}"
     if name == "white":
         return f"its white line is {'higher' if explained[name] > 0 else 'lower'} than any particle's"
     if name == "shift":
+        slope = np.gradient(bulk, grid)
         moved = -explained[name] / float(np.sqrt(slope @ slope))
         return f"its edge lies {abs(moved):.1f} eV {'above' if moved > 0 else 'below'} any particle's"
     return f"its fine structure is {'stronger' if explained[name] > 0 else 'weaker'} than any particle's"
-
-
-def _smooth(grid: Array, bulk: Array) -> Array:
-    """The bulk without its oscillations: Gaussian averages over the energy."""
-    weight = np.exp(-0.5 * ((grid[:, None] - grid) / (0.5 * SMOOTH)) ** 2) * np.gradient(grid)
-    return np.asarray((weight @ bulk) / weight.sum(1))

@@ -16,6 +16,7 @@ DECODER = NetworkSpec(hidden=(32, 64, 128), members=1)
 LATENT = 8
 """Coordinates of the autoencoder."""
 OXIDE_NETWORK = NetworkSpec(hidden=(256, 128), members=1)
+CHEMISTRY_NETWORK = NetworkSpec(hidden=(256, 128), members=5)
 
 Distance = Literal["subspace", "residual", "disagreement", "oxide"]
 """By which the domain may be judged: see `models.sections.domain`."""
@@ -39,15 +40,20 @@ class TheorySection(Strict):
     missing_from : target that tells how many neighbours are missing: what theory gets wrong for the foil
         returns with their share, 1 - target / `full`. None: it is taken to cancel.
     full : of that target, in the bulk.
+    background : whether the bulk's absorption without fine structure is there, by which the damping of a
+        measured foil is found. Tensor `theory_background`, with the same suffixes.
     """
 
     missing_from: str | None = None
     full: float = 12.0
+    background: bool = False
 
     def tensors(self, points: int, inputs: int, width: int) -> Shapes:
         """Of a model of so many inputs, each of so many points, and so many columns of output."""
         names = [
-            f"{name}{theory_suffix(i)}" for i in range(inputs) for name in ("theory_energy", "theory_bulk")
+            f"{name}{theory_suffix(i)}"
+            for i in range(inputs)
+            for name in ("theory_energy", "theory_bulk", *(["theory_background"] * self.background))
         ]
         return dict.fromkeys(names) | {"bulk_r1": (1,)}
 
@@ -77,6 +83,98 @@ class OxideSection(Strict):
     def tensors(self, points: int, inputs: int, width: int) -> Shapes:
         """As for `TheorySection`."""
         return {f"oxide.{name}": shape for name, shape in weight_shapes(OXIDE_NETWORK, points, 1).items()}
+
+
+class ChemistrySection(Strict):
+    """Networks that see what else than bare metal a spectrum shows. Tensors `chemistry.*`, `chemistry_*`.
+
+    Attributes
+    ----------
+    kinds : of phase, "metal" first, of which the shares are given; `non_metal` : those without metal bonds.
+    adsorbates : whether spectra of covered surfaces were calculated for this metal.
+    stratify_by : target by whose prediction false alarms are ranked.
+    folds : compounds of each fold, which the member of that fold has not seen.
+    """
+
+    kinds: Annotated[tuple[str, ...], Field(min_length=2)]
+    non_metal: Annotated[tuple[str, ...], Field(min_length=1)]
+    adsorbates: bool
+    stratify_by: str
+    folds: tuple[tuple[str, ...], ...]
+
+    def tensors(self, points: int, inputs: int, width: int) -> Shapes:
+        """As for `TheorySection`."""
+        shapes = weight_shapes(CHEMISTRY_NETWORK, points, len(self.kinds) + 1)
+        found: Shapes = {f"chemistry.{name}": shape for name, shape in shapes.items()}
+        quantities = ("non_metal_oxide", "non_metal_other", "adsorbates_other")
+        parts = ("calibration_scores", "calibration_edges", "scale_floor")
+        found |= dict.fromkeys(f"chemistry_{name}_{part}" for name in quantities for part in parts)
+        return found | dict.fromkeys(("chemistry_none", "chemistry_none_edges"))
+
+
+class CostSection(Strict):
+    """What departures from the training spectra cost. Tensors `cost_*`.
+
+    Attributes
+    ----------
+    leading, column : target whose interval decides the verdict, and its place among the targets.
+    trusted : widening of its interval, before calibration, up to which a spectrum is no departure.
+    limit : half width of its interval beyond which a prediction is not usable.
+    kinds : of departure that were drawn.
+    """
+
+    leading: str
+    column: Annotated[int, Field(ge=0)]
+    trusted: Annotated[float, Field(ge=1)]
+    limit: Annotated[float, Field(gt=0)]
+    kinds: tuple[str, ...]
+
+    def tensors(self, points: int, inputs: int, width: int) -> Shapes:
+        """As for `TheorySection`."""
+        found: Shapes = dict.fromkeys(("cost_rim", "cost_in", "cost_in_bias", "cost_out"))
+        return found | {"cost_out_bias": (width,), "cost_factors": (2, width)}
+
+
+class Acceptance(Strict):
+    """Spectra of good samples that a user vouched for.
+
+    Attributes
+    ----------
+    files : sha256 by name of the file; of what is in no file, of its energies and absorption.
+    spectra : how many there are in them.
+    left_out : names of those of them that did not depart as the others do: nothing was learned from them.
+    anchor : sha256 of their foil, or "reference".
+    model, sha256 : name and hash of the model that they were accepted into.
+    """
+
+    files: dict[str, str]
+    spectra: Annotated[int, Field(ge=1)]
+    left_out: tuple[str, ...] = ()
+    anchor: str
+    model: str
+    sha256: str
+
+
+class AcceptedSection(Strict):
+    """Departures that a user vouches for. Tensors `accepted_*`.
+
+    Attributes
+    ----------
+    axes : directions in which accepted spectra depart.
+    samples : that they were learned from, one entry each time.
+    """
+
+    axes: Annotated[int, Field(ge=1)]
+    samples: Annotated[tuple[Acceptance, ...], Field(min_length=1)]
+
+    def tensors(self, points: int, inputs: int, width: int) -> Shapes:
+        """As for `TheorySection`."""
+        return {
+            "accepted_axes": (self.axes, points),
+            "accepted_low": (self.axes,),
+            "accepted_high": (self.axes,),
+            "accepted_left": None,
+        }
 
 
 class LatentSection(Strict):
@@ -151,6 +249,9 @@ _NEEDS = {
     "phases": ("theory",),
     "edge_rise": ("theory",),
     "oxide": ("domain",),
+    "chemistry": ("theory", "domain"),
+    "cost": ("theory", "domain"),
+    "accepted": ("domain", "cost"),
 }
 """What a section cannot do without."""
 
@@ -161,6 +262,9 @@ class Sections(Strict):
     theory: TheorySection | None = None
     domain: DomainSection | None = None
     oxide: OxideSection | None = None
+    chemistry: ChemistrySection | None = None
+    cost: CostSection | None = None
+    accepted: AcceptedSection | None = None
     latent: LatentSection | None = None
     phases: PhasesSection | None = None
     preview: PreviewSection | None = None
@@ -188,8 +292,8 @@ class Sections(Strict):
         """Of all sections that are there."""
         found: Shapes = {}
         for section in (
-            self.theory, self.domain, self.oxide, self.latent,
-            self.phases, self.preview, self.size, self.edge_rise,
+            self.theory, self.domain, self.oxide, self.chemistry, self.cost, self.accepted,
+            self.latent, self.phases, self.preview, self.size, self.edge_rise,
         ):  # fmt: skip
             if section is not None:
                 found |= section.tensors(points, inputs, width)
@@ -202,6 +306,10 @@ class Sections(Strict):
             found.append(("theory.missing_from", self.theory.missing_from))
         if self.domain is not None:
             found.append(("domain.stratify_by", self.domain.stratify_by))
+        if self.chemistry is not None:
+            found.append(("chemistry.stratify_by", self.chemistry.stratify_by))
+        if self.cost is not None:
+            found.append(("cost.leading", self.cost.leading))
         if self.latent is not None:
             found.append(("latent.shown_by", self.latent.shown_by))
         if self.phases is not None:

@@ -1,0 +1,31 @@
+"""Predictions: results with their intervals, the chemistry beside them, and the verdict on them."""
+
+from xas_live.prediction.chemistry import KINDS, LOOKS, Chemistry
+from xas_live.prediction.outcome import Outcome
+from xas_live.prediction.prediction import Alignment, AnchorUsed, Foil, Prediction, Reduced
+from xas_live.prediction.results import Classes, Columns, Curve, Json, OutputResult, Size, Value, finite
+from xas_live.prediction.verdict import SAID_BY_VERDICT, Degree, DomainVerdict, Verdict
+
+__all__ = [
+    "KINDS",
+    "LOOKS",
+    "SAID_BY_VERDICT",
+    "Alignment",
+    "AnchorUsed",
+    "Chemistry",
+    "Classes",
+    "Columns",
+    "Curve",
+    "Degree",
+    "DomainVerdict",
+    "Foil",
+    "Json",
+    "Outcome",
+    "OutputResult",
+    "Prediction",
+    "Reduced",
+    "Size",
+    "Value",
+    "Verdict",
+    "finite",
+]
