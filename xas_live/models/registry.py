@@ -11,10 +11,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "26d04f942e3ab784298e629fb38c0a641e71a7be8f586d0a96f35cee83764079",
+    "au-l3": "64e0b97db501f0e884477490480761b3dda459d2b18aedc3cccc239f5937b519",
     "au-l3-msd": "3c321fba4d926521d4579c959d319af77680b018e294b33411c40426ac1969bc",
-    "pd-k": "610e6781131d0aef400b2dcf09e7db629838130e0e8a2f3bb0936d1e3b0a4b3d",
-    "pt-l3": "14ac4716da6cebf5685376561d5b11135e5c31594ed5f41f6de9a6278273a109",
+    "pd-k": "bff0a532b3c64dfc75f207382bb374bb24dc5748d73426bc497da5067b564fe6",
+    "pt-l3": "5b8c952bd67e24e5065f3b15f916ebd6f75febd4337afa8b5773c308bff27d0b",
 }
 
 
