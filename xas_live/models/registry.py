@@ -11,10 +11,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "64e0b97db501f0e884477490480761b3dda459d2b18aedc3cccc239f5937b519",
+    "au-l3": "e8520c811f62fac6c610a5a22405838d7d8dcae8c579b50d87406df8515bbaf0",
     "au-l3-msd": "3c321fba4d926521d4579c959d319af77680b018e294b33411c40426ac1969bc",
-    "pd-k": "bff0a532b3c64dfc75f207382bb374bb24dc5748d73426bc497da5067b564fe6",
-    "pt-l3": "5b8c952bd67e24e5065f3b15f916ebd6f75febd4337afa8b5773c308bff27d0b",
+    "pd-k": "fd426b2dd5c156880dfd0811472c1b48f91ea7e35ce60051637822bc074c228e",
+    "pt-l3": "5da92188b4616264175ed55561acf9e4b7e1ca3ba5cd5db44dcb10556dbbad13",
 }
 
 
