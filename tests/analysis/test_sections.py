@@ -14,14 +14,60 @@ import torch
 from xas_live.analysis import Analyzer, Earlier
 from xas_live.models.bundle import Bundle, ModelError
 from xas_live.models.ensemble import Ensemble
+from xas_live.models.registry import load_model
 from xas_live.models.sections.domain import domain_distances, domain_p_value, fit_reference, fit_subspace
 from xas_live.models.sections.latent import reconstruct
+from xas_live.models.sections.specs import OxideSection
+from xas_live.reduction.anchor import FoilAnchor
 from xas_live.reduction.standards import StandardError
 from xas_live.simulator import Sample
 
 SAMPLE = Sample({"cuboctahedron_7_3": 1.0}, "au_l3")
 N = 3000  # draws
-NEEDED_BY = {"domain": ("preview", "oxide"), "theory": ("preview", "size", "phases", "edge_rise")}
+NEEDED_BY = {
+    "domain": ("preview", "oxide", "chemistry", "cost"),
+    "theory": ("preview", "size", "phases", "edge_rise", "chemistry", "cost"),
+    "latent": ("cost",),
+    "chemistry": ("cost",),
+}
+
+
+@pytest.fixture(scope="module")
+def au():
+    """The model with every section that one may have but chemistry and cost, whose tests are their own."""
+    au, of_msd = load_model("au-l3"), load_model("au-l3-msd").tensors
+    reference = au.tensors["domain_reference"]
+    tensors = {
+        **{k: v for k, v in au.tensors.items() if not k.startswith(("chemistry", "cost_"))},
+        **{k: v for k, v in of_msd.items() if k.startswith("oxide.")},
+        "domain_reference": torch.cat([reference, reference[..., -1:]], dim=-1),
+    }
+    sections = au.card.sections.model_copy(update={"oxide": OxideSection(), "chemistry": None, "cost": None})
+    return Bundle(au.card.model_copy(update={"sections": sections}), tensors, "with oxide")
+
+
+@pytest.fixture(scope="module")
+def au_anchor(scan_of):
+    return FoilAnchor.fit(scan_of(None, reference=None), load_model("au-l3"))
+
+
+@pytest.mark.parametrize("names", [("cost",), ("chemistry",)])
+def test_without_chemistry_or_cost_there_is_no_verdict(au_anchor, scan, names):
+    shipped = load_model("au-l3")
+    bundle = without(shipped, *names)
+    (found,) = Analyzer(bundle, au_anchor).analyze([scan])
+    (whole,) = Analyzer(shipped, au_anchor).analyze([scan])
+    assert whole.verdict.degree is not None
+    assert found.verdict.degree is None
+    assert (found.outcome.chemistry is None) == ("chemistry" in names)
+    assert found.values["CN1"].value == whole.values["CN1"].value
+
+
+def test_the_cost_of_departures_is_of_the_distances_it_was_learned_from():
+    shipped = load_model("au-l3")
+    sections = shipped.card.sections.model_copy(update={"chemistry": None})
+    with pytest.raises(ModelError, match=r"'cost_rim' has shape \(17,\), its card asks for \(12,\)"):
+        replace(shipped, card=shipped.card.model_copy(update={"sections": sections}))
 
 
 def sections_without(bundle, *names):

@@ -26,7 +26,7 @@ def pt():
 def both(au, pt, tmp_path_factory):
     """The networks of Au with the input of Pt besides."""
     card = au.card.model_copy(update={"name": "gold-and-platinum", "inputs": au.card.inputs + pt.card.inputs})
-    theory = {f"{name}.1": pt.tensors[name] for name in ("theory_energy", "theory_bulk")}
+    theory = {f"{name}.1": pt.tensors[name] for name in ("theory_energy", "theory_bulk", "theory_background")}
     return Bundle(card, au.tensors | theory, "").save(tmp_path_factory.mktemp("models") / "both")
 
 

@@ -103,7 +103,7 @@ def test_one_spectrum_that_is_unlike_the_others_is_left_out():
 
 def test_spectra_that_depart_each_in_a_way_of_their_own_are_refused():
     shapes = [bump_at(energy, 4.0) for energy in (20.0, 28.0, 36.0, 46.0, 58.0, 70.0)]
-    many = [good(1, 10 + i, strength_of(shape), shape)[0] for i, shape in enumerate(shapes)]
+    many = [good(1, 10 + i, 2.0 * strength_of(shape), shape)[0] for i, shape in enumerate(shapes)]
     refused(many, said="spectra depart when the others are accepted, so that they are no one sample")
 
 

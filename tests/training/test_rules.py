@@ -107,7 +107,7 @@ def test_of_chi_gain_and_noise_are_the_only_nuisances(folder, name):
 @pytest.mark.parametrize(
     ("recipe_name", "old", "new", "said"),
     [
-        ("au-l3", '"PtO2"', '"PtO9"', r"domain.oxides.1 = 'PtO9': no such spectrum"),
+        ("au-l3-msd", '"PtO2"', '"PtO9"', r"domain.oxides.1 = 'PtO9': no such spectrum"),
         ("au-l3-msd", "shift", "disorder = 0.1\nshift", "nuisances.disorder = 0.1: it does nothing to"),
         ("au-l3", "edge_energy", 'kind = "norm"\nanchor = "required"\nedge_energy', "inputs.0.anchor = "),
         ("au-l3", "edge_e", 'kind = "chi"\nunit = "1/Å"\nanchor = "none"\nedge_e', "inputs.0.kind = 'chi'"),

@@ -82,7 +82,7 @@ def test_frozen_layers_stay_and_the_others_move(pt, strange):
             name
         )
     assert after.card.training["frozen_layers"] == 2
-    with pytest.raises(LabelledError, match=r"6 frozen layers of 4: freeze 0 to 3"):
+    with pytest.raises(LabelledError, match=r"6 frozen layers of 5: freeze 0 to 4"):
         tuned(pt, strange, "tuned", frozen=6, schedule=quick)
 
 

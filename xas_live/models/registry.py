@@ -11,10 +11,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "26d04f942e3ab784298e629fb38c0a641e71a7be8f586d0a96f35cee83764079",
+    "au-l3": "e8520c811f62fac6c610a5a22405838d7d8dcae8c579b50d87406df8515bbaf0",
     "au-l3-msd": "3c321fba4d926521d4579c959d319af77680b018e294b33411c40426ac1969bc",
-    "pd-k": "610e6781131d0aef400b2dcf09e7db629838130e0e8a2f3bb0936d1e3b0a4b3d",
-    "pt-l3": "14ac4716da6cebf5685376561d5b11135e5c31594ed5f41f6de9a6278273a109",
+    "pd-k": "fd426b2dd5c156880dfd0811472c1b48f91ea7e35ce60051637822bc074c228e",
+    "pt-l3": "5da92188b4616264175ed55561acf9e4b7e1ca3ba5cd5db44dcb10556dbbad13",
 }
 
 

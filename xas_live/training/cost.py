@@ -29,7 +29,7 @@ HIDDEN = 24
 SPECTRA_A_STEP, LEARNING_RATE = 8, 0.02
 LEAST_ERROR = 1e-3  # of the interval, as errors are taken in their logarithm
 RIM = 0.99  # quantile of spectra in domain that counts as the rim, in each respect
-TRUSTED = 1.6  # widening up to which a spectrum is no departure
+TRUSTED = 1.45  # widening up to which a spectrum is no departure
 METAL_LEAST = 0.5  # share of the spectrum that must be this metal's for its error to mean something
 
 KINDS = (

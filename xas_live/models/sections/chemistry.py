@@ -93,7 +93,7 @@ def estimate(
 
 
 def from_zero(non_metal: Numbers, half: Numbers, none: Numbers) -> Numbers:
-    """(batch,) half widths of non_metal, whose interval begins at zero exactly where bare metal gives as much.
+    """(batch,) half widths of non_metal: its interval begins at zero just where bare metal gives as much.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ MOST = 0.9  # of a sample that may be no metal
 STEPS = {1: 61, 2: 25, 3: 13}  # of the mesh along each fraction
 STANDARD_ERROR = 0.01  # edge steps: a bulk standard is not quite the phase in a particle
 NOISE = 0.0005  # edge steps, besides what the training covariance holds
-TEMPER = 8.0  # points of one spectrum do not err as independently as Gaussians do; by simulation
+TEMPER = 20.0  # points of one spectrum do not err as independently as Gaussians do; by simulation
 DEGENERATE = 0.9  # correlation beyond which only the sample's own numbers are given
 
 

@@ -16,6 +16,8 @@ DECODER = NetworkSpec(hidden=(32, 64, 128), members=1)
 LATENT = 8
 """Coordinates of the autoencoder."""
 OXIDE_NETWORK = NetworkSpec(hidden=(256, 128), members=1)
+RESIDUALS = 9
+"""Measures of what training cannot explain: by three regions, and along three shapes in either sign."""
 CHEMISTRY_NETWORK = NetworkSpec(hidden=(256, 128), members=5)
 
 Distance = Literal["subspace", "residual", "disagreement", "oxide"]
@@ -280,6 +282,12 @@ class Sections(Strict):
         return self
 
     @property
+    def respects(self) -> int:
+        """In how many ways a spectrum's departure is measured; see `models.sections.cost.departures`."""
+        phases = 0 if self.chemistry is None else len(self.chemistry.kinds)
+        return len(self.distances) + RESIDUALS + phases
+
+    @property
     def distances(self) -> tuple[Distance, ...]:
         """By which the domain is judged."""
         names: list[Distance] = ["subspace"]
@@ -297,6 +305,8 @@ class Sections(Strict):
         ):  # fmt: skip
             if section is not None:
                 found |= section.tensors(points, inputs, width)
+        if self.cost is not None:  # it was learned from just these
+            found["cost_rim"] = (self.respects,)
         return found
 
     def named_targets(self) -> list[tuple[str, str | None]]:

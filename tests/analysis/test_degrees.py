@@ -134,7 +134,7 @@ def test_degrees_of_particle_salt_and_unanchored_sweep(au, au_anchor, scan_of):
 def test_a_wider_interval_is_what_is_shown(au, au_anchor, scan_of):
     analyzer = Analyzer(au, au_anchor, AnalysisConfig(align="none"), "cpu")
     particle = scan_of(SAMPLE, reference=None)
-    bump = 0.08 * np.exp(-0.5 * ((particle.energy - au_anchor.e0 - 6.0) / 3.0) ** 2)
+    bump = 0.25 * np.exp(-0.5 * ((particle.energy - au_anchor.e0 - 6.0) / 3.0) ** 2)
     good, odd = analyzer.analyze([particle, replace(particle, mu=particle.mu + bump)])
     assert odd.verdict.degree is not Degree.TRUSTED
     assert odd.verdict.widening > 1.0
