@@ -12,6 +12,7 @@ from xas_live.analysis import Analyzer, RunHistory
 from xas_live.analysis.averages import Averages
 from xas_live.flags import Flag
 from xas_live.models.bundle import Bundle
+from xas_live.prediction import Degree
 from xas_live.reduction.anchor import AnchorError, FoilAnchor
 from xas_live.reduction.holes import holes
 from xas_live.reduction.standards import StandardError
@@ -82,6 +83,8 @@ def test_a_hole_is_completed_flagged_and_widens_the_interval(
     assert value.value == pytest.approx(before.value, abs=0.7)
     assert value.upper - value.lower > before.upper - before.lower
     assert value.lower <= before.value <= value.upper
+    assert prediction.verdict.degree is not Degree.TRUSTED
+    assert "hole" in prediction.verdict.reason
 
 
 def test_the_order_in_a_batch_does_not_matter(analyzer: Analyzer, scan_of: Scan) -> None:

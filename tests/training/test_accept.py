@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.good_samples import bump_at, foil, good, judge, kept, model, strength_of, sweep
+from tests.training.good_samples import EDGE, bump_at, foil, good, judge, kept, model, strength_of, sweep
 from xas_live.models.bundle import Bundle
 from xas_live.prediction import Degree
 from xas_live.simulator import DEMO_PARTICLES, Sample
@@ -130,6 +130,14 @@ def test_a_spectrum_that_cannot_be_analysed_is_named():
 def test_spectra_without_a_foil_are_refused():
     with pytest.raises(AcceptError, match=r"scan 1\.0 has no foil: give the foil"):
         accepted(model(), good(5, 1, strength_of()), "mine", None)
+
+
+def test_nobody_can_vouch_for_what_was_not_measured():
+    spectra = good(6, 1, strength_of())
+    energy = spectra[2].energy
+    kept = (energy < EDGE + 16.0) | (energy > EDGE + 36.0)
+    spectra[2] = replace(spectra[2], energy=energy[kept], mu=spectra[2].mu[kept])
+    refused(spectra, said="scan 1.2 has a stretch without points")
 
 
 def test_nobody_can_vouch_for_an_oxide():
