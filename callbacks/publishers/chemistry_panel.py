@@ -90,7 +90,7 @@ class ChemistryPanel(OutputPanel):
         self._averages.set_color(colours)
 
     def _latest(self, share: Value | None, adsorbed: Value | None) -> None:
-        self._value.set_text("–" if share is None else f"{share.value:.2f}")
+        self._value.set_text("–" if share is None else _told(share))
         self._value.set_color(GREY if share is None else colour_of(self._points[-1].prediction.verdict))
         self._interval.set_text("" if share is None else f"{share.lower:.2f} – {share.upper:.2f}")
         self._adsorbates.set_text("" if adsorbed is None else f"◇ {adsorbed.value:.2f}")
@@ -108,3 +108,8 @@ def _drawn(
     ends = zip(at[known], lower[known], upper[known], strict=True)
     bars.set_segments([[(x, a), (x, b)] for x, a, b in ends])
     return middle, known
+
+
+def _told(share: Value) -> str:
+    """A share as it may be quoted: where its interval begins at zero, only what it is below."""
+    return f"{share.value:.2f}" if share.lower > 0 else f"< {share.upper:.2f}"

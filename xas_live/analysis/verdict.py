@@ -82,8 +82,7 @@ def verdict_of(
     metal = 1.0 if chemistry is None else chemistry.shares["metal"]
     if chemistry is not None and chemistry.looks:
         raised.append(Flag.OTHER_PHASE)
-        words = f"{chemistry.looks} ({1.0 - metal:.0%} of the spectrum)"
-        (stops if 1.0 - metal >= NO_METAL else cautions).append(words)
+        (stops if 1.0 - metal >= NO_METAL else cautions).append(chemistry.looks)
     half = float(judged.half[row, section.column])
     if not half <= section.limit:
         stops.append(f"{section.leading} is uncertain by {half:.1f}, more than {section.limit:g}")
