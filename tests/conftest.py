@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from event_model import compose_run
+from hypothesis import settings
 
 from xas_live.archive import Archive, RunWriter, open_archive
 from xas_live.models.bundle import Bundle
@@ -24,6 +25,9 @@ from xas_live.spectrum import Spectrum
 
 Documents = list[tuple[str, dict[str, Any]]]
 ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("shared machine", deadline=None)  # what is timed there fails by chance
+settings.load_profile("shared machine")
 
 
 @pytest.fixture(scope="session")
