@@ -74,5 +74,9 @@ class Damping:
 
     def restoring(self, grid: Array) -> Array:
         """(g,) by which differences between sample and foil are multiplied; 1 in the white line."""
-        fine = 1.0 / (1.0 + np.exp(-(grid - WHITE_LINE_END) / FADE))
-        return np.asarray(1.0 + fine * (1.0 / self.at(grid) - 1.0))
+        return np.asarray(1.0 + above_white_line(grid) * (1.0 / self.at(grid) - 1.0))
+
+
+def above_white_line(energy: Array) -> Array:
+    """(n,) from 0 in the white line to 1 where differences are of the fine structure, at energies in eV."""
+    return np.asarray(1.0 / (1.0 + np.exp(-(energy - WHITE_LINE_END) / FADE)))

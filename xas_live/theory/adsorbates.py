@@ -13,10 +13,8 @@ from xas_live.spectrum import Array
 from xas_live.theory.sites import Mask, SiteLibrary, data_file, extend_below
 
 LEVEL_SHIFT = 0.5  # eV: each calculation has the zero of its own Fermi level; surface levels shift so far
-STRETCH, STRENGTH = (
-    (0.8, 1.25),
-    (0.6, 1.4),
-)  # of what an adsorbate changes: bonds in the beam are not quite those
+STRETCH = (0.8, 1.25)  # of what an adsorbate changes in energy: bonds in the beam are not quite those
+STRENGTH = (0.6, 1.4)  # of the change itself
 ALIKE = 3  # sites of the nearest coordination number, among which one is chosen
 BULK_CN = 12.0
 

@@ -17,8 +17,9 @@ PhaseKind = Literal["oxide", "sulphide", "salt", "hydride", "alloy"]
 KINDS: tuple[PhaseKind, ...] = get_args(PhaseKind)
 NON_METAL: tuple[PhaseKind, ...] = ("oxide", "sulphide", "salt")
 """Kinds whose atoms have no metal-metal bonds."""
+ALLOYED: tuple[PhaseKind, ...] = ("alloy", "hydride")
+"""Metals with atoms of another element."""
 
-_MESH_STEP = 0.25  # eV
 _OXO = frozenset(("Au_OH_4", "Pd_O4"))
 _THIOLATES = frozenset(("Au_SR_2",))
 _OXIDES = {"Pt": ("PtO", "PtO2"), "Pd": ("PdO",), "Au": ("PtO", "PtO2")}
@@ -66,11 +67,6 @@ DOUBT = {kind: Doubt(2.0, 0.08, 2.0) for kind in NON_METAL} | {
 }
 
 
-def phases_of(element: str, edge: str) -> tuple[Phase, ...]:
-    """Return all calculated phases of a metal that are no bare metal; none for an unknown one."""
-    return _read(element, edge)
-
-
 def moved(phase: Phase, mesh: Array, shift: float, stretch: float = 1.0, broadening: float = 0.0) -> Array:
     """(m,) a phase's spectrum on an even mesh (eV), shifted and broadened by so many eV."""
     mu = np.interp((mesh - shift) / stretch, phase.energy, phase.mu)
@@ -95,7 +91,8 @@ def drawn(phases: tuple[Phase, ...], which: Indices, mesh: Array, rng: np.random
 
 
 @cache
-def _read(element: str, edge: str) -> tuple[Phase, ...]:
+def phases_of(element: str, edge: str) -> tuple[Phase, ...]:
+    """Return all calculated phases of a metal that are no bare metal; none for an unknown one."""
     found = []
     with h5py.File(data_file("oxides", ".h5")) as file:
         energy = file["energy"][:].astype(np.float64)

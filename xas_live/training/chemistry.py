@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import count
 
 import numpy as np
 import torch
@@ -14,14 +15,14 @@ from xas_live.models.outputs.intervals import fit_intervals
 from xas_live.models.sections.chemistry import CALIBRATION, by_oxide, decoded
 from xas_live.models.sections.specs import CHEMISTRY_NETWORK, ChemistrySection
 from xas_live.reduction.constants import K2_PER_EV
-from xas_live.reduction.damping import FADE, WHITE_LINE_END
+from xas_live.reduction.damping import above_white_line
 from xas_live.spectrum import Array
-from xas_live.theory.phases import KINDS, NON_METAL, Phase, PhaseKind, drawn, phases_of
+from xas_live.theory.phases import ALLOYED, KINDS, NON_METAL, Phase, PhaseKind, drawn, phases_of
 from xas_live.theory.sites import Indices
 from xas_live.training.population import Particles
 from xas_live.training.recipe import Nuisances, Recipe
 from xas_live.training.simulate import Admixture
-from xas_live.training.train import Trained
+from xas_live.training.train import Trained, minimise
 
 BATCH = 256
 LEARNING_RATE = 2e-3
@@ -77,14 +78,18 @@ class PhasePool:
         spectra = drawn(self.phases, which, self.mesh, rng)
         a, b, c, d = RESTORED
         k2 = K2_PER_EV * np.maximum(self.mesh, 0.0)
-        fine = 1.0 / (1.0 + np.exp(-(self.mesh - WHITE_LINE_END) / FADE))
         factor = rng.uniform(a, b, (len(which), 1)) + rng.uniform(c, d, (len(which), 1)) * k2 / k2[-1]
-        return np.asarray(spectra + fine * factor * (spectra - self.bulk))
+        return np.asarray(spectra + above_white_line(self.mesh) * factor * (spectra - self.bulk))
 
-    def known(self, fold: int, kinds: tuple[PhaseKind, ...]) -> Indices:
-        """Indices of phases of these kinds that the members of a fold may see."""
+    def known(self, kind: PhaseKind, fold: int | None = None) -> Indices:
+        """Indices of phases of a kind: of all of them, or of those that the members of a fold may see."""
         return np.array(
-            [i for i, p in enumerate(self.phases) if p.kind in kinds and self.fold[i] != fold], dtype=int
+            [
+                i
+                for i, p in enumerate(self.phases)
+                if p.kind == kind and (fold is None or self.fold[i] != fold)
+            ],
+            dtype=int,
         )
 
     def names(self, fold: int) -> tuple[str, ...]:
@@ -92,17 +97,12 @@ class PhasePool:
         return tuple(p.name for p, k in zip(self.phases, self.fold, strict=True) if k == fold)
 
 
-def kinds_of(pool: PhasePool) -> tuple[str, ...]:
-    """ "metal", and the kinds of phase that there are."""
-    return ("metal", *(kind for kind in KINDS if any(p.kind == kind for p in pool.phases)))
-
-
 def chemistry_section(population: Particles, by: str) -> ChemistrySection:
     """Return what the card says of the networks."""
     members = CHEMISTRY_NETWORK.members
     pool = PhasePool.of(population, members)
     return ChemistrySection(
-        kinds=kinds_of(pool),
+        kinds=("metal", *(kind for kind in KINDS if len(pool.known(kind)))),
         non_metal=NON_METAL,
         adsorbates=bool(population.simulator.adsorbates),
         stratify_by=by,
@@ -164,18 +164,17 @@ def _trained(
     z, members, kinds = _doubtful(recipe), CHEMISTRY_NETWORK.members, section.kinds
     generator = torch.Generator().manual_seed(recipe.schedule.seed + 3)
     weights = init_network(CHEMISTRY_NETWORK, len(scaling["input_mean"]), len(kinds) + 1, generator)
-    parameters = [p.requires_grad_() for p in weights.values()]
-    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
-    steps = recipe.domain.chemistry_steps
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     spectra: list[torch.Tensor] = []
     of_kind: list[Indices] = []
-    for step in range(steps):
-        if step % FRESH == 0:
+    step = count()
+
+    def loss() -> torch.Tensor:
+        nonlocal spectra, of_kind
+        if next(step) % FRESH == 0:
             spectra, of_kind = _phases(pool, kinds, members, population, rng)
         parts, truths, covered = [], [], []
         for k in range(members):
-            share, which = _shares(of_kind[k], kinds, rng)
+            share, which = _shares(rng)
             admixture = Admixture(spectra[k][which], population.simulator.instrument.here(share))
             found = population.simulator.measure_mixed(
                 population.draw(k % recipe.folds, BATCH, rng), z, rng, admixture
@@ -192,12 +191,10 @@ def _trained(
         on_surface = torch.nn.functional.binary_cross_entropy_with_logits(
             raw[..., len(kinds)], torch.stack(covered)
         )
-        optimizer.zero_grad()
-        ((entropy + on_surface) * members).backward()
-        optimizer.step()
-        scheduler.step()
-    for p in parameters:
-        p.requires_grad_(False)
+        # Every member is its own network: the sum keeps each one's gradient that of its own mean.
+        return (entropy + on_surface) * members
+
+    minimise(weights.values(), loss, recipe.domain.chemistry_steps, LEARNING_RATE)
     return weights
 
 
@@ -208,20 +205,20 @@ def _phases(
     spectra, of_kind = [], []
     for k in range(members):
         which: list[int] = []
-        for group, count in ((NON_METAL, POOL // 2), (("alloy", "hydride"), POOL // 2)):
-            there = [kind for kind in group if len(pool.known(k, (kind,)))]
+        for group in (NON_METAL, ALLOYED):
+            there = [kind for kind in group if len(pool.known(kind, k))]
             weight = np.array([1.0 if kind != "hydride" else 0.3 for kind in there])
-            for kind in rng.choice(np.array(there), count, p=weight / weight.sum()):
-                which.append(int(rng.choice(pool.known(k, (kind,)))))
+            for kind in rng.choice(np.array(there), POOL // 2, p=weight / weight.sum()):
+                which.append(int(rng.choice(pool.known(kind, k))))
         chosen = np.array(which)
         spectra.append(population.simulator.instrument.here(pool.draw(chosen, rng)))
         of_kind.append(np.array([kinds.index(pool.phases[i].kind) for i in chosen]))
     return spectra, of_kind
 
 
-def _shares(of_kind: Indices, kinds: tuple[str, ...], rng: np.random.Generator) -> tuple[Array, Indices]:
-    """(n,) share of another phase in training spectra, and which of the drawn phases it is."""
-    half = len(of_kind) // 2  # the first half is no metal, the second alloys and hydrides
+def _shares(rng: np.random.Generator) -> tuple[Array, Indices]:
+    """(BATCH,) share of another phase in training spectra, and which of the drawn phases it is."""
+    half = POOL // 2  # the first half is no metal, the second alloys and hydrides
     alloyed = rng.random(BATCH) < OF_ALLOYS
     which = rng.integers(half, size=BATCH) + half * alloyed
     share = np.where(rng.random(BATCH) < PURE, np.where(alloyed, 1.0, rng.uniform(0.6, 1.0, BATCH)), 0.0)
@@ -288,20 +285,15 @@ def see(
     section: ChemistrySection,
     looking: Looking,
     rng: np.random.Generator,
-    most: float = MOST,
 ) -> dict[str, Seen]:
     """Particles beside an oxide, beside another phase without metal bonds ("other"), and alone ("none").
 
     Each is seen by the member that knows neither the particle's environments nor the compound.
-
-    Parameters
-    ----------
-    most : share of the phase, even from 0.
     """
     pool = PhasePool.of(population, CHEMISTRY_NETWORK.members)
     z, here = nuisances_of(recipe), population.simulator.instrument.here
     tested = population.tested(rng)
-    oxides = np.array([i for i, p in enumerate(pool.phases) if p.kind == "oxide"])
+    oxides = pool.known("oxide")
     found: dict[str, list[Seen]] = {"oxide": [], "other": [], "none": []}
     for k in range(CHEMISTRY_NETWORK.members):
         of = np.repeat(np.flatnonzero(tested.fold == k % recipe.folds), DRAWS)
@@ -311,7 +303,7 @@ def see(
         for name, which in (("oxide", oxides), ("other", foreign), ("none", oxides)):
             if not len(which) or not len(of):
                 continue
-            share = rng.uniform(0.0, most, len(of)) if name != "none" else np.zeros(len(of))
+            share = rng.uniform(0.0, MOST, len(of)) if name != "none" else np.zeros(len(of))
             admixture = Admixture(here(pool.draw(rng.choice(which, len(of)), rng)), here(share))
             measured = population.simulator.measure_mixed(tested.weights[of], z, rng, admixture)
             shares, quantities = looking.at(section, measured.x)

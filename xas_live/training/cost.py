@@ -12,17 +12,17 @@ from xas_live.models.bundle import Bundle
 from xas_live.models.ensemble import Ensemble, Judged, joined
 from xas_live.models.outputs.base import Tensors
 from xas_live.models.outputs.intervals import conformal_rank
-from xas_live.models.sections.cost import departures, raw_widening, shapes_of, smooth
+from xas_live.models.sections.cost import MOST, departures, raw_widening, shapes_of, smooth
 from xas_live.models.sections.specs import CHEMISTRY_NETWORK, CostSection
 from xas_live.spectrum import Array
-from xas_live.theory.phases import NON_METAL, PhaseKind
+from xas_live.theory.phases import ALLOYED, NON_METAL
 from xas_live.theory.sites import Indices
 from xas_live.training.calibrate import LEVEL
 from xas_live.training.chemistry import PhasePool, nuisances_of
 from xas_live.training.population import Particles
 from xas_live.training.recipe import Nuisances, Recipe
 from xas_live.training.simulate import Admixture
-from xas_live.training.train import Trained
+from xas_live.training.train import Trained, minimise
 
 ALONE = 0.7  # share of departures that come alone; the others come two at a time
 HIDDEN = 24
@@ -49,7 +49,7 @@ class Departed:
     judged : by the whole ensemble, intervals as without any departure.
     error : (n, targets) of the members that never saw the particle.
     particle : (n,) index of the particle.
-    kind : (n,) of `KINDS`, the graver one where there are two.
+    kind : (n,) index among `KINDS`, the later one where there are two.
     other : (n,) share of the spectrum that is another phase.
     phase : (n,) index of that phase; below zero: none.
     truth : (n, targets).
@@ -101,24 +101,21 @@ def depart(
     """
     tested = population.tested(rng)
     pool = PhasePool.of(population, CHEMISTRY_NETWORK.members)
-    theory = bundle.inputs[0].theory
-    assert theory is not None
-    grid, bulk = bundle.grid, theory.on(bundle.grid)
-    z = nuisances_of(recipe)
+    grid, z = bundle.grid, nuisances_of(recipe)
     particle = rng.integers(len(tested.weights), size=n)
     kind = np.where(rng.random(n) < 1.0 / 3.0, 0, rng.integers(1, len(KINDS), size=n))
     second = np.where((kind > 0) & (rng.random(n) > ALONE), rng.integers(1, len(KINDS), size=n), 0)
     share, phase = np.zeros(n), np.full(n, -1)
-    groups: tuple[tuple[str, tuple[PhaseKind, ...]], ...] = (
-        ("non-metal", NON_METAL),
-        ("alloy", ("alloy", "hydride")),
-    )
-    for name, kinds in groups:
-        rows = np.flatnonzero((kind == KINDS.index(name)) | (second == KINDS.index(name)))
+
+    def rows_of(name: str) -> Indices:
+        return np.flatnonzero((kind == KINDS.index(name)) | (second == KINDS.index(name)))
+
+    for name, group in (("non-metal", NON_METAL), ("alloy", ALLOYED)):
+        rows = rows_of(name)
         share[rows] = rng.uniform(0.02, 1.0, len(rows))
+        known = [of for of in map(pool.known, group) if len(of)]
         for row in rows:
-            there = [k for k in kinds if len(pool.known(-2, (k,)))]
-            phase[row] = rng.choice(pool.known(-2, (there[int(rng.integers(len(there)))],)))
+            phase[row] = rng.choice(known[int(rng.integers(len(known)))])
     mixed = np.flatnonzero(phase >= 0)
     spectra = np.zeros((n, len(pool.mesh)))
     spectra[mixed] = pool.draw(phase[mixed], rng)
@@ -127,7 +124,7 @@ def depart(
     by_kind = _nuisances(z, bool(population.simulator.adsorbates))
     strong = np.zeros(n, dtype=int)
     for i, name in enumerate(by_kind, start=1):
-        strong[(kind == KINDS.index(name)) | (second == KINDS.index(name))] = i
+        strong[rows_of(name)] = i
     for i, nuisances in enumerate((z, *by_kind.values())):
         rows = np.flatnonzero(strong == i)
         for part in np.array_split(rows, max(1, len(rows) // 2000)):
@@ -138,9 +135,9 @@ def depart(
                 )
                 x[part], truth[part] = found.x.numpy(), found.truth[:, population.columns].numpy()
     for name, alter in _ALTERED.items():
-        rows = np.flatnonzero((kind == KINDS.index(name)) | (second == KINDS.index(name)))
+        rows = rows_of(name)
         if len(rows):
-            x[rows] = alter(x[rows].astype(np.float64), grid, bulk, rng)
+            x[rows] = alter(x[rows].astype(np.float64), grid, rng)
     inputs = torch.from_numpy(x)
     judged, own = judged_by(bundle, trained, inputs, tested.fold[particle])
     return Departed(inputs, judged, own - truth, particle, np.maximum(kind, second), share, phase, truth)
@@ -193,7 +190,7 @@ def cost_tensors(section: CostSection, bundle: Bundle, drawn: Departed) -> Tenso
 def _fitted(far: Array, ratio: Array) -> Tensors:
     """Weights, none below zero, that give the quantile of the error's logarithm by pinball loss."""
     aim = torch.from_numpy(np.log(ratio + LEAST_ERROR)).float()
-    x = torch.from_numpy(np.log1p(np.clip(far, 0.0, 50.0))).float()
+    x = torch.from_numpy(np.log1p(np.clip(far, 0.0, MOST))).float()
     generator = torch.Generator().manual_seed(0)
 
     def small(*shape: int) -> torch.Tensor:
@@ -202,21 +199,15 @@ def _fitted(far: Array, ratio: Array) -> Tensors:
     first, last = small(x.shape[1], HIDDEN), small(HIDDEN, aim.shape[1])
     bias = (-2.0 * torch.rand(HIDDEN, generator=generator)).requires_grad_()
     level = torch.zeros(aim.shape[1], requires_grad=True)
-    parameters = [first, last, bias, level]
-    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
-    steps = max(1, 2 * len(x) // SPECTRA_A_STEP)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
+    softplus = torch.nn.functional.softplus
+
+    def loss() -> torch.Tensor:
         rows = torch.randint(len(x), (4096,), generator=generator)
-        softplus = torch.nn.functional.softplus
         hidden = (x[rows] @ softplus(first) + bias).clamp_min(0.0)
         off = aim[rows] - hidden @ softplus(last) - level
-        loss = torch.maximum(LEVEL * off, (LEVEL - 1.0) * off).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        scheduler.step()
-    softplus = torch.nn.functional.softplus
+        return torch.maximum(LEVEL * off, (LEVEL - 1.0) * off).mean()
+
+    minimise((first, last, bias, level), loss, max(1, 2 * len(x) // SPECTRA_A_STEP), LEARNING_RATE)
     return {
         "cost_in": softplus(first).detach(),
         "cost_in_bias": bias.detach(),
@@ -254,8 +245,8 @@ def _nuisances(z: Nuisances, with_adsorbates: bool) -> dict[str, Nuisances]:
     return found
 
 
-Alter = Callable[[Array, Array, Array, np.random.Generator], Array]
-"""Of inputs (n, g), grid, bulk (g,) and a generator, the inputs altered."""
+Alter = Callable[[Array, Array, np.random.Generator], Array]
+"""Of inputs (n, g), grid (g,) and a generator, the inputs altered."""
 
 
 def _sizes(n: int, low: float, high: float, rng: np.random.Generator, *, signed: bool = True) -> Array:
@@ -264,24 +255,24 @@ def _sizes(n: int, low: float, high: float, rng: np.random.Generator, *, signed:
     return np.asarray(size * rng.choice([-1.0, 1.0], (n, 1))) if signed else size
 
 
-def _white_line(x: Array, grid: Array, bulk: Array, rng: np.random.Generator) -> Array:
+def _white_line(x: Array, grid: Array, rng: np.random.Generator) -> Array:
     centre, width = rng.uniform(-2.0, 7.0, (len(x), 1)), rng.uniform(1.5, 4.0, (len(x), 1))
     shape = np.exp(-0.5 * ((grid - centre) / width) ** 2)
     return x + _sizes(len(x), 0.02, 0.4, rng) * shape
 
 
-def _edge_shift(x: Array, grid: Array, bulk: Array, rng: np.random.Generator) -> Array:
+def _edge_shift(x: Array, grid: Array, rng: np.random.Generator) -> Array:
     moved = _sizes(len(x), 0.2, 3.0, rng)[:, 0]
     return np.stack([np.interp(grid - s, grid, row) for s, row in zip(moved, x, strict=True)])
 
 
-def _damping(x: Array, grid: Array, bulk: Array, rng: np.random.Generator) -> Array:
+def _damping(x: Array, grid: Array, rng: np.random.Generator) -> Array:
     waves = x - np.stack([smooth(grid, row) for row in x])
     fine = 1.0 / (1.0 + np.exp(-(grid - 13.0)))
     return x - rng.uniform(-0.4, 0.6, (len(x), 1)) * fine * waves
 
 
-def _residual(x: Array, grid: Array, bulk: Array, rng: np.random.Generator) -> Array:
+def _residual(x: Array, grid: Array, rng: np.random.Generator) -> Array:
     """A smooth curve in some region of the spectrum."""
     length = 1.5 * (8.0 / 1.5) ** rng.random((len(x), 1))
     centre, reach = rng.uniform(grid[0], grid[-1], (len(x), 1)), rng.uniform(5.0, 40.0, (len(x), 1))
@@ -289,22 +280,22 @@ def _residual(x: Array, grid: Array, bulk: Array, rng: np.random.Generator) -> A
     return x + _sizes(len(x), 0.005, 0.1, rng) * wave * np.exp(-0.5 * ((grid - centre) / reach) ** 2)
 
 
-def _gain(x: Array, grid: Array, bulk: Array, rng: np.random.Generator) -> Array:
+def _gain(x: Array, grid: Array, rng: np.random.Generator) -> Array:
     return x * (1.0 + _sizes(len(x), 0.01, 0.15, rng))
 
 
-def _self_absorption(x: Array, grid: Array, bulk: Array, rng: np.random.Generator) -> Array:
+def _self_absorption(x: Array, grid: Array, rng: np.random.Generator) -> Array:
     a = _sizes(len(x), 0.03, 0.6, rng, signed=False)
     return x * (1.0 + a) / (1.0 + a * x)
 
 
-def _glitch(x: Array, grid: Array, bulk: Array, rng: np.random.Generator) -> Array:
+def _glitch(x: Array, grid: Array, rng: np.random.Generator) -> Array:
     x = x.copy()
     x[np.arange(len(x)), rng.integers(x.shape[1], size=len(x))] += _sizes(len(x), 0.03, 0.5, rng)[:, 0]
     return x
 
 
-def _normalisation(x: Array, grid: Array, bulk: Array, rng: np.random.Generator) -> Array:
+def _normalisation(x: Array, grid: Array, rng: np.random.Generator) -> Array:
     rise = np.maximum(grid, 0.0) / 80.0
     slope, curve = (_sizes(len(x), 0.01, 0.15, rng) for _ in range(2))
     return x + slope * rise + curve * (rise**2 - rise)

@@ -18,7 +18,7 @@ from xas_live.theory.oxides import Oxides, UnknownOxideError
 from xas_live.training.calibrate import column_of
 from xas_live.training.population import Population
 from xas_live.training.recipe import Nuisances, Recipe, WrongEntry
-from xas_live.training.train import Trained
+from xas_live.training.train import Trained, minimise
 
 BATCH = 256
 LEARNING_RATE = 2e-3
@@ -165,7 +165,7 @@ def _autoencoder(
         x = population.add_noise(aim, nuisances, rng)
         return ((decode(both, encode(both, x)) - aim) / tensors["input_scale"]).square().mean()
 
-    _train(weights, loss, recipe.domain.steps)
+    minimise(weights.values(), loss, recipe.domain.steps, LEARNING_RATE)
     draws = population.belonging(CLOUD, rng)
     x, truth = population.measure(draws, quiet, rng)
     with torch.inference_mode():
@@ -222,22 +222,8 @@ def _oxide_seen(
         odds = network(OXIDE_NETWORK, weights, scaled)[0, :, 0]
         return torch.nn.functional.binary_cross_entropy_with_logits(odds, label)
 
-    _train(weights, loss, recipe.domain.steps)
+    minimise(weights.values(), loss, recipe.domain.steps, LEARNING_RATE)
     return {k: v.half() for k, v in _named("oxide.", weights).items()}
-
-
-def _train(weights: Weights, loss: Callable[[], torch.Tensor], steps: int) -> None:
-    """Minimise a loss of fresh draws by Adam, its rate falling as a cosine, in place."""
-    parameters = [p.requires_grad_() for p in weights.values()]
-    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss().backward()
-        optimizer.step()
-        scheduler.step()
-    for p in parameters:
-        p.requires_grad_(False)
 
 
 def _named(prefix: str, weights: Weights) -> Weights:

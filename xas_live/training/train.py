@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
@@ -213,6 +213,22 @@ def fit(
     for p in parameters:
         p.requires_grad_(False)
     return running
+
+
+def minimise(
+    parameters: Iterable[torch.Tensor], loss: Callable[[], torch.Tensor], steps: int, learning_rate: float
+) -> None:
+    """Minimise a loss of fresh draws by Adam, its rate falling as a cosine, in place."""
+    trained = [p.requires_grad_() for p in parameters]
+    optimizer = torch.optim.Adam(trained, lr=learning_rate)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+        scheduler.step()
+    for p in trained:
+        p.requires_grad_(False)
 
 
 @contextmanager
