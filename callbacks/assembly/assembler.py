@@ -108,12 +108,8 @@ class SpectrumAssembler:
         """End the runs whose stop document has not come; return what is left of them as incomplete sweeps."""
         spectra: list[Spectrum] = []
         for run in list(self._runs.values()):
-            found = self._take(run, "stop", {"run_start": run.uid, "exit_status": "abort"})
-            if found:
-                self._messages.tell(
-                    f"Run {run.label}: no stop document has come, its last sweep is incomplete."
-                )
-            spectra += found
+            spectra += run.end_without_stop()
+            self._forget(run)
         return spectra
 
     def _take(self, run: RunAssembler, name: str, doc: Mapping[str, object]) -> list[Spectrum]:

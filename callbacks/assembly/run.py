@@ -243,6 +243,18 @@ class RunAssembler:
 
     def stop(self, doc: RunStop) -> list[Spectrum]:
         """End the run: give what is left, and tell the user what was left out."""
+        succeeded = doc.get("exit_status", "success") == "success"
+        return self._end(doc.get("num_events") or {}, succeeded=succeeded)
+
+    def end_without_stop(self) -> list[Spectrum]:
+        """End the run as `stop` does where no stop document has come: how far it went is not known."""
+        spectra = self._end({}, succeeded=None)
+        if spectra:
+            self._messages.tell(f"Run {self.label}: no stop document has come, its last sweep is incomplete.")
+        return spectra
+
+    def _end(self, totals: Mapping[str, int], *, succeeded: bool | None) -> list[Spectrum]:
+        """Give what is left; `totals` are the stop's counts, `succeeded` is None without a stop."""
         spectra: list[Spectrum] = []
         if self._legacy is not None:
             translated, lacking = self._legacy.finish()
@@ -257,8 +269,6 @@ class RunAssembler:
             spectra += self._cut_joined(self._join, self._join.finish())
             for remark in self._join.remarks():
                 self._messages.tell(f"Run {self._metadata.label}, {remark}.")
-        succeeded = doc.get("exit_status", "success") == "success"
-        totals = doc.get("num_events") or {}
         for stream in self._sweep_streams:
             spectra += self._finish(stream, totals, succeeded=succeeded)
         for name, order in self._orders_used.items():
@@ -400,7 +410,9 @@ class RunAssembler:
             self._tell_mapping(mapping, join.energy_unit, list(join.plan.clocks))
         return self._cut(self._joined, rows)
 
-    def _finish(self, stream: SweepStream, totals: Mapping[str, int], *, succeeded: bool) -> list[Spectrum]:
+    def _finish(
+        self, stream: SweepStream, totals: Mapping[str, int], *, succeeded: bool | None
+    ) -> list[Spectrum]:
         """Return the spectra that the end of the run completes in one stream, the last as far as it went."""
         spectra: list[Spectrum] = []
         if stream.reader is not None:
@@ -410,7 +422,7 @@ class RunAssembler:
         finished, last = stream.cutter.finish()
         spectra += [self._finished(stream, sweep) for sweep in finished]
         if last is not None:
-            complete = stream.is_whole(last, succeeded=succeeded)
+            complete = succeeded is not None and stream.is_whole(last, succeeded=succeeded)
             spectra.append(self._finished(stream, last, totals, complete=complete))
         return spectra
 
@@ -438,7 +450,8 @@ class RunAssembler:
         flags = [Flag.DOCUMENTS_LOST] if lost.notes else []
         spectrum = self._spectrum(stream, rows, complete=complete, left_out=notes, flags=flags)
         self._sweeps += 1
-        stream.count(rows)
+        if not lost.at_an_end:
+            stream.count(rows)
         return with_absorber(spectrum)
 
     def _spectrum(

@@ -32,7 +32,7 @@ class SweepStream:
     energy_unit : that the energy is recorded in.
     order : puts its events in order; None for streams joined, each of which has its own.
     zeros : number of points left out so far because they are zero throughout.
-    widest : the largest range of energies of a sweep so far (eV).
+    widest : the largest range of energies of a sweep so far that lost neither end (eV).
     """
 
     name: str
@@ -45,7 +45,7 @@ class SweepStream:
     widest: float = 0.0
 
     def count(self, sweep: Array) -> None:
-        """Take note of a sweep that has ended."""
+        """Take note of a sweep that has ended, with both its ends."""
         self.widest = max(self.widest, _width(sweep))
 
     def is_whole(self, last: Array, *, succeeded: bool) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import event_model
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.callbacks.edges import GRID, Edges, counts_of, documents
@@ -83,6 +83,16 @@ def test_swapped_documents_are_put_in_order(page, later):
     [spectrum], _ = assemble(docs)
     assert same(spectrum, whole)
     assert not is_flagged(spectrum)
+
+
+@pytest.mark.parametrize("lost_at_the_end", [1, 10])
+def test_without_a_stop_document_how_far_the_last_sweep_went_is_not_known(lost_at_the_end):
+    """Neither the sweep before it nor one that itself lost its beginning tells."""
+    docs = run(np.r_[ENERGIES, ENERGIES])
+    spectra, _ = assemble(docs[: -1 - lost_at_the_end])
+    assert [s.complete for s in spectra] == [True, False]
+    spectra, _ = assemble([*docs[:2], *docs[22 : -1 - lost_at_the_end]])
+    assert [s.complete for s in spectra] == [False, False]
 
 
 @pytest.mark.parametrize("page", [0, 20])
@@ -194,6 +204,9 @@ def test_a_readback_of_0_costs_its_point_alone():
 
 
 @settings(deadline=None, max_examples=60)
+@example(  # the page moved comes after it was taken for lost; the last page is lost, and the stop document
+    sweeps=2, back=False, page=20, lost={26}, again=[], moved=[(0, 27)], stop_lost=True
+)
 @given(
     sweeps=st.integers(1, 3),
     back=st.booleans(),
