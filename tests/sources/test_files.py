@@ -251,7 +251,33 @@ def test_what_a_cut_project_lacks_is_named(tmp_path: Path, share: float) -> None
     assert isinstance(first, Scan)
     assert isinstance(second, Unreadable)
     assert second.scan == "group 2"
-    assert "cut off" in second.reason
+    assert "ends within this group" in second.reason
+
+
+@pytest.mark.parametrize("order_last", [False, True])
+@pytest.mark.parametrize("share", [0.55, 0.7, 0.9])
+def test_what_a_cut_json_project_lacks_is_named(tmp_path: Path, share: float, order_last: bool) -> None:
+    path = json_project(tmp_path / "a.prj", ["A", 'a "quoted" label', "C"])
+    project = json.loads(path.read_text())
+    if order_last:  # the order of the groups is lost with the rest
+        project["_____order"] = project.pop("_____order")
+    text = json.dumps(project)
+    path.write_text(text[: int(share * len(text))])
+    entries = read_file(path)
+    read = [entry.scan for entry in entries if isinstance(entry, Scan)]
+    assert read == ["A", 'a "quoted" label'][: len(read)]
+    assert read
+    assert isinstance(entries[-1], Unreadable)
+    assert "ends within this group" in entries[-1].reason
+    assert order_last or len(entries) == 3
+
+
+def test_a_json_project_cut_before_its_first_group_ends_is_refused(tmp_path: Path) -> None:
+    path = json_project(tmp_path / "a.prj", ["A", "B"])
+    path.write_text(path.read_text()[:300])
+    [entry] = read_file(path)
+    assert isinstance(entry, Unreadable)
+    assert "damaged" in entry.reason
 
 
 def test_json_projects(tmp_path: Path) -> None:

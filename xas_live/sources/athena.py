@@ -21,6 +21,7 @@ from xas_live.sources.scan import (
 )
 from xas_live.spectrum import Array
 
+_NEXT_MEMBER = re.compile(r'[\s,]*("(?:[^"\\]|\\.)*")\s*:\s*')  # of a JSON object, up to its value
 _NAMELESS = "without a label"
 """Label given to groups that have none, which larch cannot read."""
 
@@ -65,7 +66,7 @@ def read_project(path: Path, text: str, mode: str | None) -> list[Scan | Unreada
     for number, record in enumerate(_json_records(text) if is_json else _perl_records(text), 1):
         label = f"group {number}"
         if record is None:
-            found.append(Unreadable(str(path), label, "the file ends within this group: it was cut off"))
+            found.append(Unreadable(str(path), label, "the file ends within this group, or is damaged here"))
             continue
         try:
             project = parse(record, path.name)
@@ -81,23 +82,49 @@ def read_project(path: Path, text: str, mode: str | None) -> list[Scan | Unreada
     return found
 
 
-def _json_records(text: str) -> Iterator[str]:
-    """Give each group as a project of its own: of equal labels in one project, larch keeps the last only."""
+def _json_records(text: str) -> Iterator[str | None]:
+    """Give each group as a project of its own: of equal labels in one project, larch keeps the last only.
+
+    None stands for the groups from where the file is cut or damaged on.
+    """
     try:
-        project = json.loads(text)
+        project, whole = json.loads(text), True
     except ValueError as error:
-        raise UnreadableError(f"the Athena project is damaged: {error}") from None
+        project, whole = _members(text), False
+        if not any(isinstance(value, dict) for value in project.values()):
+            raise UnreadableError(f"the Athena project is damaged: {error}") from None
     order = next((key for key in project if key.startswith("_____order")), None)
-    if order is None:
+    if order is None and whole:
         raise UnreadableError("the Athena project does not list its groups")
-    shared = {key: value for key, value in project.items() if key.startswith("_____") and key != order}
-    for name in project[order]:
+    shared = {"_____journal": ""}  # larch wants one
+    shared |= {key: value for key, value in project.items() if key.startswith("_____") and key != order}
+    names = (
+        [key for key, value in project.items() if isinstance(value, dict)]
+        if order is None
+        else project[order]
+    )
+    for name in names:
         if name in project:
             group = project[name]
             args = group.get("args") if isinstance(group, dict) else None
             if isinstance(args, dict) and not str(args.get("label", "x")).strip():
                 group = {**group, "args": {**args, "label": _NAMELESS}}
-            yield json.dumps({**shared, order: [name], name: group})
+            yield json.dumps({**shared, order or "_____order": [name], name: group})
+        elif not whole:
+            yield None
+    if not whole and order is None:
+        yield None
+
+
+def _members(text: str) -> dict[str, object]:
+    """Return the members of a JSON object up to the first that is cut or damaged."""
+    decode, found, at = json.JSONDecoder().raw_decode, dict[str, object](), text.find("{") + 1
+    try:
+        while (name := _NEXT_MEMBER.match(text, at)) is not None:
+            found[json.loads(name[1])], at = decode(text, name.end())
+    except ValueError:
+        pass
+    return found
 
 
 def _perl_records(text: str) -> Iterator[str | None]:
