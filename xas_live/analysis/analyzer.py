@@ -308,6 +308,7 @@ class Analyzer:
         mixed = {id(sweep): self._mixed(sweep) for sweep in good if sweep.phases is not None}
         judged = self._ensemble_of(good, mixed) if good else None
         judged = judged if judged is None else self._widened(judged, draws)
+        judged = judged if judged is None else self._with_noise(judged, good, mixed)
         fractions = {
             id(sweep): self._fractions(sweep, mixed[id(sweep)]) for sweep in good if id(sweep) in mixed
         }
@@ -355,6 +356,23 @@ class Analyzer:
             mean[row] = means[0]
             half[row] = np.hypot(half[row], self._quantile * spread[0])
         return judged._replace(mean=mean, half=half)
+
+    def _with_noise(
+        self, judged: Judged, sweeps: Sequence[ReducedSweep], mixed: Mapping[int, Mixed]
+    ) -> Judged:
+        """What the networks give, with what the noise of each sweep does to it; unknown beside standards."""
+        inputs = np.stack([sweep.network_input for sweep in sweeps])
+        if judged.reconstruction is not None:  # noise bends the networks' slopes: take them at half of it
+            inputs = 0.5 * (inputs + judged.reconstruction)
+        gradients = self._ensemble.gradients(inputs)
+        statistical = np.full_like(judged.half, np.nan)
+        for row, sweep in enumerate(sweeps):
+            found = None
+            if id(sweep) not in mixed:
+                found = self._reducer_of(sweep).statistical_errors(sweep, gradients[row])
+            if found is not None:
+                statistical[row] = found
+        return judged.with_noise(statistical, self._quantile)
 
     def _no_number(self) -> str:
         return f"the model {self.bundle.name} gave no number: is its bundle sound?"
@@ -443,11 +461,22 @@ class Analyzer:
             curves |= part.curves
             flags += [Flag.BEYOND_TRAINING.of(target) for target in part.beyond]
         shares: dict[str, Value] = {}
+        if judged.statistical is not None:
+            values = {
+                name: self._in_parts(value, judged, row, self._ensemble.column(name))
+                for name, value in values.items()
+            }
         if fractions is not None:
             values, shares = self._with_fractions(values, fractions, flags)
         size = None if self._size is None else self._size(values)
         correlation = math.nan if fractions is None else fractions.correlation
         return Outcome(values, classes, curves, shares, correlation, size)
+
+    def _in_parts(self, value: Value, judged: Judged, row: int, at: int) -> Value:
+        """The value with the two parts of its error."""
+        assert judged.statistical is not None
+        half, statistical = float(judged.half[row, at]), self._quantile * float(judged.statistical[row, at])
+        return replace(value, statistical=statistical, model=math.sqrt(max(half**2 - statistical**2, 0.0)))
 
     def _with_fractions(
         self, values: dict[str, Value], fractions: PhaseFractions, flags: list[str]

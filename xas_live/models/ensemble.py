@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from xas_live.models.bundle import Bundle
-from xas_live.models.networks import network
+from xas_live.models.networks import mean_gradients, network
 from xas_live.models.outputs import Estimate, OutcomePart, Scalars, columns_of
 from xas_live.models.outputs.intervals import gaussian_quantile
 from xas_live.models.sections.accepted import beyond_accepted, without_accepted
@@ -21,6 +21,7 @@ from xas_live.models.sections.latent import reconstruct
 from xas_live.reduction.arrays import Numbers, library_of, standard_deviation
 from xas_live.spectrum import Array
 
+LEAST_MODEL_PART = 0.5  # of a calibrated half width that noise alone never explains
 MISMATCH_STEP = 0.25  # of the foil's theory error, by which its effect on predictions is measured
 
 
@@ -38,6 +39,8 @@ class Judged(NamedTuple):
     chemistry : other phases and adsorbates; None for a model without.
     widening : (batch, width) by which departures from the training spectra have widened `half`.
     departed : (batch,) whether a spectrum departs from them; None for a model that does not know the cost.
+    statistical : (batch, width) standard deviations by the noise of each sweep, NaN where it is not known;
+        None before they are added.
     """
 
     mean: Array
@@ -50,6 +53,22 @@ class Judged(NamedTuple):
     chemistry: ChemistryEstimate | None = None
     widening: Array | None = None
     departed: NDArray[np.bool_] | None = None
+    statistical: Array | None = None
+
+    def with_noise(self, statistical: Array, quantile: float) -> Judged:
+        """Return it with the statistical error, and intervals that are wide enough for it.
+
+        The calibrated intervals hold for noise as in training, so that as a rule they stay. The rest of
+        their square is the model's part, but for at least half of their width.
+
+        Parameters
+        ----------
+        statistical : (batch, width) standard deviations, NaN where they are not known.
+        quantile : half width of the intervals in standard deviations.
+        """
+        noise = np.nan_to_num(quantile * statistical)
+        model = np.sqrt(np.maximum(self.half**2 - noise**2, (LEAST_MODEL_PART * self.half) ** 2))
+        return self._replace(half=np.maximum(self.half, np.hypot(model, noise)), statistical=statistical)
 
     def sound(self) -> list[bool]:
         """Whether the networks gave numbers, for each spectrum."""
@@ -189,6 +208,19 @@ class Ensemble:
         with torch.inference_mode():
             decoded = self._decoded(self._taken(inputs))
             return _float64(_side_by_side([out.mean(0) for out in decoded]))
+
+    def gradients(self, inputs: Numbers) -> Array:
+        """(batch, width, g) how the mean outputs change with the inputs; NaN of classes and curves."""
+        t, x = self._tensors, self._taken(inputs)
+        scaled = (x - t["input_mean"]) / t["input_scale"]
+        raw = _float64(mean_gradients(self.bundle.card.network, self._network, scaled))
+        raw /= _float64(t["input_scale"])
+        for kind, columns in zip(self.bundle.kinds, self._columns, strict=True):
+            if isinstance(kind, Scalars):
+                raw[:, columns] *= self.bundle.array(f"{kind.spec.prefix}target_scale")[:, None]
+            else:
+                raw[:, columns] = np.nan
+        return raw
 
     def values(self, inputs: Numbers) -> tuple[Array, Array]:
         """Means and standard deviations, each (batch, width), without domain."""

@@ -101,3 +101,41 @@ def _network_of_arrays(spec: NetworkSpec, weights: NumbersByName, x: Array, pref
         if i < len(spec.hidden):
             h = np.tanh(h, out=h) if spec.activation == "tanh" else np.maximum(h, 0.0, out=h)
     return h
+
+
+def mean_gradients(spec: NetworkSpec, weights: NumbersByName, x: Numbers) -> Numbers:
+    """How the members' mean outputs change with the inputs, (batch, outputs, inputs).
+
+    Parameters
+    ----------
+    spec, weights : as for `network`, of all members.
+    x : (batch, inputs).
+    """
+    if isinstance(x, np.ndarray) and not spec.kernels:
+        return _gradients_of_arrays(spec, weights, x)
+    if isinstance(x, np.ndarray):
+        weights = {name: torch.from_numpy(weight) for name, weight in weights.items()}
+        return mean_gradients(spec, weights, torch.from_numpy(x)).numpy()
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        inputs = x.clone().requires_grad_()
+        out = network(spec, weights, inputs).mean(0).sum(0)
+        each = [torch.autograd.grad(one, inputs, retain_graph=True)[0] for one in out]
+    return torch.stack(each, 1)
+
+
+def _gradients_of_arrays(spec: NetworkSpec, weights: NumbersByName, x: Array) -> Array:
+    """The chain rule, output by output, from the last layer back."""
+    layers = [weights[f"layer{i}.weight"] for i in range(len(spec.hidden) + 1)]
+    slopes, h = [], x
+    for i, layer in enumerate(layers[:-1]):
+        h = np.matmul(h, layer)
+        h += weights[f"layer{i}.bias"]
+        h = np.tanh(h, out=h) if spec.activation == "tanh" else np.maximum(h, 0.0, out=h)
+        slopes.append(1.0 - h * h if spec.activation == "tanh" else (h > 0).astype(h.dtype))
+    found = np.empty((len(x), layers[-1].shape[2], x.shape[1]), dtype=x.dtype)
+    for output in range(found.shape[1]):
+        back = layers[-1][:, None, :, output]
+        for layer, slope in zip(layers[-2::-1], slopes[::-1], strict=True):
+            back = np.matmul(back * slope, np.swapaxes(layer, 1, 2))
+        found[:, output] = back.mean(0)
+    return found

@@ -15,7 +15,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 Columns: TypeAlias = dict[str, float | str]
 """Numbers and texts by the names of their columns."""
 
-_INTERVAL = ("", "_lower", "_upper", "_std")
+_INTERVAL = ("", "_lower", "_upper", "_std", "_statistical", "_model")
 _BAND = ("", "_lower", "_upper", "_x")
 
 
@@ -53,7 +53,10 @@ class OutputResult(Protocol):
 
 @dataclass(frozen=True)
 class Value:
-    """One predicted quantity with its interval.
+    """One predicted quantity with its interval, and the two parts of its error.
+
+    Both parts are half widths at `level`; their root sum of squares is that of the interval, before it is cut
+    where the quantity ends.
 
     Attributes
     ----------
@@ -62,6 +65,9 @@ class Value:
     lower, upper : ends of the interval.
     level : nominal coverage of the interval, as 0.9.
     unit : "" for a pure number, else e.g. "Å".
+    statistical : the part that the noise of the sweep causes, and that averaging n repeats divides by the
+        root of n; NaN where it is not known.
+    model : the part that averaging leaves: what theory, training and anchor get wrong; NaN likewise.
     """
 
     value: float
@@ -70,6 +76,8 @@ class Value:
     upper: float
     level: float = 0.9
     unit: str = ""
+    statistical: float = math.nan
+    model: float = math.nan
 
     def __str__(self) -> str:
         unit, n = f" {self.unit}" if self.unit else "", self.decimals
@@ -84,12 +92,15 @@ class Value:
         return min(max(2, 1 - math.floor(math.log10(half))), 6)
 
     def row(self, name: str) -> Columns:
-        """Value and interval: `CN1`, `CN1_lower`, `CN1_upper`."""
-        return {name: self.value, f"{name}_lower": self.lower, f"{name}_upper": self.upper}
+        """Value, interval and statistical part: `CN1`, `CN1_lower`, `CN1_upper`, `CN1_statistical`."""
+        cells: Columns = {name: self.value, f"{name}_lower": self.lower, f"{name}_upper": self.upper}
+        if not math.isnan(self.statistical):
+            cells[f"{name}_statistical"] = self.statistical
+        return cells
 
     def columns(self, name: str) -> Columns:
-        """As in a table, and the standard deviation: `CN1_std`."""
-        numbers = (self.value, self.lower, self.upper, self.std)
+        """As in a table, the standard deviation and the model's part: `CN1_std`, `CN1_model`."""
+        numbers = (self.value, self.lower, self.upper, self.std, self.statistical, self.model)
         return {f"{name}{end}": float(x) for end, x in zip(_INTERVAL, numbers, strict=True)}
 
     def arrays(self, name: str) -> dict[str, Array]:
@@ -109,6 +120,8 @@ class Value:
             "upper": finite(self.upper),
             "level": self.level,
             "unit": self.unit,
+            "statistical": finite(self.statistical),
+            "model": finite(self.model),
         }
 
 

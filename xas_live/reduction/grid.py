@@ -70,6 +70,32 @@ def resample(energy: Array, values: Array, points: Array) -> Array:
     return spline(cells.knots, at_knots, points)
 
 
+def resample_transposed(energy: Array, weights: Array, points: Array) -> Array:
+    """(batch, n) what `weights @ resampling_matrix(energy, points)` gives, without the matrix.
+
+    Parameters
+    ----------
+    energy : (n,) eV, strictly ascending.
+    weights : (batch, g) of the values at the points.
+    points : (g,) eV.
+
+    Raises
+    ------
+    BeyondDataError : when the points reach beyond the data.
+    """
+    cells = _Cells.of(energy, points)
+    at_knots = _spline_transposed(cells.knots, weights, points)
+    share = np.repeat(at_knots / cells.count, cells.count, axis=1)
+    starts = np.cumsum(cells.count) - cells.count
+    for end in cells.raw_ends:
+        first, count = int(starts[end]), int(cells.count[end])
+        share[:, first : first + count] = 0.0
+        share[:, end] = at_knots[:, end]
+    out = np.zeros((len(weights), len(energy)))
+    out[:, cells.first : cells.last] = share
+    return out
+
+
 @dataclass(frozen=True)
 class _Cells:
     """Runs of data closer together than half the point spacing, `energy[first:last]` cut at `starts`.
@@ -132,6 +158,38 @@ def spline(knots: Array, values: Array, points: Array, *, not_a_knot: bool = Fal
     )
 
 
+def _spline_transposed(knots: Array, weights: Array, points: Array) -> Array:
+    """(batch, m) weights of the values at the knots, of weights (batch, g) of a natural spline's values."""
+    left = np.clip(np.searchsorted(knots, points, side="right") - 1, 0, len(knots) - 2)
+    width = knots[left + 1] - knots[left]
+    b = (points - knots[left]) / width
+    a = 1.0 - b
+    bend = width**2 / 6.0
+    at_values, at_curvature = np.zeros((2, len(knots), len(weights)))
+    np.add.at(at_values, left, (weights * a).T)
+    np.add.at(at_values, left + 1, (weights * b).T)
+    np.add.at(at_curvature, left, (weights * bend * (a**3 - a)).T)
+    np.add.at(at_curvature, left + 1, (weights * bend * (b**3 - b)).T)
+    if len(knots) > 2:  # the system of the curvatures is symmetric
+        step = np.diff(knots)
+        diagonal, beside = ((step[:-1] + step[1:]) / 3.0).tolist(), (step[1:-1] / 6.0).tolist()
+        factors = _eliminate(diagonal, beside, beside)
+        bent = np.stack(_substitute(list(at_curvature[1:-1]), factors, diagonal, beside))
+        slopes = np.diff(np.pad(bent, ((1, 1), (0, 0))), axis=0) / step[:, None]
+        at_values[:-1] += slopes
+        at_values[1:] -= slopes
+    return at_values.T
+
+
+def _eliminate(diagonal: list[float], below: list[float], above: list[float]) -> list[float]:
+    """Eliminate the lower diagonal of a tridiagonal system in place; return the factors."""
+    factors = []
+    for i in range(1, len(diagonal)):
+        factors.append(below[i - 1] / diagonal[i - 1])
+        diagonal[i] -= factors[-1] * above[i - 1]
+    return factors
+
+
 def _curvature(knots: Array, values: Array, not_a_knot: bool) -> Array:
     """(batch, m) second derivatives of cubic splines at their knots: a tridiagonal system.
 
@@ -152,10 +210,7 @@ def _curvature(knots: Array, values: Array, not_a_knot: bool) -> Array:
         above[0] -= outer**2 / inner / 6.0
         diagonal[-1] += last_outer * (1.0 + last_outer / last_inner) / 6.0
         below[-1] -= last_outer**2 / last_inner / 6.0
-    factors = []
-    for i in range(1, m - 2):
-        factors.append(below[i - 1] / diagonal[i - 1])
-        diagonal[i] -= factors[-1] * above[i - 1]
+    factors = _eliminate(diagonal, below, above)
     if len(values) == 1:  # plain numbers are faster than arrays of one
         out[0, 1:-1] = _substitute(right[0].tolist(), factors, diagonal, above)
     else:

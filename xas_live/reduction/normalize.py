@@ -20,7 +20,7 @@ import torch
 from xas_live.errors import Refusal
 from xas_live.reduction.arrays import Numbers, library_of
 from xas_live.reduction.e0 import spread_repeats
-from xas_live.reduction.grid import resample, resampling_matrix
+from xas_live.reduction.grid import resample, resample_transposed, resampling_matrix
 from xas_live.spectrum import Array
 
 ASKED_KEPT = 64  # axes seen once, that may come again
@@ -352,6 +352,52 @@ def flat_once(
     edge_step = curve[:, fits.ranges.ie0]
     flat = less_line + fits.above * (edge_step[:, None] - curve)
     return resample(energy, flat, points) / divisor(edge_step), edge_step
+
+
+def point_gradients(
+    energy: Array,
+    mu: Array,
+    e0: float,
+    windows: Windows,
+    points: Array,
+    gradients: Array,
+    *,
+    flat: bool = True,
+) -> Array:
+    """Return how quantities change with each measured point, (quantities, n), by the chain rule.
+
+    The transpose of what `flat_once` does, for sweeps whose points weigh alike.
+
+    Parameters
+    ----------
+    energy : (n,) eV, ascending.
+    mu : (n,).
+    e0, windows, points : as for the operator.
+    gradients : (quantities, g) of the quantities by the normalised values at the points.
+    flat : the values are flattened.
+
+    Raises
+    ------
+    BeyondDataError : when the points reach beyond the axis.
+    """
+    energy = spread_repeats(energy)
+    fits = _Fits(energy, e0, windows)
+    pre, post = fits.ranges.pre, fits.ranges.post
+    less_line = mu - fits.line @ (fits.pre @ mu[pre])
+    curve = fits.curve @ (fits.post @ less_line[post])
+    step = float(curve[fits.ranges.ie0]) or 1.0  # of a spectrum without a step nothing is predicted
+    values = less_line + fits.above * (step - curve) if flat else less_line
+    by_values = resample_transposed(energy, gradients, points) / step
+    by_step = -(by_values @ values) / step
+    by_curve = np.zeros_like(by_values)
+    if flat:
+        by_curve = -fits.above * by_values
+        by_step = by_step - by_curve.sum(axis=1)
+    by_curve[:, fits.ranges.ie0] += by_step
+    found = by_values.copy()
+    found[:, post] += (by_curve @ fits.curve) @ fits.post
+    found[:, pre] -= (found @ fits.line) @ fits.pre
+    return found
 
 
 def divisor(edge_step: Numbers) -> Numbers | float:

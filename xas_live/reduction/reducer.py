@@ -24,6 +24,7 @@ from xas_live.reduction.axis import Axis, AxisCache
 from xas_live.reduction.chi import ChiOperator
 from xas_live.reduction.gate import gate, i0_nonlinear
 from xas_live.reduction.holes import HoleError, unmeasured
+from xas_live.reduction.noise import statistical_errors
 from xas_live.reduction.normalize import NormalizationOperator, OperatorCache, Windows, flat_once
 from xas_live.reduction.quality import (
     Checked,
@@ -263,6 +264,27 @@ class Reducer:
             flags.append(Flag.E0_DIFFERS_FROM_FOIL)
         return Alignment(by, sweep.e0, shift), flags
 
+    def statistical_errors(self, sweep: ReducedSweep, gradients: Array) -> Array | None:
+        """Return the standard deviations, (outputs,), by the noise of the sweep's points.
+
+        None where it is not known: of growing sweeps, and of chi(k).
+
+        Parameters
+        ----------
+        sweep : that this reducer has reduced.
+        gradients : (outputs, g) of what is predicted by the network's input.
+        """
+        kind = self.target.kind
+        if sweep.checked is None or kind == "chi":
+            return None
+        return statistical_errors(
+            sweep,
+            sweep.checked,
+            gradients,
+            own_foil=not self.is_lasting(sweep.anchor),
+            flat=kind == "flat",
+        )
+
     def is_lasting(self, anchor: FoilAnchor | None) -> bool:
         """Whether other sweeps have this anchor, too: a sweep's own reference is seen once."""
         return anchor is self.anchor or anchor is self.fallback
@@ -359,6 +381,7 @@ class Reducer:
             alignment=aligned.alignment,
             network_input=network_input,
             phases=phases,
+            checked=aligned.checked,
         )
 
     def _normalised(

@@ -167,6 +167,7 @@ class ReducedSweep(_Stage):
     normalised, edge_step, plan, anchor, alignment : of the stages before.
     network_input : (g,) the anchored sample, or the normalised one where there is no anchor.
     phases : (k, g) network inputs of the standards, at this sweep's windows and shift; None without.
+    checked : the stage in which its points and their noise are known; None for a growing sweep, completed.
     """
 
     normalised: Array
@@ -176,6 +177,7 @@ class ReducedSweep(_Stage):
     alignment: Alignment
     network_input: Array
     phases: Array | None = None
+    checked: CheckedSweep | None = None
 
     def refused(self, reason: object) -> RefusedSweep:
         """Why nothing can be said of it."""
