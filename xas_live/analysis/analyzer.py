@@ -24,6 +24,7 @@ from xas_live.models.ensemble import Ensemble, Judged
 from xas_live.models.outputs import interval
 from xas_live.models.outputs.intervals import gaussian_quantile
 from xas_live.models.sections.bridge import Bridge
+from xas_live.models.sections.change import change_scales
 from xas_live.models.sections.domain_reason import domain_reason
 from xas_live.models.sections.phases import DEGENERATE, Metals, Mixed, PhaseFractions, phase_fractions
 from xas_live.models.sections.preview import partial_values
@@ -164,6 +165,10 @@ class Analyzer:
         self._edge_rise_limit = None if sections.edge_rise is None else bundle.array("edge_rise_limit")[0]
         self._quantile = gaussian_quantile(self.config.level)
         self._bridge = _bridge_of(bundle)
+        self._change_scales: dict[str, float] = {}
+        if sections.change is not None:
+            columns = {name: self._ensemble.column(name) for name in bundle.target_names}
+            self._change_scales = change_scales(bundle.tensors, columns, self.config.level)
         self._places: dict[tuple[str | None, str | None], int | None] = {}
         self._previews = self._make_previews()
 
@@ -557,6 +562,8 @@ class Analyzer:
             refused=refused,
             edge_step=sweep.edge_step,
             partial=not spectrum.complete,
+            temperature=spectrum.temperature,
+            change_scales=self._change_scales,
             seconds=seconds,
             reduced=reduced,
             calibrated_on=str(self.bundle.card.calibration.get("calibrated_on", "simulation")),

@@ -11,7 +11,7 @@ from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.outputs.specs import ClassesSpec, CurveSpec, OutputSpec, ScalarsSpec, Target
 from xas_live.models.sections.specs import Sections
 from xas_live.models.strict import Strict
-from xas_live.prediction import KINDS
+from xas_live.prediction import INTERVAL_COLUMNS, KINDS
 from xas_live.reduction.normalize import Windows
 from xas_live.reduction.target import AnchorNeed, InputKind
 from xas_live.spectrum import Array
@@ -28,9 +28,6 @@ RESERVED = frozenset(
     )
 )  # fmt: skip
 """Names that columns of tables and derived runs have already."""
-
-
-_INTERVAL = ("", "_lower", "_upper", "_std")
 
 
 class Absorber(Strict):
@@ -202,9 +199,9 @@ class Card(Strict):
         named += [o.name for o in self.outputs if not isinstance(o, ScalarsSpec)]
         if len(set(named)) != len(named):
             raise ValueError(f"targets, classes and curves must have different names, not {named}")
-        columns = [f"{target.name}{end}" for target in self.targets for end in _INTERVAL]
+        columns = [f"{target.name}{end}" for target in self.targets for end in INTERVAL_COLUMNS]
         if self.sections.phases is not None and self.sections.phases.sample is not None:
-            columns += [f"{self.sections.phases.sample}{end}" for end in _INTERVAL]
+            columns += [f"{self.sections.phases.sample}{end}" for end in INTERVAL_COLUMNS]
         for output in self.outputs:
             if isinstance(output, ClassesSpec):
                 columns += [output.name, *(f"{output.name}_{end}" for end in ("p", "set", *output.classes))]

@@ -11,10 +11,10 @@ from xas_live.models.bundle import Bundle, ModelError, bundle_sha256, read_card
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
 # Over card and weights, as `xas-live train` prints it: a bundle that was altered after shipping is refused.
 SHIPPED_HASHES: dict[str, str] = {
-    "au-l3": "e8520c811f62fac6c610a5a22405838d7d8dcae8c579b50d87406df8515bbaf0",
+    "au-l3": "6ad9d2cb7482a2e67ed2f2bbb0d990898692f9feb66e32e64b3ca50edf6962f8",
     "au-l3-msd": "3c321fba4d926521d4579c959d319af77680b018e294b33411c40426ac1969bc",
-    "pd-k": "fd426b2dd5c156880dfd0811472c1b48f91ea7e35ce60051637822bc074c228e",
-    "pt-l3": "5da92188b4616264175ed55561acf9e4b7e1ca3ba5cd5db44dcb10556dbbad13",
+    "pd-k": "514644d83a6b40bcab6129d4a49b5dfbeb636b00b240e8e9df5305f09dc76d6b",
+    "pt-l3": "f774649fb2c8036d050a8d96c6e81b8ba07efa0af99c039e10fde2cb217e8db7",
 }
 
 

@@ -1,12 +1,24 @@
 """Predictions: results with their intervals, the chemistry beside them, and the verdict on them."""
 
+from xas_live.prediction.change import change
 from xas_live.prediction.chemistry import KINDS, LOOKS, Chemistry
 from xas_live.prediction.outcome import Outcome
 from xas_live.prediction.prediction import Alignment, AnchorUsed, Foil, Prediction, Reduced
-from xas_live.prediction.results import Classes, Columns, Curve, Json, OutputResult, Size, Value, finite
+from xas_live.prediction.results import (
+    INTERVAL_COLUMNS,
+    Classes,
+    Columns,
+    Curve,
+    Json,
+    OutputResult,
+    Size,
+    Value,
+    finite,
+)
 from xas_live.prediction.verdict import SAID_BY_VERDICT, Degree, DomainVerdict, Verdict
 
 __all__ = [
+    "INTERVAL_COLUMNS",
     "KINDS",
     "LOOKS",
     "SAID_BY_VERDICT",
@@ -27,5 +39,6 @@ __all__ = [
     "Size",
     "Value",
     "Verdict",
+    "change",
     "finite",
 ]

@@ -117,6 +117,9 @@ class Prediction:
     anchor : the foil used; None where there was none.
     edge_step : in units of mu.
     partial : the sweep is not whole: still running, or aborted.
+    temperature : of the sample (K), or None.
+    change_scales : by target, the half width that the model's part of a change has per unit of latent
+        distance, see `change`; empty for models that do not tell it.
     reduced : the spectrum as the network saw it.
     calibrated_on : what the intervals rest on.
     """
@@ -135,6 +138,8 @@ class Prediction:
     refused: str | None = None
     edge_step: float = math.nan
     partial: bool = False
+    temperature: float | None = None
+    change_scales: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     reduced: Reduced | None = None
     calibrated_on: str = "simulation"

@@ -15,7 +15,9 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 Columns: TypeAlias = dict[str, float | str]
 """Numbers and texts by the names of their columns."""
 
-_INTERVAL = ("", "_lower", "_upper", "_std", "_statistical", "_model")
+INTERVAL_COLUMNS = ("", "_lower", "_upper", "_std", "_statistical", "_model")
+"""Ends of the names of a value's columns."""
+
 _BAND = ("", "_lower", "_upper", "_x")
 
 
@@ -101,7 +103,7 @@ class Value:
     def columns(self, name: str) -> Columns:
         """As in a table, the standard deviation and the model's part: `CN1_std`, `CN1_model`."""
         numbers = (self.value, self.lower, self.upper, self.std, self.statistical, self.model)
-        return {f"{name}{end}": float(x) for end, x in zip(_INTERVAL, numbers, strict=True)}
+        return {f"{name}{end}": float(x) for end, x in zip(INTERVAL_COLUMNS, numbers, strict=True)}
 
     def arrays(self, name: str) -> dict[str, Array]:
         """None."""
@@ -109,7 +111,7 @@ class Value:
 
     def units(self, name: str) -> dict[str, str]:
         """The value's unit, for all its columns."""
-        return {f"{name}{end}": self.unit for end in _INTERVAL} if self.unit else {}
+        return {f"{name}{end}": self.unit for end in INTERVAL_COLUMNS} if self.unit else {}
 
     def to_json(self) -> dict[str, Json]:
         """See `OutputResult`."""

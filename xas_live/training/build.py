@@ -16,6 +16,7 @@ from xas_live.models.networks import weight_shapes
 from xas_live.models.outputs.base import Tensors
 from xas_live.models.outputs.specs import ScalarsSpec
 from xas_live.models.sections.specs import (
+    ChangeSection,
     DomainSection,
     EdgeRiseSection,
     LatentSection,
@@ -27,6 +28,7 @@ from xas_live.models.sections.specs import (
     TheorySection,
 )
 from xas_live.training.calibrate import Unseen, accuracy, measure_unseen
+from xas_live.training.change import simulate_changes
 from xas_live.training.chemistry import chemistry_section, chemistry_tensors
 from xas_live.training.cost import cost_section, cost_tensors, depart
 from xas_live.training.domain import domain_tensors, oxides_of, widened
@@ -161,6 +163,8 @@ def calibrated(recipe: Recipe, population: Population, trained: Trained) -> Bund
     bundle = Bundle(card=card, tensors=tensors, sha256="")
     if recipe.domain is not None and recipe.domain.limit is not None and isinstance(population, Particles):
         bundle = with_cost(recipe, population, trained, bundle)
+    if card.sections.latent is not None and isinstance(population, Particles):
+        bundle = with_change(recipe, population, trained, bundle)
     return bundle if not _can_preview(card) else with_partial(recipe, population, trained, bundle)
 
 
@@ -173,6 +177,17 @@ def with_cost(recipe: Recipe, population: Particles, trained: Trained, bundle: B
     drawn = depart(recipe, population, trained, readable, recipe.domain.departures, rng)
     tensors = {**bundle.tensors, **cost_tensors(section, readable, drawn)}
     sections = bundle.card.sections.model_copy(update={"cost": section})
+    return Bundle(card=bundle.card.model_copy(update={"sections": sections}), tensors=tensors, sha256="")
+
+
+def with_change(recipe: Recipe, population: Particles, trained: Trained, bundle: Bundle) -> Bundle:
+    """The bundle with how far it is off in changes."""
+    rng = np.random.default_rng(recipe.schedule.seed + 5)
+    domain = recipe.domain
+    nuisances = recipe.nuisances if domain is None else domain.nuisances(recipe.nuisances)
+    changes = simulate_changes(population, trained, widened(bundle.tensors), nuisances, rng)
+    tensors = {**bundle.stored, "change_scores": torch.from_numpy(changes.scores()).float()}
+    sections = bundle.card.sections.model_copy(update={"change": ChangeSection()})
     return Bundle(card=bundle.card.model_copy(update={"sections": sections}), tensors=tensors, sha256="")
 
 

@@ -222,6 +222,14 @@ class PreviewSection(Strict):
         return {"partial_widening": (2, len(LAST_ENERGIES), width)}
 
 
+class ChangeSection(Strict):
+    """How far the model is off in a change between two sweeps of one sample. Tensor `change_scores`."""
+
+    def tensors(self, points: int, inputs: int, width: int) -> Shapes:
+        """As for `TheorySection`."""
+        return dict.fromkeys(("change_scores",))
+
+
 class SizeSection(Strict):
     """Particle size from coordination numbers. Tensors `particle_cn` and `particle_atoms`.
 
@@ -254,6 +262,7 @@ _NEEDS = {
     "chemistry": ("theory", "domain"),
     "cost": ("theory", "domain"),
     "accepted": ("domain", "cost"),
+    "change": ("latent",),
 }
 """What a section cannot do without."""
 
@@ -270,6 +279,7 @@ class Sections(Strict):
     latent: LatentSection | None = None
     phases: PhasesSection | None = None
     preview: PreviewSection | None = None
+    change: ChangeSection | None = None
     size: SizeSection | None = None
     edge_rise: EdgeRiseSection | None = None
 
@@ -301,7 +311,7 @@ class Sections(Strict):
         found: Shapes = {}
         for section in (
             self.theory, self.domain, self.oxide, self.chemistry, self.cost, self.accepted,
-            self.latent, self.phases, self.preview, self.size, self.edge_rise,
+            self.latent, self.phases, self.preview, self.change, self.size, self.edge_rise,
         ):  # fmt: skip
             if section is not None:
                 found |= section.tensors(points, inputs, width)
