@@ -366,10 +366,7 @@ class Analyzer:
         self, judged: Judged, sweeps: Sequence[ReducedSweep], mixed: Mapping[int, Mixed]
     ) -> Judged:
         """What the networks give, with what the noise of each sweep does to it; unknown beside standards."""
-        inputs = np.stack([sweep.network_input for sweep in sweeps])
-        if judged.reconstruction is not None:  # noise bends the networks' slopes: take them at half of it
-            inputs = 0.5 * (inputs + judged.reconstruction)
-        gradients = self._ensemble.gradients(inputs)
+        gradients = self._ensemble.gradients(np.stack([sweep.network_input for sweep in sweeps]))
         statistical = np.full_like(judged.half, np.nan)
         for row, sweep in enumerate(sweeps):
             found = None
