@@ -27,7 +27,7 @@ N = 3000  # draws
 NEEDED_BY = {
     "domain": ("preview", "oxide", "chemistry", "cost"),
     "theory": ("preview", "size", "phases", "edge_rise", "chemistry", "cost"),
-    "latent": ("cost",),
+    "latent": ("cost", "change"),
     "chemistry": ("cost",),
 }
 

@@ -98,7 +98,7 @@ def as_schema_1_could(name):
     """The shipped card without what schema 1 did not know."""
     card = read_card(SHIPPED_FOLDER / name)
     theory = card.sections.theory.model_copy(update={"background": False})
-    of_schema_1 = {"theory": theory, "chemistry": None, "cost": None, "oxide": OxideSection()}
+    of_schema_1 = {"theory": theory, "chemistry": None, "cost": None, "change": None, "oxide": OxideSection()}
     return card.model_copy(update={"sections": card.sections.model_copy(update=of_schema_1)})
 
 

@@ -36,7 +36,13 @@ OUTCOME = Outcome(
 def test_a_number_has_its_interval_beside_it():
     assert NUMBER.row("R1") == {"R1": 2.77, "R1_lower": 2.75, "R1_upper": 2.79}
     assert NUMBER.columns("R1") == NUMBER.row("R1") | {"R1_std": 0.01}
-    assert NUMBER.units("R1") == dict.fromkeys(("R1", "R1_lower", "R1_upper", "R1_std"), "Å")
+    assert NUMBER.parts("R1").keys() == {"R1_statistical", "R1_model"}
+    assert NUMBER.units("R1") == dict.fromkeys(
+        ("R1", "R1_lower", "R1_upper", "R1_std", "R1_statistical", "R1_model"), "Å"
+    )
+    told = Value(2.77, 0.01, 2.75, 2.79, statistical=0.012, model=0.016)
+    assert told.row("R1") == NUMBER.row("R1") | {"R1_statistical": 0.012}
+    assert told.parts("R1") == {"R1_statistical": 0.012, "R1_model": 0.016}
     assert Value(1.0, 0.1, 0.8, 1.2).units("CN1") == {}
 
 

@@ -14,7 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xas_live.models.card import RESERVED
-from xas_live.prediction import KINDS, LOOKS, Chemistry, Degree, Outcome, Prediction, Value, Verdict
+from xas_live.prediction import (
+    INTERVAL_COLUMNS,
+    KINDS,
+    LOOKS,
+    Chemistry,
+    Degree,
+    Outcome,
+    Prediction,
+    Value,
+    Verdict,
+)
 from xas_live.spectrum import Spectrum
 
 REASON = "white line higher than any particle's"
@@ -102,7 +112,7 @@ def test_chemistry_comes_back_from_columns_and_json(chemistry):
     assert value_in(columns, "adsorbates") == chemistry.adsorbates
     assert columns["looks"] == chemistry.looks
     assert {k: columns[f"share_{k}"] for k in chemistry.shares} == chemistry.shares
-    assert columns.keys() - RESERVED == {"CN1", "CN1_lower", "CN1_upper", "CN1_std"}
+    assert columns.keys() - RESERVED == {f"CN1{end}" for end in INTERVAL_COLUMNS}
     assert chemistry.units() == chemistry.arrays() == {}
     row = outcome.row()
     assert row.keys() <= columns.keys()

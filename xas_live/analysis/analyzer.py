@@ -478,6 +478,8 @@ class Analyzer:
         """The value with the two parts of its error."""
         assert judged.statistical is not None
         half, statistical = float(judged.half[row, at]), self._quantile * float(judged.statistical[row, at])
+        if math.isnan(statistical):
+            return value
         return replace(value, statistical=statistical, model=math.sqrt(max(half**2 - statistical**2, 0.0)))
 
     def _with_fractions(

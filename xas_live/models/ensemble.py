@@ -67,8 +67,9 @@ class Judged(NamedTuple):
         quantile : half width of the intervals in standard deviations.
         """
         noise = np.nan_to_num(quantile * statistical)
-        model = np.sqrt(np.maximum(self.half**2 - noise**2, (LEAST_MODEL_PART * self.half) ** 2))
-        return self._replace(half=np.maximum(self.half, np.hypot(model, noise)), statistical=statistical)
+        least = LEAST_MODEL_PART * self.half
+        half = np.where(np.hypot(least, noise) > self.half, np.hypot(least, noise), self.half)
+        return self._replace(half=half, statistical=statistical)
 
     def sound(self) -> list[bool]:
         """Whether the networks gave numbers, for each spectrum."""

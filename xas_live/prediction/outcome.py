@@ -45,7 +45,8 @@ class Outcome:
 
     def columns(self) -> Columns:
         """Columns of an archive, but for arrays."""
-        return {k: v for name, each in self._stored.items() for k, v in each.columns(name).items()}
+        found = {k: v for name, each in self._stored.items() for k, v in each.columns(name).items()}
+        return found | {k: v for name, each in self.values.items() for k, v in each.parts(name).items()}
 
     def arrays(self) -> dict[str, Array]:
         """Columns of an archive that are arrays."""

@@ -15,8 +15,10 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 Columns: TypeAlias = dict[str, float | str]
 """Numbers and texts by the names of their columns."""
 
-INTERVAL_COLUMNS = ("", "_lower", "_upper", "_std", "_statistical", "_model")
-"""Ends of the names of a value's columns."""
+_INTERVAL = ("", "_lower", "_upper", "_std")
+_PARTS = ("_statistical", "_model")
+INTERVAL_COLUMNS = (*_INTERVAL, *_PARTS)
+"""Ends of the names of a target's columns."""
 
 _BAND = ("", "_lower", "_upper", "_x")
 
@@ -101,9 +103,9 @@ class Value:
         return cells
 
     def columns(self, name: str) -> Columns:
-        """As in a table, the standard deviation and the model's part: `CN1_std`, `CN1_model`."""
-        numbers = (self.value, self.lower, self.upper, self.std, self.statistical, self.model)
-        return {f"{name}{end}": float(x) for end, x in zip(INTERVAL_COLUMNS, numbers, strict=True)}
+        """Value, interval and standard deviation: `CN1_std`."""
+        numbers = (self.value, self.lower, self.upper, self.std)
+        return {f"{name}{end}": float(x) for end, x in zip(_INTERVAL, numbers, strict=True)}
 
     def arrays(self, name: str) -> dict[str, Array]:
         """None."""
@@ -112,6 +114,10 @@ class Value:
     def units(self, name: str) -> dict[str, str]:
         """The value's unit, for all its columns."""
         return {f"{name}{end}": self.unit for end in INTERVAL_COLUMNS} if self.unit else {}
+
+    def parts(self, name: str) -> Columns:
+        """The two parts of its error: `CN1_statistical`, `CN1_model`; NaN where they are not known."""
+        return dict(zip((f"{name}{end}" for end in _PARTS), (self.statistical, self.model), strict=True))
 
     def to_json(self) -> dict[str, Json]:
         """See `OutputResult`."""
