@@ -1,0 +1,169 @@
+"""Plan stubs and plans that use what is predicted."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, stdev
+from typing import TYPE_CHECKING, Any, Literal
+
+import bluesky.plan_stubs as bps
+
+from xas_live.errors import Refusal
+from xas_live.prediction import Prediction, Value
+
+if TYPE_CHECKING:
+    from xas_live.callbacks.live import LiveAnalysis
+
+Plan = Generator[Any, Any, Any]
+
+_POLL_S = 0.05
+_SCATTERS = 0.01  # probability below which repeats scatter more than their noise tells
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """What repeats of a scan gave together.
+
+    Attributes
+    ----------
+    target : of the model.
+    uids : of the runs, in order.
+    used : number of predictions in the mean.
+    mean : of the target; NaN where no repeat was usable.
+    half_width : of its statistical interval; of the whole one where that was asked for.
+    reached : whether it is as narrow as was asked for.
+    reason : why the repeats ended, in words.
+    """
+
+    target: str
+    uids: tuple[str, ...]
+    used: int
+    mean: float
+    half_width: float
+    reached: bool
+    reason: str
+
+
+def repeat_until(
+    scan: Callable[[], Plan],
+    target: str,
+    half_width: float,
+    max_repeats: int,
+    analysis: LiveAnalysis,
+    *,
+    error: Literal["statistical", "total"] = "statistical",
+    timeout: float = 60.0,
+) -> Generator[Any, Any, Repeated]:
+    """Repeat a scan until the mean of what is predicted is known to a half width.
+
+    The statistical parts of the repeats are averaged; where the repeats scatter more than their noise tells
+    (a chi-square test at 1 %), their scatter counts. Only sweeps under the verdicts "trusted" and "caution"
+    count, complete and analysed: of a sample that is not usable all repeats are measured.
+
+    Parameters
+    ----------
+    scan : makes the plan of one repeat, which ends as a run, as `lambda: bp.list_scan(...)`.
+    target : as "CN1".
+    half_width : asked for, in the target's unit, at the level of the predictions.
+    max_repeats : that are measured at most.
+    analysis : attached to the RunEngine that runs this plan.
+    error : "statistical" is what repeats can narrow; "total" includes the model's part, which they cannot.
+    timeout : seconds that a prediction is waited for after its run.
+
+    Returns
+    -------
+    The result, as the plan's return value: `result = yield from repeat_until(...)`.
+
+    Raises
+    ------
+    Refusal : at once for settings that make no sense; after the first repeat for a total half width below the
+        model's part, and a target that the model does not give.
+
+    Examples
+    --------
+    >>> RE(repeat_until(lambda: bp.list_scan([ion_chambers], mono, energies, md=md), "CN1", 0.2, 16, xas))
+    """
+    if not (half_width > 0 and math.isfinite(half_width)):
+        raise Refusal(f"half_width={half_width!r}: give a positive number in the unit of {target}")
+    if max_repeats < 1:
+        raise Refusal(f"max_repeats={max_repeats!r}: at least one repeat is measured")
+    if error not in ("statistical", "total"):
+        raise Refusal(f"error={error!r}: give 'statistical' or 'total'")
+    uids: list[str] = []
+    found: list[Value] = []
+    result = Repeated(target, (), 0, math.nan, math.inf, reached=False, reason="")
+    for _ in range(max_repeats):
+        uid = yield from scan()
+        uids.append(str(uid))
+        if not (yield from _analysed(analysis, timeout)):
+            return _ended(result, uids, f"no prediction came within {timeout:g} s")
+        found += _usable(analysis.predictions, uids[-1], target)
+        if found and error == "total" and half_width < (least := min(value.model for value in found)):
+            raise Refusal(
+                f"the model's part of the error of {target} is {least:.2g}, which no repeat narrows: a total "
+                f"half width of {half_width:g} cannot be reached. Ask for the statistical one"
+            )
+        mean, half = _mean_of(found, error)
+        result = Repeated(target, tuple(uids), len(found), mean, half, half <= half_width, "")
+        if result.reached:
+            return _ended(result, uids, f"{target} is known to {half:.2g}")
+    words = "no repeat was usable" if not found else f"{target} is known to {result.half_width:.2g} only"
+    return _ended(result, uids, f"{words} after {max_repeats} repeats")
+
+
+def _ended(result: Repeated, uids: Sequence[str], reason: str) -> Repeated:
+    return Repeated(
+        result.target, tuple(uids), result.used, result.mean, result.half_width, result.reached, reason
+    )
+
+
+def _analysed(analysis: LiveAnalysis, timeout: float) -> Generator[Any, Any, bool]:
+    """Wait, without holding up the RunEngine, until all that was measured is analysed."""
+    deadline = time.monotonic() + timeout
+    while not analysis.wait(0.0):
+        if time.monotonic() > deadline:
+            return False
+        yield from bps.sleep(_POLL_S)
+    return True
+
+
+def _usable(predictions: Sequence[Prediction], uid: str, target: str) -> list[Value]:
+    """Return the values of a run's sweeps that may be used.
+
+    Raises
+    ------
+    Refusal : when none of its predictions has the target.
+    """
+    of_run = [p for p in predictions if p.provenance.run_uid == uid and p.refused is None]
+    if not of_run:
+        return []
+    primary = [p for p in of_run if p.model_sha256 == of_run[0].model_sha256]
+    if not any(target in p.values for p in primary):
+        given = ", ".join(primary[0].values) or "no numbers"
+        raise Refusal(f"{primary[0].model} gives no {target!r}: choose from {given}")
+    return [
+        p.values[target]
+        for p in primary
+        if p.verdict.usable and not p.partial and not math.isnan(p.values[target].statistical)
+    ]
+
+
+def _mean_of(found: Sequence[Value], error: str) -> tuple[float, float]:
+    """Return the mean of repeats and the half width of its interval."""
+    n = len(found)
+    if not n:
+        return math.nan, math.inf
+    mean = sum(value.value for value in found) / n
+    half = math.sqrt(sum(value.statistical**2 for value in found)) / n
+    if n > 2:
+        from scipy.stats import chi2, t
+
+        quantile = NormalDist().inv_cdf(0.5 + found[0].level / 2.0)
+        scatter = stdev(value.value for value in found)
+        expected = half * math.sqrt(n) / quantile
+        if chi2.sf((n - 1) * (scatter / expected) ** 2, n - 1) < _SCATTERS:
+            half = float(t.ppf(0.5 + found[0].level / 2.0, n - 1)) * scatter / math.sqrt(n)
+    return mean, half if error == "statistical" else math.hypot(half, max(value.model for value in found))
