@@ -9,6 +9,8 @@ deviation. Writes benchmarks/results/decisions.json.
 from __future__ import annotations
 
 import argparse
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +22,9 @@ from shipped import ShippedModel
 
 from xas_live.analysis import AnalysisConfig, Analyzer
 from xas_live.analysis.averages import RunningAverage
-from xas_live.models.outputs.intervals import conformal_rank
+from xas_live.models.outputs.intervals import conformal_rank, gaussian_quantile
 from xas_live.models.registry import load_model
+from xas_live.plans import mean_of
 from xas_live.prediction import Prediction, change
 from xas_live.reduction import FoilAnchor
 from xas_live.reduction.axis import AxisCache
@@ -38,6 +41,7 @@ COUNTS = (1e4, 1e5, 1e6, 1e7, 1e8)
 REPEATS = (1, 4, 16)
 SWEEPS, LEVEL, SEED, FOLDS = 64, 0.9, 20261129, 5
 FOIL_COUNTS = 1e9
+ASKED, TRIALS = (2, 3, 4, 6, 9, 12), 10  # fewest repeats that would do, and series drawn for each
 
 
 def axis_of(edge: float) -> Array:
@@ -102,7 +106,7 @@ def table_of(predictions: Sequence[Prediction], names: Sequence[str], part: str)
 
 def statistical(line: Beamline, n: int) -> list[dict[str, Any]]:
     """Of each particle, counts and number of repeats: how often the statistical interval holds the repeats' mean."""
-    found = []
+    found: list[dict[str, Any]] = []
     names = line.bundle.target_names
     for sample in line.particles(n):
         mu = line.absorption(sample)
@@ -120,17 +124,36 @@ def statistical(line: Beamline, n: int) -> list[dict[str, Any]]:
                 off = np.abs(value - value.mean(0)) * np.sqrt(len(value) / (len(value) - 1))
                 inside = off <= half
                 single = float(np.median(half[:, 0])) if repeats == 1 else single
+                beyond = _repeats_beyond_best(predictions, names[0], line.rng) if repeats == 1 else math.nan
                 three = value[: len(value) // 3 * 3].reshape(-1, 3, len(names))
                 peer = student.ppf(0.5 + LEVEL / 2, 2) * three.std(1, ddof=1)
                 found.append(
                     {
                         "model": line.name, "sample": sample.name, "counts": counts, "repeats": repeats,
                         "covered": inside.mean(0).tolist(), "half": np.median(half, axis=0).tolist(),
+                        "repeats_beyond_best": beyond,
                         "narrowing": float(np.median(half[:, 0])) / single,
                         "peer_over_half": float(np.median(peer[:, 0]) / np.median(half[:, 0])),
                     }
                 )  # fmt: skip
     return found
+
+
+def _repeats_beyond_best(predictions: Sequence[Prediction], name: str, rng: np.random.Generator) -> float:
+    """How many repeats `repeat_until` takes beyond the fewest that would do, were the noise known; on average."""
+    found = [p.values[name] for p in predictions if p.refused is None]
+    true = gaussian_quantile(LEVEL) * statistics.stdev(value.value for value in found)
+    beyond = []
+    for best in ASKED:
+        asked = true / math.sqrt(best)
+        for _ in range(TRIALS):
+            order = rng.permutation(len(found))
+            used = next(
+                (n for n in range(1, len(found) + 1) if mean_of([found[k] for k in order[:n]])[1] <= asked),
+                len(found),
+            )
+            beyond.append(used - best)
+    return float(np.mean(beyond))
 
 
 def unseen_changes(name: str) -> dict[str, Any]:
@@ -203,6 +226,7 @@ def main(particles: int) -> None:
     pooled = float(np.mean([r["covered"] for r in rows]))
     narrowing = float(np.median([r["narrowing"] for r in rows if r["repeats"] == 16]))
     peer = float(np.median([r["peer_over_half"] for r in rows if r["repeats"] == 1]))
+    beyond = float(np.mean([r["repeats_beyond_best"] for r in rows if r["repeats"] == 1]))
     changes = float(np.mean([each["pooled"] for each in unseen.values()]))
     print(
         f"pooled {pooled:.3f}; half width of 16 repeats over one's {narrowing:.3f}; three repeats' {peer:.2f} times ours"
@@ -219,6 +243,9 @@ def main(particles: int) -> None:
             changes,
             at_least=0.88,
             at_most=0.92,
+        ),
+        claim(
+            "repeats_over_best", "repeats beyond the fewest that would do, on average", beyond, at_most=1.0
         ),
         claim("narrowing_at_16", "statistical half width of 16 repeats over one's", narrowing, at_most=0.3),
     ]

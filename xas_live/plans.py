@@ -106,7 +106,7 @@ def repeat_until(
                 f"the model's part of the error of {target} is {least:.2g}, which no repeat narrows: a total "
                 f"half width of {half_width:g} cannot be reached. Ask for the statistical one"
             )
-        mean, half = _mean_of(found, error)
+        mean, half = mean_of(found, error)
         result = Repeated(target, tuple(uids), len(found), mean, half, half <= half_width, "")
         if result.reached:
             return _ended(result, uids, f"{target} is known to {half:.2g}")
@@ -151,8 +151,13 @@ def _usable(predictions: Sequence[Prediction], uid: str, target: str) -> list[Va
     ]
 
 
-def _mean_of(found: Sequence[Value], error: str) -> tuple[float, float]:
-    """Return the mean of repeats and the half width of its interval."""
+def mean_of(
+    found: Sequence[Value], error: Literal["statistical", "total"] = "statistical"
+) -> tuple[float, float]:
+    """Return the mean of repeats, and the half width of its statistical interval or of the whole one.
+
+    Where the repeats scatter more than their noise tells, by a chi-square test at 1 %, their scatter counts.
+    """
     n = len(found)
     if not n:
         return math.nan, math.inf
