@@ -124,7 +124,7 @@ def statistical(line: Beamline, n: int) -> list[dict[str, Any]]:
                 off = np.abs(value - value.mean(0)) * np.sqrt(len(value) / (len(value) - 1))
                 inside = off <= half
                 single = float(np.median(half[:, 0])) if repeats == 1 else single
-                beyond = _repeats_beyond_best(predictions, names[0], line.rng) if repeats == 1 else math.nan
+                beyond = _repeats_beyond_best(predictions, names[0], line.rng) if repeats == 1 else None
                 three = value[: len(value) // 3 * 3].reshape(-1, 3, len(names))
                 peer = student.ppf(0.5 + LEVEL / 2, 2) * three.std(1, ddof=1)
                 found.append(
@@ -249,8 +249,8 @@ def main(particles: int) -> None:
         ),
         claim("narrowing_at_16", "statistical half width of 16 repeats over one's", narrowing, at_most=0.3),
     ]
-    statistics = {"cells": cells, "pooled": pooled, "three_repeats_over_half": peer, "rows": rows}
-    record("decisions", claims, {"statistical": statistics, "changes_unseen": unseen, "changes_seen": seen})
+    of_noise = {"cells": cells, "pooled": pooled, "three_repeats_over_half": peer, "rows": rows}
+    record("decisions", claims, {"statistical": of_noise, "changes_unseen": unseen, "changes_seen": seen})
 
 
 if __name__ == "__main__":
