@@ -354,7 +354,7 @@ def _anchors(analysed: list[Prediction], foil: FoilAnchor | Anchor) -> str:
     """In one sentence, which foils the predictions stand on."""
     from xas_live.callbacks.publishers.results import anchor_of
     from xas_live.flags import Flag
-    from xas_live.reduction.anchor import FoilAnchor, newest_anchor
+    from xas_live.reduction import FoilAnchor, newest_anchor
 
     absorbers = {(p.element or "", p.edge or "") for p in analysed} if foil == "auto" else set()
     saved = {absorber: newest_anchor(*absorber) for absorber in absorbers}
