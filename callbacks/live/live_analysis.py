@@ -8,21 +8,23 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
 
-from xas_live.analysis import RunHistory
+from xas_live.analysis import RunHistory, foil_anchor
 from xas_live.callbacks.assembly import ChannelMapping, SpectrumAssembler
 from xas_live.callbacks.live.backlog import Backlog, Item, Mark, Received, bytes_of
 from xas_live.callbacks.live.notices import ErrorRecord, Notices
 from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipeline
+from xas_live.callbacks.live.scans import LastScans
 from xas_live.callbacks.live.watch import Watch
 from xas_live.callbacks.publishers import Publisher, Result, SweepResult, table
 from xas_live.prediction import Prediction
+from xas_live.reduction import FoilAnchor, known_foils
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do without
@@ -91,6 +93,7 @@ class _Results(PipelineHooks):
         self.latest: Result | None = None
         self.average: Prediction | None = None
         self.preview: Prediction | None = None
+        self.scans = LastScans()
         self._sweeps = self._refused = 0
 
     def failed(self, where: str, error: BaseException) -> None:
@@ -111,9 +114,11 @@ class _Results(PipelineHooks):
             self._kept.extend(results)
             self._sweeps += 1
             self._refused += result.primary.refused is not None
+        self.scans.add(result.spectrum)
 
-    def averaged(self, prediction: Prediction) -> None:
+    def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
         self.average = prediction
+        self.scans.add(spectrum)
 
     def counts(self) -> tuple[int, int, float | None]:
         """Return the number of sweeps, of those refused, and the lag of the last (s)."""
@@ -233,6 +238,38 @@ class LiveAnalysis:
     def table(self) -> pd.DataFrame:
         """One row per sweep and model: scan, sweep, time, model, values with intervals, verdicts, lag (s)."""
         return table(self._results.kept())
+
+    def anchor_from(self, scan: int | str = -1, *, vouch: bool = False) -> FoilAnchor:
+        """Fit a scan of this session as a foil, and save it as the anchor of its absorber.
+
+        It is used from the next sweep on, where `attach` was left to find the anchor and a scan has no
+        reference channel.
+
+        Parameters
+        ----------
+        scan : -1 is the last scan, 12 that of scan id 12; or the beginning of its uid. Of several sweeps
+            their average is the foil.
+        vouch : save it although it looks like a particle; the anchor says so.
+
+        Raises
+        ------
+        Refusal : when there is no such scan, or no model for it.
+        AnchorError : when it cannot be fitted; NoFoilError, one of them, when it looks like a particle.
+        OSError : when it cannot be saved.
+        """
+        self.wait()
+        foil = self._results.scans.find(scan)
+        where = foil.provenance
+        if where.source == "live":
+            named = f"scan {where.scan} ({(where.run_uid or '')[:8]})"
+            foil = replace(foil, provenance=replace(where, source=named))
+        bundle = self.analyzer.models_for(foil)[0]
+        target = bundle.input_for(foil.element, foil.edge) or bundle.inputs[0]
+        known = known_foils(target.element, target.edge, where.beamline)
+        anchor = foil_anchor(foil, bundle, known, vouch=vouch)
+        folder = anchor.save()
+        self.say(f"{anchor.source} is saved as the foil {folder.name} of {anchor.element} {anchor.edge}")
+        return anchor
 
     def say(self, text: str) -> None:
         """Show the user one line, where the analysis shows its own."""

@@ -2,8 +2,8 @@
 
 A particle taken for a foil makes every sample look like bulk, trusted and in domain. Theory alone tells small
 particles only, by their weak fine structure: what it gets wrong for bulk metal is as large as what larger
-particles lack. Another foil tells larger ones: the scan's own reference channel, or one that was saved before at
-the same beamline (docs/explanations/foils.md has the figures).
+particles lack. Another foil tells larger ones: the scan's own reference channel, or one that was saved
+before at the same beamline (docs/explanations/foils.md has the figures).
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ def foil_anchor(
     return replace(fitted, vouched=bool(reasons))
 
 
-def _doubts(
-    foil: Spectrum, fitted: FoilAnchor, bundle: Bundle, known: Iterable[FoilAnchor]
-) -> Iterator[str]:
+def _doubts(foil: Spectrum, fitted: FoilAnchor, bundle: Bundle, known: Iterable[FoilAnchor]) -> Iterator[str]:
     """Why it may be no bulk metal, each reason in words."""
     if fitted.is_weak:
         yield (

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from click import Context
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 class _FitsByDefault(TyperGroup):
     """`xas-live anchor FILE` is `xas-live anchor fit FILE`."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # of the click that typer brings
         """See click."""
         if args and args[0] not in self.commands and args[0] != "--help":
             args = ["fit", *args]

@@ -5,7 +5,6 @@ from xas_live.reduction.axis import AxisCache
 from xas_live.reduction.normalize import Windows
 from xas_live.reduction.quality import Checked, check_all, half_rise
 from xas_live.reduction.reducer import Reducer
-from xas_live.reduction.stages import Plan, ReducedSweep, RefusedSweep
 from xas_live.reduction.saved_anchors import (
     SavedAnchor,
     known_foils,
@@ -13,6 +12,7 @@ from xas_live.reduction.saved_anchors import (
     saved_anchor,
     saved_anchors,
 )
+from xas_live.reduction.stages import Plan, ReducedSweep, RefusedSweep
 from xas_live.reduction.standards import StandardError, standards_of
 from xas_live.reduction.target import BulkTheory, InputTarget, listed
 
