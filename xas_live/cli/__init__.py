@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(demo)
-app.command()(replay)
+app.command(context_settings={"ignore_unknown_options": True})(replay)  # -1 is a run
 app.command()(train)
 app.add_typer(anchor, name="anchor")
 app.add_typer(models, name="models")
