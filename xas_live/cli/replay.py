@@ -91,7 +91,9 @@ def replay(
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="DATE", help="With --from: runs from then on, as 2026-11-28 or '2026-11-28 14:30'."),
+        typer.Option(
+            metavar="DATE", help="With --from: runs from then on, 2026-11-28 or '2026-11-28 14:30'."
+        ),
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="DATE", help="With --from: runs until then.")] = None,
     json_path: Annotated[
