@@ -92,6 +92,32 @@ def accuracy(result: Result) -> str:
     )
 
 
+def foils(result: Result) -> str:
+    """Foil or particle: what is taken for a foil."""
+    asked = ("theory", "reference", "saved foil")
+    simulated = [
+        row((library_name(metal), what, *(f"{share[by]:.2f}" for by in asked)))
+        for metal, shares in result["simulated"].items()
+        for what, share in shares.items()
+    ]
+    by_foil: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for each in result["measured"]:
+        by_foil.setdefault((each["model"], each["foil"]), []).append(each)
+    measured_foils = [
+        row((*foil, *(e["strength"] for e in every), *(f"{e['taken']} of {e['asked']}" for e in every)))
+        for foil, every in by_foil.items()
+    ]
+    return page(
+        "foils",
+        result,
+        weakest=f"{result['data']['weakest_foil']:.0%}",
+        beamlines=result["data"]["beamlines"],
+        simulated=simulated,
+        measured=measured_foils,
+        particles=[row((e["sample"], e["theory"], e["saved foil"])) for e in result["particles"]],
+    )
+
+
 def _metal(name: str, part: Mapping[str, Any], published: Mapping[str, float]) -> str:
     results, gain = part["results"], part["gain_over_deep_mlp"]
     counts = {test: sum(of) for test, of in part["test_particles"].items()}
@@ -314,6 +340,7 @@ def _degrees(name: str, found: Mapping[str, Any]) -> list[str]:
 
 PAGES: dict[str, Callable[[Result], str]] = {
     "accuracy": accuracy,
+    "foils": foils,
     "measured": measured,
     "partial": partial,
     "speed": speed,

@@ -169,6 +169,20 @@ class Flag(StrEnum):
         "Foil and sample were measured over seven days apart.",
         "Measure the foil again and fit it: `xas-live anchor FILE`.",
     )
+    OTHER_BEAMLINE = (
+        "other_beamline",
+        Severity.CAUTION,
+        "The anchor's foil was measured at another beamline than the sample.",
+        "Measure a foil at this beamline and fit it: `xas-live anchor FILE`. `xas-live anchor list` shows the"
+        " saved ones, `xas-live anchor use NAME` chooses one.",
+    )
+    WEAK_FOIL = (
+        "weak_foil",
+        Severity.CAUTION,
+        "The fine structure of the foil, or of the reference channel that acts as one, is weaker than any "
+        "known bulk metal's: it may be a particle. By such a foil a sample is read too large.",
+        "Look at the foil: is it in the beam, bulk metal, and not too thick? Measure it again.",
+    )
     I0_NONLINEAR = (
         "i0_nonlinear",
         Severity.CAUTION,

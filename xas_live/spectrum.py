@@ -11,7 +11,10 @@ from numpy.typing import ArrayLike
 from xas_live.errors import Refusal
 from xas_live.modes import Array, counted_channels, find_mode, intended_mode, log_ratio, mode_names
 
-__all__ = ["Array", "Provenance", "Spectrum"]
+__all__ = ["BEAMLINE", "Array", "Provenance", "Spectrum"]
+
+BEAMLINE = ("beamline_id", "beamline", "beamline_name")
+"""Entries of start documents that name the beamline."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,25 @@ class Provenance:
     averaged: int = 1
     metadata: Mapping[str, object] = field(default_factory=dict)
     read: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def sample(self) -> str:
+        """Name of the sample, as the metadata give it; "" where they do not."""
+        return self._named("sample_name", "sample")
+
+    @property
+    def beamline(self) -> str:
+        """Name of the beamline, as the metadata give it; "" where they do not."""
+        return self._named(*BEAMLINE)
+
+    def _named(self, *keys: str) -> str:
+        """The first name that stands under one of the keys, or as `name` in a dictionary there."""
+        for key in keys:
+            entry = self.metadata.get(key)
+            name = entry.get("name") if isinstance(entry, Mapping) else entry
+            if isinstance(name, str) and name.strip():
+                return name.strip()
+        return ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,12 @@ import numpy as np
 
 from xas_live.callbacks.assembly.absorber import absorber_from_metadata
 from xas_live.callbacks.assembly.rows import number
-from xas_live.spectrum import Provenance
+from xas_live.spectrum import BEAMLINE, Provenance
 
 if TYPE_CHECKING:
     from event_model.documents import EventDescriptor, EventPage, RunStart
 
-_KEPT = ("sample", "sample_name", "truth", "plan_name", "temperature", "purpose", "comment")
+_KEPT = ("sample", "sample_name", "truth", "plan_name", "temperature", "purpose", "comment", *BEAMLINE)
 _TEMPERATURE = ("temperature", "temperature_k", "sample_temperature")
 
 

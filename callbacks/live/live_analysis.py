@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import atexit
+import html
+import textwrap
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import pandas as pd
 
-from xas_live.analysis import RunHistory
+from xas_live.analysis import RunHistory, foil_anchor
 from xas_live.callbacks.assembly import ChannelMapping, SpectrumAssembler
 from xas_live.callbacks.live.backlog import Backlog, Item, Mark, Received, bytes_of
 from xas_live.callbacks.live.notices import ErrorRecord, Notices
 from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipeline
+from xas_live.callbacks.live.scans import LastScans
 from xas_live.callbacks.live.watch import Watch
-from xas_live.callbacks.publishers import Publisher, Result, SweepResult, table
+from xas_live.callbacks.publishers import Publisher, Result, SweepResult
+from xas_live.callbacks.publishers.results import LastAverages, ResultTable, table, with_averages
 from xas_live.prediction import Prediction
+from xas_live.reduction import FoilAnchor, known_foils
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do without
@@ -38,6 +42,7 @@ MEASURING_INTERVAL_S = 0.2
 STUCK_S = 10.0
 """The user is told of a publisher or an analyzer that does not return for so long (s)."""
 
+_ROWS = 5  # of the table that are shown with the state
 _EXIT_S = 10.0  # how long the end of the session waits for what is not done
 
 
@@ -91,6 +96,8 @@ class _Results(PipelineHooks):
         self.latest: Result | None = None
         self.average: Prediction | None = None
         self.preview: Prediction | None = None
+        self.scans = LastScans()
+        self._averages = LastAverages(history)
         self._sweeps = self._refused = 0
 
     def failed(self, where: str, error: BaseException) -> None:
@@ -111,9 +118,13 @@ class _Results(PipelineHooks):
             self._kept.extend(results)
             self._sweeps += 1
             self._refused += result.primary.refused is not None
+        self.scans.add(result.spectrum)
 
-    def averaged(self, prediction: Prediction) -> None:
+    def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
         self.average = prediction
+        self.scans.add(spectrum)
+        with self._lock:
+            self._averages.averaged(spectrum, prediction)
 
     def counts(self) -> tuple[int, int, float | None]:
         """Return the number of sweeps, of those refused, and the lag of the last (s)."""
@@ -124,6 +135,11 @@ class _Results(PipelineHooks):
         """Return the last results, oldest first."""
         with self._lock:
             return list(self._kept)
+
+    def rows(self) -> list[Result]:
+        """Return the last results, each run's average after its sweeps."""
+        with self._lock:
+            return with_averages(self._kept, self._averages.predictions)
 
 
 class LiveAnalysis:
@@ -230,9 +246,46 @@ class LiveAnalysis:
         return self._notices.errors
 
     @property
-    def table(self) -> pd.DataFrame:
-        """One row per sweep and model: scan, sweep, time, model, values with intervals, verdicts, lag (s)."""
-        return table(self._results.kept())
+    def table(self) -> ResultTable:
+        """One row per sweep and model, and one per run of several sweeps for their average.
+
+        First what it is of (`averaged` counts the sweeps), the leading result with its interval, the size
+        (nm) and the verdict; then all the rest: other results, reasons, model, time, flags, lag (s). A pandas
+        table, of which the important columns are printed.
+        """
+        return table(self._results.rows())
+
+    def anchor_from(self, scan: int | str = -1, *, vouch: bool = False) -> FoilAnchor:
+        """Fit a scan of this session as a foil, and save it as the anchor of its absorber.
+
+        It is used from the next sweep on, where `attach` was left to find the anchor and a scan has no
+        reference channel.
+
+        Parameters
+        ----------
+        scan : -1 is the last scan, 12 that of scan id 12; or the beginning of its uid. Of several sweeps
+            their average is the foil.
+        vouch : save it although it looks like a particle; the anchor says so.
+
+        Raises
+        ------
+        Refusal : when there is no such scan, or no model for it.
+        AnchorError : when it cannot be fitted; NoFoilError, one of them, when it looks like a particle.
+        OSError : when it cannot be saved.
+        """
+        self.wait()
+        foil = self._results.scans.find(scan)
+        where = foil.provenance
+        if where.source == "live":
+            named = f"scan {where.scan} ({(where.run_uid or '')[:8]})"
+            foil = replace(foil, provenance=replace(where, source=named))
+        bundle = self.analyzer.models_for(foil)[0]
+        target = bundle.input_for(foil.element, foil.edge) or bundle.inputs[0]
+        known = known_foils(target.element, target.edge, where.beamline)
+        anchor = foil_anchor(foil, bundle, known, vouch=vouch)
+        folder = anchor.save()
+        self.say(f"{anchor.source} is saved as the foil {folder.name} of {anchor.element} {anchor.edge}")
+        return anchor
 
     def say(self, text: str) -> None:
         """Show the user one line, where the analysis shows its own."""
@@ -314,6 +367,22 @@ class LiveAnalysis:
         self.close()
 
     def __repr__(self) -> str:
+        latest = self.latest
+        if latest is None:
+            return self._state()
+        rows = table(self._results.rows()[-_ROWS:]).brief().splitlines()
+        return "\n  ".join([self._state(), *rows, *textwrap.wrap(f"last: {latest}", 78)])
+
+    def _repr_html_(self) -> str:
+        latest = self.latest
+        text = f"<p>{html.escape(self._state())}</p>"
+        if latest is None:
+            return text
+        rows = table(self._results.rows()[-_ROWS:])
+        return f"{text}{rows._repr_html_()}<p>last: {html.escape(str(latest))}</p>"
+
+    def _state(self) -> str:
+        """Whether it runs, and what there is so far, in one line."""
         status = self.status()
         counts = [_many(status.sweeps, "sweep")]
         counts += [f"{status.refused} refused"] if status.refused else []
@@ -326,11 +395,7 @@ class LiveAnalysis:
             if not writer.healthy
         ]
         state = "watching" if status.running else "closed" if self._closed else "ENDED by an error"
-        text = f"<LiveAnalysis {state}: {', '.join(counts)}>"
-        if (latest := self.latest) is not None:
-            where = f"scan {latest.provenance.scan}, sweep {latest.provenance.sweep}"
-            text += f"\n  {where}: {latest}"
-        return text
+        return f"<LiveAnalysis {state}: {', '.join(counts)}>"
 
     def _take_no_more(self) -> None:
         if not self._closed:

@@ -63,8 +63,8 @@ class PipelineHooks:
     def completed(self, document: Completed, result: SweepResult) -> None:
         """Take the result of a completed sweep, before the publishers."""
 
-    def averaged(self, prediction: Prediction) -> None:
-        """Take the prediction of an average, before the publishers."""
+    def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
+        """Take an average and its prediction, before the publishers."""
 
 
 class SweepPipeline:
@@ -227,7 +227,7 @@ class SweepPipeline:
 
     def _publish_average(self, spectrum: Spectrum, prediction: Prediction) -> None:
         self._history.align(prediction)
-        self._hooks.averaged(prediction)
+        self._hooks.averaged(spectrum, prediction)
         self._tell("averaged", spectrum, prediction)
 
     def _tell_models(self, analyzer: Analyzes, spectrum: Spectrum, predictions: Sequence[Prediction]) -> None:

@@ -18,8 +18,8 @@ from xas_live.prediction import Chemistry, Classes, Degree, Outcome, Prediction,
 from xas_live.spectrum import Provenance
 
 
-def printed(monkeypatch: pytest.MonkeyPatch, predictions: Sequence[Prediction]) -> str:
-    console = Console(width=132, record=True, quiet=False)
+def printed(monkeypatch: pytest.MonkeyPatch, predictions: Sequence[Prediction], width: int = 132) -> str:
+    console = Console(width=width, record=True, quiet=False)
     monkeypatch.setattr(output, "out", console)
     output.print_predictions(predictions)
     return console.export_text()
@@ -83,6 +83,19 @@ def test_sizes_and_verdicts_stay_where_a_model_gives_them(monkeypatch):
     assert "caution : a glitch; interval 1.4 times wider" in text
     assert text.count("trusted") == 1
     assert text.count("1.8 nm") == 2
+
+
+def test_the_leading_result_fits_in_80_columns_and_the_others_are_named(monkeypatch):
+    many = {f"CN{k}": Value(9.0, 0.3, 8.5, 9.5) for k in range(1, 7)}
+    long = judged(Degree.TRUSTED, scan="a_file_with_quite_a_long_name_0001.xdi", values=many)
+    where = replace(long.provenance, metadata={"sample_name": "Pt 20 wt% on carbon"})
+    text = printed(monkeypatch, [replace(long, provenance=where)], width=80)
+    header = next(line for line in text.splitlines() if "verdict" in line).split()
+    assert header[:3] == ["scan", "sample", "CN1"]
+    assert header[-2:] == ["size", "verdict"]
+    assert "CN6: in a wider window, and with --json" in text
+    assert "9.00 ±0.50" in text
+    assert "CN6" in printed(monkeypatch, [long], width=200).splitlines()[2]
 
 
 def test_scans_of_one_reason_share_a_line(monkeypatch):

@@ -175,7 +175,7 @@ def test_wrong_element_is_refused_cleanly(run: Run, pt: Path, tmp_path: Path, mu
     text = "# element: Au\n# edge: L3\n" + mu_file.read_text()
     (tmp_path / "gold.dat").write_text(text)
     out = tmp_path / "out.json"
-    assert run("replay", tmp_path / "gold.dat", "--model", pt, "--json", out).exit_code == 0
+    assert run("replay", tmp_path / "gold.dat", "--model", pt, "--json", out).exit_code == 3
     assert "Au" in results(out)[0]["refused"]
 
 
@@ -375,3 +375,46 @@ def test_what_was_understood_is_said_under_the_table(
     assert "energy in eV: all" in result.output
     assert "left out: 1 line of text within the table" in result.output
     assert "noted.dat" in result.output.split("left out:")[1]
+
+
+def test_nothing_analysed_ends_with_3(run: Run, pt: Path, mu_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.dat").write_text("")
+    assert run("replay", tmp_path / "empty.dat", tmp_path / "none.dat", "--model", pt).exit_code == 3
+    assert run("replay", tmp_path / "empty.dat", mu_file, "--model", pt).exit_code == 0
+
+
+def test_runs_are_chosen_by_sample_date_and_from_the_end(
+    run: Run, pt: Path, archive: Archive, mu_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    last = write(tmp_path / "last.dat", growth(4)[2], "# energy mu")
+    stored = run("replay", mu_file, last, "--model", pt, "--archive", archive.folder)
+    assert stored.exit_code == 0, stored.output
+    from_archive = ("--from", archive.folder, "--model", pt, "--json", out)
+    assert run("replay", "-1", *from_archive).exit_code == 0
+    assert [record["scan"] for record in results(out)] == ["last.dat"]
+    assert run("replay", *from_archive, "--sample", "SAMPLE_m*", "--since", "2020-01-01").exit_code == 0
+    assert {record["scan"] for record in results(out)} == {"sample_mu.dat"}
+    for choice in (("--until", "2001-01-01"), ("--sample", "nobody's")):
+        result = run("replay", *from_archive, *choice)
+        assert result.exit_code == 3
+        assert "No run" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "give the files"),
+        (["--sample", "Pt"], "with --from"),
+        (["--since", "yesterday", "--from", "FOLDER"], "is no date"),
+        (["7", "--sample", "Pt", "--from", "FOLDER"], "not both"),
+        (["--modle", "pt-l3"], "no such option: --modle"),
+        (["-1"], "no such option: -1"),
+    ],
+)
+def test_choices_that_do_not_go_together_end_with_2(
+    run: Run, archive: Archive, arguments: list[str], complaint: str
+) -> None:
+    result = run("replay", *(str(archive.folder) if a == "FOLDER" else a for a in arguments))
+    assert result.exit_code == 2, result.output
+    assert complaint in " ".join(result.output.split())

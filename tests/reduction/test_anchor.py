@@ -15,9 +15,10 @@ from xas_live.analysis import AnalysisConfig, Analyzer
 from xas_live.models.bundle import Bundle
 from xas_live.models.registry import load_model
 from xas_live.reduction.align import reference_shift
-from xas_live.reduction.anchor import AnchorError, FoilAnchor, common_windows, newest_anchor
+from xas_live.reduction.anchor import AnchorError, FoilAnchor, common_windows
 from xas_live.reduction.normalize import Windows
 from xas_live.reduction.quality import half_rise
+from xas_live.reduction.saved_anchors import newest_anchor
 from xas_live.simulator import Sample
 from xas_live.sources.files import read_file
 from xas_live.sources.replay import spectra_of

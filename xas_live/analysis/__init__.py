@@ -4,6 +4,7 @@ from xas_live.analysis.analyzer import Analyzer, Analyzes
 from xas_live.analysis.averages import Averages
 from xas_live.analysis.config import Alignment, AnalysisConfig, SettingsError, checked_alignment
 from xas_live.analysis.drift import Drift, SeriesMonitor
+from xas_live.analysis.foil_care import NoFoilError, foil_anchor
 from xas_live.analysis.history import Earlier, RunHistory
 from xas_live.analysis.pool import AnalyzerPool
 from xas_live.analysis.process import AnalysisProcessError, AnalyzerProcess
@@ -19,8 +20,10 @@ __all__ = [
     "Averages",
     "Drift",
     "Earlier",
+    "NoFoilError",
     "RunHistory",
     "SeriesMonitor",
     "SettingsError",
     "checked_alignment",
+    "foil_anchor",
 ]

@@ -20,9 +20,10 @@ from xas_live.errors import Refusal
 from xas_live.models.bundle import Bundle, ModelError
 from xas_live.models.registry import available_models, find_model, load_model, load_models
 from xas_live.prediction import Prediction
-from xas_live.reduction.anchor import FoilAnchor, newest_anchor
+from xas_live.reduction.anchor import FoilAnchor
 from xas_live.reduction.gate import quality
 from xas_live.reduction.reducer import Reducer
+from xas_live.reduction.saved_anchors import newest_anchor
 from xas_live.reduction.standards import StandardError
 from xas_live.spectrum import Spectrum
 

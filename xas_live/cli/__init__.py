@@ -22,9 +22,9 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(demo)
-app.command()(replay)
-app.command()(anchor)
+app.command(context_settings={"ignore_unknown_options": True})(replay)  # -1 is a run
 app.command()(train)
+app.add_typer(anchor, name="anchor")
 app.add_typer(models, name="models")
 app.add_typer(flags, name="flags")
 app.add_typer(profile, name="profile")

@@ -13,6 +13,7 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from xas_live.prediction import SAID_BY_VERDICT, Classes, Curve, Degree, OutputResult, Prediction, Value
@@ -21,6 +22,7 @@ _NAMED = 8  # scans at most that a line names
 _CLASSES = 3  # at most that a cell names
 _NON_METAL = 0.05  # a share over this is shown, though its interval begins at 0
 _COLOURS = {Degree.TRUSTED: "green", Degree.CAUTION: "yellow", Degree.NOT_USABLE: "red"}
+_LONGEST, _UNLIMITED = 24, 1000  # characters: of a scan's or sample's name in a line; of a line
 _PIPED_WIDTH = 132  # what goes to a file or a pipe has no screen to fit
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
@@ -80,18 +82,42 @@ def print_predictions(predictions: Sequence[Prediction], averages: Sequence[Pred
         return [p for p in all_of if (given[p.model] or kinds[0]) == kind]  # refused ones in the first table
 
     for kind in kinds:
-        out.print(_table(of(kind, predictions), of(kind, averages)))
+        out.print(_fitting(of(kind, predictions), of(kind, averages)))
     print_remarks(predictions, averages)
 
 
-def _table(predictions: Sequence[Prediction], averages: Sequence[Prediction]) -> Table:
-    """Rows of predictions, each run's average after its sweeps."""
+def _fitting(predictions: Sequence[Prediction], averages: Sequence[Prediction]) -> Table:
+    """The table of as many results, from the leading one on, as there is width for."""
     every = (*predictions, *averages)
     results = {name: result for p in every for name, result in p.outcome.results.items()}
     names = [name for name, result in results.items() if not isinstance(result, Curve)]
+    for shown in range(len(names), -1, -1):
+        table = _table(predictions, averages, results, names[:shown])
+        if shown < len(names):
+            table.caption = f"{', '.join(names[shown:])}: in a wider window, and with --json"
+        needed = Measurement.get(out, out.options.update(width=_UNLIMITED), table).maximum
+        if needed <= out.width or shown <= 1:
+            break
+    return table
+
+
+def _table(
+    predictions: Sequence[Prediction],
+    averages: Sequence[Prediction],
+    results: Mapping[str, OutputResult],
+    names: Sequence[str],
+) -> Table:
+    """Rows of predictions, each run's average after its sweeps."""
+    every = (*predictions, *averages)
     models = list(dict.fromkeys(p.model for p in predictions if p.model))
     table = Table(title=", ".join(models), title_justify="left", box=box.SIMPLE)
-    table.add_column("scan", overflow="fold", min_width=12)
+    table.caption_justify = "left"
+    table.add_column("scan", overflow="fold", min_width=12, max_width=_LONGEST)
+    named = any(
+        p.provenance.sample not in ("", Path(p.provenance.scan).stem, p.provenance.scan) for p in every
+    )
+    if named:
+        table.add_column("sample", overflow="fold", min_width=8, max_width=_LONGEST)
     if len(models) > 1:
         table.add_column("model", no_wrap=True)
     phases = [n for n in dict.fromkeys(n for p in predictions for n in p.fractions) if n != "metal"]
@@ -113,7 +139,8 @@ def _table(predictions: Sequence[Prediction], averages: Sequence[Prediction]) ->
         means.setdefault(last[average.provenance.run_uid], []).append(average)
     for k, prediction in enumerate(predictions):
         for p in (prediction, *means.get(k, [])):
-            cells = [escape(_label(p))] + ([escape(p.model)] if len(models) > 1 else [])
+            cells = [escape(_label(p))] + ([escape(p.provenance.sample)] if named else [])
+            cells += [escape(p.model)] if len(models) > 1 else []
             cells += [escape(_cell(p.outcome.results.get(name))) for name in names]
             cells += [with_interval(p.fractions.get(name)) for name in phases]
             cells += [_non_metal(p)] if mixed else []
@@ -187,10 +214,7 @@ def _label(prediction: Prediction) -> str:
 
 def with_interval(value: Value | None) -> str:
     """A value with half the width of its interval, as "9.04 ±0.61"; empty when there is none."""
-    if value is None:
-        return ""
-    half = max(value.upper - value.value, value.value - value.lower)  # one end may be cut off
-    return f"{value.value:.{value.decimals}f} ±{half:.{value.decimals}f}"
+    return "" if value is None else value.plus_minus
 
 
 def with_set(classes: Classes) -> str:

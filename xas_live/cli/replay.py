@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,8 +50,11 @@ if TYPE_CHECKING:
 
 def replay(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="Data files; with --from, uids of runs.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH", help="Data files; with --from, uids or scan ids of runs; -1 is the last run."
+        ),
+    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,6 +85,17 @@ def replay(
     from_: Annotated[
         str | None, typer.Option("--from", metavar="URI", help="Replay runs of this archive (URI or folder).")
     ] = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With --from: the runs of this sample; 'Pt*' begin so."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE", help="With --from: runs from then on, 2026-11-28 or '2026-11-28 14:30'."
+        ),
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="DATE", help="With --from: runs until then.")] = None,
     json_path: Annotated[
         Path | None, typer.Option("--json", metavar="OUT.json", help="Write results.")
     ] = None,
@@ -95,14 +109,17 @@ def replay(
       xas-live replay raw.dat --columns energy=0,i0=2,it=3,ir=4
       xas-live replay series.prj --model au-l3 --anchor Au_foil.dat --align -0.5
       xas-live replay scans/*.dat --model au-l3 --model au-l3-msd
-      xas-live replay --from ~/xas_archive 3f2a91c0
+      xas-live replay --from ~/xas_archive 3f2a91c0 -1
+      xas-live replay --from ~/xas_archive --sample "Pt*" --since 2026-11-28
 
     \b
     Exit codes:
       0  every spectrum was analysed, or cleanly refused
       1  not everything could be stored, or something failed that should not
       2  the arguments cannot be used
+      3  nothing was analysed: every file and spectrum was refused
     """
+    given = _given(paths or [], from_, {"--sample": sample, "--since": since, "--until": until})
     numbers, chosen_mode = columns_of(columns), mode_of(mode)
     if from_ is not None and (columns is not None or mode is not None):
         refuse("--columns and --mode are for files: the fields of stored runs are told by their names")
@@ -128,10 +145,11 @@ def replay(
                 stack.enter_context(quick_close_on_interrupt(store))
         progress = stack.enter_context(Progress(console=err, transient=True))
         if past is None:
-            sources = _of_files(paths, numbers, chosen_mode)
+            sources = _of_files(given, numbers, chosen_mode)
         else:
-            sources = _of_runs(paths, past, from_ or "")
-        predictions = _analysed(_counted(sources, len(paths), progress), pool, bundles, outputs)
+            given = given or _chosen(past, sample, since, until)
+            sources = _of_runs(given, past, from_ or "")
+        predictions = _analysed(_counted(sources, len(given), progress), pool, bundles, outputs)
         progress.stop()
         outputs.close()
         _report(predictions, outputs, foil)
@@ -143,6 +161,8 @@ def replay(
         stored = wait_until_stored(outputs.writers)
         if outputs.failures or not stored:
             raise typer.Exit(1)
+        if all(prediction.refused is not None for prediction in predictions):
+            raise typer.Exit(3)
 
 
 @dataclass
@@ -201,6 +221,38 @@ def _outputs(
         outputs.derived = store.derived_writer(show_trouble)
         outputs.publishers.append(PredictionWriter(outputs.derived, store.next_attempt if redo else None))
     return outputs
+
+
+def _given(paths: Sequence[str], from_: str | None, chosen_by: Mapping[str, str | None]) -> list[str]:
+    """Return the paths or uids; ends the command where they do not go with the other arguments."""
+    used = [option for option, value in chosen_by.items() if value is not None]
+    for path in paths:
+        if path.startswith("-") and not (from_ is not None and path[1:].isdecimal()):
+            refuse(f"no such option: {path}; see xas-live replay --help")
+    if used and from_ is None:
+        refuse(f"{used[0]} chooses among stored runs: say where they are, with --from")
+    if used and paths:
+        refuse(f"give runs, as {paths[0]}, or choose them by {' and '.join(used)}, not both")
+    if not (used or paths):
+        refuse("give the files to analyse; or with --from the runs, or --sample, --since, --until")
+    return list(paths)
+
+
+def _chosen(past: Archive, sample: str | None, since: str | None, until: str | None) -> list[str]:
+    """Return the uids of the runs of a sample or time; ends the command where there are none."""
+    import httpx
+
+    from xas_live.errors import Refusal
+    from xas_live.sources.selection import runs_between
+
+    try:
+        uids = runs_between(past.client, sample, since, until)
+    except (Refusal, httpx.HTTPError) as error:
+        refuse(str(error))
+    if not uids:
+        err.print("No run is of this sample and time.")
+        raise typer.Exit(3)
+    return uids
 
 
 def _of_files(
@@ -354,7 +406,7 @@ def _anchors(analysed: list[Prediction], foil: FoilAnchor | Anchor) -> str:
     """In one sentence, which foils the predictions stand on."""
     from xas_live.callbacks.publishers.results import anchor_of
     from xas_live.flags import Flag
-    from xas_live.reduction.anchor import FoilAnchor, newest_anchor
+    from xas_live.reduction import FoilAnchor, newest_anchor
 
     absorbers = {(p.element or "", p.edge or "") for p in analysed} if foil == "auto" else set()
     saved = {absorber: newest_anchor(*absorber) for absorber in absorbers}

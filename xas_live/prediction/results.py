@@ -88,6 +88,12 @@ class Value:
         return f"{self.value:.{n}f} [{self.lower:.{n}f}, {self.upper:.{n}f}]{unit}"
 
     @property
+    def plus_minus(self) -> str:
+        """The value with half the width of its interval, as "9.04 ±0.61"."""
+        half = max(self.upper - self.value, self.value - self.lower)  # one end may be cut off
+        return f"{self.value:.{self.decimals}f} ±{half:.{self.decimals}f}"
+
+    @property
     def decimals(self) -> int:
         """Decimal places worth showing, at least two: the interval's half width with two figures."""
         half = 0.5 * (self.upper - self.lower)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,12 +26,12 @@ from safetensors.numpy import load_file, save_file
 
 from xas_live.errors import Refusal
 from xas_live.host.folders import user_folder
-from xas_live.reduction.damping import Damping
+from xas_live.reduction.damping import LEAST_REACH, Damping
 from xas_live.reduction.holes import refuse_holes
 from xas_live.reduction.normalize import NormalizationOperator, Windows, flat_once
 from xas_live.reduction.quality import check, check_range, check_step, locate_edge, point_noise
 from xas_live.reduction.rebin import edge_grid
-from xas_live.reduction.target import BulkTheory, TakesSweeps, listed
+from xas_live.reduction.target import BulkTheory, InputTarget, TakesSweeps, listed
 from xas_live.spectrum import Array, Provenance, Spectrum
 
 SHIFT_RANGE = (-12.0, 12.0)  # eV
@@ -40,8 +39,8 @@ STRETCH_RANGE = (0.90, 1.10)
 GAIN_RANGE = (0.7, 1.3)
 MIN_CORRELATION = 0.80  # of foil and theory above the edge
 MAX_RESIDUAL = 0.08  # root mean square, in edge steps
-
-logger = logging.getLogger("xas_live")
+STRENGTH_AT = 40.0  # eV past the origin, where the strength of the fine structure is told
+WEAKEST_FOIL = 0.58  # of theory: foils are above it, small particles below (docs/explanations/foils.md)
 
 
 class AnchorError(Refusal):
@@ -66,6 +65,10 @@ class FoilAnchor:
     source : where the foil comes from.
     time : Unix time at which it was measured (s), or None.
     weights : (n,) number of measured points behind each, of a dense sweep that was rebinned; else None.
+    strength : of its fine structure at 40 eV, in units of theory's; None where the model cannot tell it.
+    sample, beamline : as its scan names them; "" where it does not.
+    model : that it was fitted for.
+    vouched : the user says that it is bulk metal, though it looks like a particle.
     """
 
     element: str
@@ -84,6 +87,11 @@ class FoilAnchor:
     source: str = ""
     time: float | None = None
     weights: Array | None = None
+    strength: float | None = None
+    sample: str = ""
+    beamline: str = ""
+    model: str = ""
+    vouched: bool = False
 
     @classmethod
     def fit(cls, foil: Spectrum, model: TakesSweeps, *, weights: Array | None = None) -> FoilAnchor:
@@ -156,7 +164,16 @@ class FoilAnchor:
             source=foil.provenance.source or foil.provenance.scan,
             time=foil.provenance.time,
             weights=good.weights,
+            strength=_strength(x, aim, target.theory, fitted),
+            sample=foil.provenance.sample,
+            beamline=foil.provenance.beamline,
+            model=target.model,
         )
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether its fine structure is weaker than that of any foil: it may be no bulk metal."""
+        return self.strength is not None and self.strength < WEAKEST_FOIL and not self.vouched
 
     def energies(self, grid: Array, shift: float = 0.0) -> Array:
         """Measured energies (eV) of the model's grid, for a scan that lies `shift` eV above the foil."""
@@ -171,7 +188,7 @@ class FoilAnchor:
         """
         target = model.input_for(self.element, self.edge)
         if target is not None and target.theory is not None and self.theory == target.theory.sha256:
-            return self
+            return self if self.strength is not None else replace(self, strength=self._told_by(target))
         foil = Spectrum(
             energy=self.energy,
             mu=self.mu,
@@ -180,7 +197,17 @@ class FoilAnchor:
             temperature=self.temperature,
             provenance=Provenance(source=self.source, time=self.time),
         )
-        return FoilAnchor.fit(foil, model, weights=self.weights)
+        fitted = FoilAnchor.fit(foil, model, weights=self.weights)
+        return replace(fitted, sample=self.sample, beamline=self.beamline, vouched=self.vouched)
+
+    def _told_by(self, target: InputTarget) -> float | None:
+        """Strength of the fine structure, of an anchor saved before that was kept."""
+        assert target.theory is not None
+        x, energy = target.grid, self.energy
+        windows = common_windows(target.windows, [energy], self.e0)
+        points = self.energies(x)
+        flat = flat_once(energy, self.mu[None], self.e0, windows, points, _row(self.weights))[0][0]
+        return _strength(x, target.theory.on(x), target.theory, self.gain * flat)
 
     def on_grid(self, grid: Array, theory: BulkTheory, windows: Windows) -> LaidFoil:
         """The foil at the energies of the grid, normalised over `windows`, and what lays it on theory.
@@ -223,7 +250,7 @@ class FoilAnchor:
 
         Parameters
         ----------
-        folder : default a new folder among the user's anchors, where `newest_anchor` finds it.
+        folder : default a new folder among the user's anchors, where `saved_anchors` finds it.
 
         Returns
         -------
@@ -287,7 +314,7 @@ class _AnchorFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     element: str
     edge: str
     e0: float
@@ -301,22 +328,16 @@ class _AnchorFile(BaseModel):
     temperature: float | None
     source: str
     time: float | None = None
+    strength: float | None = None  # from version 2 on, as all below
+    sample: str = ""
+    beamline: str = ""
+    model: str = ""
+    vouched: bool = False
 
     @classmethod
     def numbers(cls) -> list[str]:
         """Names of the entries that an anchor has too."""
         return [name for name in cls.model_fields if name != "version"]
-
-
-def newest_anchor(element: str, edge: str) -> FoilAnchor | None:
-    """The user's anchor of this absorber that was saved last, or None; unreadable ones are passed by."""
-    found = user_folder("anchors", make=False).glob(f"{element}-{edge}-*/anchor.json")
-    for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
-        try:
-            return FoilAnchor.load(path.parent)
-        except AnchorError as error:
-            logger.warning("%s", error)
-    return None
 
 
 def _row(weights: Array | None) -> Array | None:
@@ -375,6 +396,14 @@ def _fit_warp(energy: Array, flat: Array, x: Array, target: Array) -> tuple[floa
     return best
 
 
+def _strength(x: Array, aim: Array, theory: BulkTheory, fitted: Array) -> float | None:
+    """Strength of the fine structure of a foil laid on theory, (g,); None where the model cannot tell it."""
+    background = theory.background_on(x)
+    if background is None or x[-1] < LEAST_REACH:
+        return None
+    return float(Damping.fit(x, aim, background, fitted).at(np.array([STRENGTH_AT]))[0])
+
+
 def _refuse_bounds(shift: float, stretch: float, gain: float, end: float, grid_end: float) -> None:
     found = (("shift", shift, SHIFT_RANGE), ("stretch", stretch, STRETCH_RANGE), ("gain", gain, GAIN_RANGE))
     for name, value, (low, high) in found:
@@ -382,7 +411,7 @@ def _refuse_bounds(shift: float, stretch: float, gain: float, end: float, grid_e
         if not low + margin < value < high - margin:
             raise AnchorError(
                 f"the foil does not fit: its {name} of {value:.3f} lies at the bound of {low} to {high}; is "
-                "the energy calibrated, and the foil the right element?"
+                "the energy calibrated, and is it a foil of the right element, not a particle?"
             )
     if shift + stretch * grid_end > end:
         raise AnchorError(

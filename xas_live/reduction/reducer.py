@@ -460,6 +460,11 @@ def _compared(sweep: CheckedSweep, anchor: FoilAnchor) -> list[str]:
         flags.append(Flag.ANCHOR_OLD)
     if anchor.noise > NOISY_FOIL:
         flags.append(Flag.NOISY_FOIL)
+    if anchor.is_weak:
+        flags.append(Flag.WEAK_FOIL)
+    here = sweep.spectrum.provenance.beamline
+    if here and anchor.beamline and here.casefold() != anchor.beamline.casefold():
+        flags.append(Flag.OTHER_BEAMLINE)
     return flags
 
 

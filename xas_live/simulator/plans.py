@@ -47,7 +47,8 @@ def simulated_scan(
     """
     beamline.load(sample)
     points = xanes_grid(beamline.library.edge_energy) if energies is None else energies
-    metadata = {**beamline.metadata(), "purpose": "simulation", **(md or {})}
+    told = {"purpose": "simulation", "beamline_id": "simulated"}
+    metadata = {**beamline.metadata(), **told, **(md or {})}
     return (yield from bp.list_scan([beamline.ion_chambers], beamline.energy, points.tolist(), md=metadata))
 
 

@@ -111,6 +111,7 @@ def _scan(
         element=element,
         edge=edge,
         temperature=_temperature(header),
+        beamline=_stated(header, "beamline.name", "beamline"),
         time=path.stat().st_mtime,
         read={
             "channels": {name: _told(number, labels) for name, number in numbers.items()},

@@ -71,6 +71,7 @@ def _metadata(scan: Scan) -> dict[str, object]:
         "element": scan.element,
         "edge": scan.edge,
         "temperature": scan.temperature,
+        "beamline_id": scan.beamline,
         **scan.notes,
     }
     return {

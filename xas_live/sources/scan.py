@@ -43,6 +43,7 @@ class Scan:
     mode : how mu is to be made from them: name of a detector mode.
     element, edge : as the file states them, else None.
     temperature : of the sample (K) as the file states it, else None.
+    beamline : its name as the file states it, else None.
     time : the file's modification time (Unix, s).
     notes : what was done on the way, as `{"athena_eshift": -0.24}` (eV, added to the energies).
     read : what was understood of the file, ready for JSON: see `Provenance.read`.
@@ -55,6 +56,7 @@ class Scan:
     element: str | None = None
     edge: str | None = None
     temperature: float | None = None
+    beamline: str | None = None
     time: float = 0.0
     notes: Mapping[str, float] = field(default_factory=dict)
     read: Mapping[str, object] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ class Catalog(Protocol):
     def __getitem__(self, run: str | int, /) -> CatalogEntry: ...
 
 
+_NUMBER = re.compile(r"-?\d{1,5}")
 _PAGE = 10_000  # events a page: a run of any length goes by in bounded memory
 
 
@@ -157,7 +159,7 @@ def stored_runs(catalog: Catalog, uids: Sequence[str], source: str = "") -> list
     ----------
     catalog : Tiled client of a catalog of Bluesky runs, as `Archive.client`.
     uids : whole or their first characters; a number of up to five digits is a scan id, and finds the latest
-        run that has it.
+        run that has it; -1 is the latest run, -2 the one before.
     source : written to the provenance of what is found; default: the catalog's address.
     """
     import httpx
@@ -166,7 +168,7 @@ def stored_runs(catalog: Catalog, uids: Sequence[str], source: str = "") -> list
     found: list[StoredRun | Unreadable] = []
     for uid in uids:
         try:
-            run = catalog[int(uid)] if uid.isdecimal() and len(uid) < 6 else catalog[uid]
+            run = catalog[int(uid)] if _NUMBER.fullmatch(uid) else catalog[uid]
             if "start" not in run.metadata:  # the sub-catalog of derived runs, where there is no run
                 raise LookupError(uid)
             # databroker's Broker switches every run of the process to its older interface: ask for the newer.

@@ -23,8 +23,9 @@ from xas_live.flags import Flag
 from xas_live.models.bundle import Bundle
 from xas_live.models.sections.specs import Acceptance
 from xas_live.prediction import Prediction
-from xas_live.reduction.anchor import FoilAnchor, newest_anchor
+from xas_live.reduction.anchor import FoilAnchor
 from xas_live.reduction.reducer import Reducer
+from xas_live.reduction.saved_anchors import newest_anchor
 from xas_live.spectrum import Array, Spectrum
 from xas_live.training.departures import Departures, residual_of, with_section
 

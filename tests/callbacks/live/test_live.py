@@ -112,9 +112,13 @@ def test_a_scan_is_predicted(beamline):
         assert live.latest.provenance.run_uid == uid
         assert live.latest.values["CN1"].value == len(GRID)
         table = live.table
-        assert table["CN1"].tolist() == [len(GRID)] * 3
+        assert table["CN1"].tolist() == [len(GRID)] * 4
+        assert table["averaged"].tolist() == [1, 1, 1, 3]
         assert {"scan", "sweep", "time", "CN1_lower", "CN1_upper", "size", "refused", "lag"} <= set(table)
-        assert (table["lag"] < 5).all()
+        assert (table["lag"][:3] < 5).all()
+        assert max(map(len, repr(live).splitlines())) <= 80
+        assert "1, mean of 3" in repr(live)
+        assert "1, mean of 3" in live._repr_html_()
         status = live.status()
         assert (status.sweeps, status.refused, status.waiting, status.errors) == (3, 0, 0, 0)
         assert "3 sweeps" in repr(live)
