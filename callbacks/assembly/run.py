@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 
 from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, energy_scale, find_mapping
+from xas_live.callbacks.assembly.expected import Expectation, Planned, plan_of
 from xas_live.callbacks.assembly.external import NoReaderError
 from xas_live.callbacks.assembly.legacy import LegacyAssets, as_streams
 from xas_live.callbacks.assembly.messages import Messages, mapping_chosen, no_spectra
@@ -17,7 +18,7 @@ from xas_live.callbacks.assembly.order import EventOrder
 from xas_live.callbacks.assembly.rows import StreamRows, as_page
 from xas_live.callbacks.assembly.spectra import spectrum_of, with_absorber
 from xas_live.callbacks.assembly.stream import SweepStream
-from xas_live.callbacks.assembly.sweeps import SweepCutter
+from xas_live.callbacks.assembly.sweeps import Sweep, SweepCutter, ends_of
 from xas_live.callbacks.assembly.time_join import StreamJoin
 from xas_live.flags import Flag
 from xas_live.spectrum import Array, Spectrum
@@ -43,6 +44,13 @@ _EXPLAIN_AFTER = 50
 
 
 _NOT_COUNTING = "seq_num is the same at every event: they are taken in the order they came"
+
+
+_AGAIN = "the end of the sweep, before some of its points came: this takes the place of what was given then"
+
+
+SWEEP_DONE = "xas_live_sweep_done"
+"""The stream whose events say that a sweep has ended: see `xas_live.plans.sweep_done`."""
 
 
 _BESIDE = 5
@@ -110,6 +118,8 @@ class RunAssembler:
         self._resources: dict[str, StreamResource] = {}
         self._legacy: LegacyAssets | None = None
         self._legacy_descriptors: dict[str, EventDescriptor] = {}  # as they came
+        self._marks: list[float] = []  # times at which the plan has said that a sweep has ended (Unix, s)
+        self._marking: set[str] = set()  # descriptors of the events that say so
         self._sweeps = 0
         self._reasons: list[str] = []  # why streams give no spectra
         self._explained = False
@@ -143,7 +153,7 @@ class RunAssembler:
         stream = self._latest
         if stream is None or len(stream.cutter.open) < 2:
             return None
-        return self._spectrum(stream, stream.cutter.open, complete=False)
+        return self._spectrum(stream, stream.cutter.open, self._sweeps, complete=False)
 
     @property
     def fragments(self) -> int:
@@ -170,6 +180,8 @@ class RunAssembler:
         wanted = self._settings.mapping
         if name == "baseline":
             self._baseline[doc["uid"]] = doc
+        elif name == SWEEP_DONE:
+            self._marking.add(doc["uid"])
         elif wanted is None or wanted.stream in (None, name):
             self._order_of[doc["uid"]] = self._orders.setdefault(name, EventOrder())
             self._declare(name, doc, wanted)
@@ -313,7 +325,10 @@ class RunAssembler:
         else:
             fields = [mapping.energy or "", *mapping.channels.values()]
             reader = StreamRows(doc, fields, {mapping.energy or "": scale})
-            stream = self._streams[name] = self._sweep_stream(name, mapping, reader, scale.unit)
+            plan = plan_of(self._start)
+            planned = [Planned(energy, ends_of(energy)) for energy in map(scale, plan.axes)]
+            expected = Expectation(plan.points, planned)
+            stream = self._streams[name] = self._sweep_stream(name, mapping, reader, scale.unit, expected)
             stream.order = self._orders[name]
         self._by_descriptor[doc["uid"]] = stream
         self._tell_mapping(mapping, scale.unit, [name])
@@ -325,12 +340,20 @@ class RunAssembler:
         return self._join.declare(doc)
 
     def _sweep_stream(
-        self, name: str, mapping: ChannelMapping, reader: StreamRows | None, energy_unit: str
+        self,
+        name: str,
+        mapping: ChannelMapping,
+        reader: StreamRows | None,
+        energy_unit: str,
+        expected: Expectation | None = None,
     ) -> SweepStream:
         cutter = SweepCutter(
-            3 + len(mapping.channels), self._settings.tolerance, whole=self._settings.whole_runs
+            3 + len(mapping.channels),
+            self._settings.tolerance,
+            whole=self._settings.whole_runs,
+            expected=expected,
         )
-        return SweepStream(name, mapping, reader, cutter, energy_unit)
+        return SweepStream(name, mapping, reader, cutter, energy_unit, marks=list(self._marks))
 
     # --- points ------------------------------------------------------------------------------------------
 
@@ -347,6 +370,8 @@ class RunAssembler:
         stream = self._by_descriptor.get(descriptor)
         if stream is not None and stream.reader is not None:
             return self._cut(stream, stream.reader.take(page))
+        if descriptor in self._marking:
+            return self._take_marks(page["time"])
         if descriptor in self._baseline:
             self._metadata.read_baseline(self._baseline[descriptor], page)
         elif self._join is not None and descriptor in self._join:
@@ -387,7 +412,17 @@ class RunAssembler:
         rows = self._without_zeros(stream, rows)
         if stream.order is not None and stream.reader is not None and stream.reader.external is not None:
             stream.order.add_rows(rows[:, -1])
-        return [self._finished(stream, sweep) for sweep in stream.cutter.append(rows)]
+        return [self._finished(stream, sweep) for sweep in stream.append(rows)]
+
+    def _take_marks(self, times: Sequence[float]) -> list[Spectrum]:
+        """Return the spectra of the sweeps that a plan has said to have ended by these times (Unix, s)."""
+        self._marks += times
+        return [
+            self._finished(stream, sweep)
+            for time in times
+            for stream in self._sweep_streams
+            for sweep in stream.mark(time)
+        ]
 
     def _without_zeros(self, stream: SweepStream, rows: Array) -> Array:
         """Return the rows without those that are zero throughout, which fill up arrays."""
@@ -422,19 +457,23 @@ class RunAssembler:
         finished, last = stream.cutter.finish()
         spectra += [self._finished(stream, sweep) for sweep in finished]
         if last is not None:
-            complete = succeeded is not None and stream.is_whole(last, succeeded=succeeded)
+            complete = succeeded is not None and stream.is_whole(last.rows, succeeded=succeeded)
             spectra.append(self._finished(stream, last, totals, complete=complete))
         return spectra
 
     def _finished(
         self,
         stream: SweepStream,
-        rows: Array,
+        sweep: Sweep,
         totals: Mapping[str, int] | None = None,
         *,
         complete: bool = True,
     ) -> Spectrum:
         """Return the spectrum of a sweep that has ended; of the last one, `totals` are the stop's counts."""
+        rows = sweep.rows
+        if not sweep.again:
+            stream.index = self._sweeps
+            self._sweeps += 1
         lost = self._lost(stream, rows, totals)
         notes = (
             [*lost.notes]
@@ -448,8 +487,15 @@ class RunAssembler:
             self._messages.tell_once(f"Run {self._metadata.label}: {', '.join(lost.notes)}.", subject=subject)
         complete = complete and self._started and not lost.at_an_end
         flags = [Flag.DOCUMENTS_LOST] if lost.notes else []
-        spectrum = self._spectrum(stream, rows, complete=complete, left_out=notes, flags=flags)
-        self._sweeps += 1
+        guessed = [_AGAIN] if sweep.again else []
+        spectrum = self._spectrum(
+            stream, rows, stream.index, complete=complete, guessed=guessed, left_out=notes, flags=flags
+        )
+        if sweep.again:
+            self._messages.tell(
+                f"Run {self.label}: more points of sweep {stream.index} have come after its expected end, or "
+                "some were measured again: it is judged again."
+            )
         if not lost.at_an_end:
             stream.count(rows)
         return with_absorber(spectrum)
@@ -458,8 +504,10 @@ class RunAssembler:
         self,
         stream: SweepStream,
         rows: Array,
+        index: int,
         *,
         complete: bool,
+        guessed: Sequence[str] = (),
         left_out: Sequence[str] = (),
         flags: Sequence[str] = (),
     ) -> Spectrum:
@@ -469,7 +517,7 @@ class RunAssembler:
             stream.mapping,
             self._metadata,
             self._metadata.provenance(
-                self._settings.source, stream.name, self._sweeps, time, self._read(stream, left_out)
+                self._settings.source, stream.name, index, time, self._read(stream, guessed, left_out)
             ),
             complete=complete,
             as_measured=self._settings.whole_runs,
@@ -497,7 +545,9 @@ class RunAssembler:
         new, self._joined_lost = count - self._joined_lost, max(count, self._joined_lost)
         return _Lost([f"{new} events of the streams joined, which are lost"] if new > 0 else [], False)
 
-    def _read(self, stream: SweepStream, left_out: Sequence[str]) -> Mapping[str, object]:
+    def _read(
+        self, stream: SweepStream, guessed: Sequence[str], left_out: Sequence[str]
+    ) -> Mapping[str, object]:
         """Return what was understood of a stream, or of its file: see `Provenance.read`."""
         if self._metadata.read:
             return self._metadata.read
@@ -505,7 +555,7 @@ class RunAssembler:
             "channels": {"energy": stream.mapping.energy, **stream.mapping.channels},
             "named_by": "the mapping" if self._is_given else "names, units and hints of the fields",
             "energy_unit": stream.energy_unit,
-            "guessed": [] if stream.order is None or stream.order.counting else [_NOT_COUNTING],
+            "guessed": [*([] if stream.order is None or stream.order.counting else [_NOT_COUNTING]), *guessed],
             "left_out": list(left_out),
         }
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from xas_live.analysis import RunHistory
-from xas_live.callbacks.assembly import ChannelMapping, SpectrumAssembler
+from xas_live.callbacks.assembly import SWEEP_DONE, ChannelMapping, SpectrumAssembler
 from xas_live.callbacks.live.backlog import Backlog, Item, Mark, Received, bytes_of
 from xas_live.callbacks.live.notices import ErrorRecord, Notices
 from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipeline
@@ -26,7 +26,7 @@ from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do without
-    from event_model.documents import Document
+    from event_model.documents import Document, Event
 
     from xas_live.analysis import Analyzes
     from xas_live.archive import WriterStatus
@@ -185,8 +185,8 @@ class LiveAnalysis:
             size = 0
             if name in ("event", "event_page"):
                 doc, size = _with_own_arrays(doc)
-            # A single point completes no sweep: the worker need not be woken for it.
-            point = name == "event" and not size
+            # A single point seldom completes a sweep: the worker is not woken for it.
+            point = name == "event" and not size and SWEEP_DONE not in cast("Event", doc)["data"]
             self._backlog.put(Received(name, doc, time.monotonic(), size), patient=point)
 
     @property
