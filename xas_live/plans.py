@@ -39,10 +39,10 @@ _MARK = _Mark()
 def sweep_done() -> Generator[Any, Any, None]:
     """Say that the sweep being measured has ended, so that it is judged at once.
 
-    For a plan that measures several sweeps in one run. Put it behind the last point of each, within the run and
-    outside of `create` and `save`. It emits one event in the stream "xas_live_sweep_done", which is stored
-    with the run; replay reads it too. Without it a sweep ends where the energy turns, which the first points of
-    the next sweep show, or where the plan or the sweep before tells its end.
+    For a plan that measures several sweeps in one run. Put it behind the last point of each, within the run
+    and outside of `create` and `save`. It emits one event in the stream "xas_live_sweep_done", which is
+    stored with the run; replay reads it too. Without it a sweep ends where the energy turns, which the first
+    points of the next sweep show, or where the plan or the sweep before tells its end.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where the sweep being measured is expected to end: by the plan, by its number of points, by the sweep before."""
+"""Where the sweep being measured is expected to end: by the plan, its points, or the sweep before."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Plan(NamedTuple):
 
 
 def plan_of(start: Mapping[str, object]) -> Plan:
-    """Read `num_points`, `num_intervals`, and the positions of `scan` and `list_scan` from a start document."""
+    """Read `num_points`, `num_intervals`, and the positions of scans and list scans from a start document."""
     points = _count(start.get("num_points"))
     if points is None and (intervals := _count(start.get("num_intervals"))) is not None:
         points = intervals + 1
@@ -47,9 +47,8 @@ def plan_of(start: Mapping[str, object]) -> Plan:
         case "inner_list_product":
             axes = [_numbers(values) for values in arguments[1::2]]
         case "inner_product" if points is not None:
-            ends = zip(arguments[1::3], arguments[2::3], strict=False)
-            axes = [_numbers([first, last]) for first, last in ends]
-            axes = [np.linspace(*axis, points) if len(axis) == 2 else axis for axis in axes]
+            ends = [_numbers(pair) for pair in zip(arguments[1::3], arguments[2::3], strict=False)]
+            axes = [np.linspace(pair[0], pair[1], points) for pair in ends if len(pair) == 2]
         case _:
             return Plan(points)
     return Plan(points, tuple(axis for axis in axes if len(axis) == points))
@@ -113,7 +112,11 @@ class Expectation:
                 if n > LAST + 1 and _counts(rows, n) and planned.agrees(energy[:n], int(first), tolerance):
                     return n
         for before in self._before.values():
-            if (n := len(before)) <= len(rows) and _counts(rows, n) and _repeats(energy[:n], before, tolerance):
+            if (
+                (n := len(before)) <= len(rows)
+                and _counts(rows, n)
+                and _repeats(energy[:n], before, tolerance)
+            ):
                 return n
         n = self._points or 0
         if LAST + 2 <= n <= len(rows) and _counts(rows, n) and _goes_on(energy[:n]):
@@ -121,7 +124,7 @@ class Expectation:
         return None
 
     def learn(self, sweep: Array) -> None:
-        """Take note of a sweep that has ended, (n, columns); of one that fell short of the one before, none."""
+        """Take note of a sweep that has ended, (n, columns), unless it fell short of the one before."""
         energy = sweep[:, 0]
         if len(sweep) <= LAST + 1 or not _counts(sweep, len(sweep)) or not np.isfinite(energy[[0, -1]]).all():
             return

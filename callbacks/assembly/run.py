@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, energy_scale, find_mapping
+from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, find_mapping
 from xas_live.callbacks.assembly.expected import Expectation, Planned, plan_of
 from xas_live.callbacks.assembly.external import NoReaderError
 from xas_live.callbacks.assembly.legacy import LegacyAssets, as_streams
@@ -16,7 +16,8 @@ from xas_live.callbacks.assembly.messages import Messages, mapping_chosen, no_sp
 from xas_live.callbacks.assembly.metadata import RunMetadata
 from xas_live.callbacks.assembly.order import EventOrder
 from xas_live.callbacks.assembly.rows import StreamRows, as_page
-from xas_live.callbacks.assembly.spectra import spectrum_of, with_absorber
+from xas_live.callbacks.assembly.scales import Conversion, energy_scale, temperature_scale
+from xas_live.callbacks.assembly.spectra import Measured, measured_in, spectrum_of, with_absorber
 from xas_live.callbacks.assembly.stream import SweepStream
 from xas_live.callbacks.assembly.sweeps import Sweep, SweepCutter, ends_of
 from xas_live.callbacks.assembly.time_join import StreamJoin
@@ -103,7 +104,7 @@ class RunAssembler:
         self._start = start
         self._settings = settings
         self._messages = messages
-        self._metadata = RunMetadata(start)
+        self._metadata = RunMetadata(start, settings.mapping)
         self._baseline: dict[str, EventDescriptor] = {}  # by uid
         self._streams: dict[str, SweepStream] = {}  # those that make spectra alone, by name
         self._by_descriptor: dict[str, SweepStream] = {}
@@ -167,7 +168,8 @@ class RunAssembler:
 
     def start_late(self, start: RunStart) -> None:
         """Take the start document after others: what it tells holds from now on."""
-        self._start, self._metadata, self._started = start, RunMetadata(start), True
+        self._start, self._metadata = start, RunMetadata(start, self._settings.mapping)
+        self._started = True
 
     def descriptor(self, doc: EventDescriptor) -> list[Spectrum]:
         """Take the declaration of a stream: decide which of its fields make spectra."""
@@ -317,14 +319,15 @@ class RunAssembler:
             return
         self._join = self._joined = None
         scale = energy_scale(doc, mapping)
+        conversions: dict[str, Conversion] = {mapping.energy or "": scale}
+        if mapping.temperature is not None:
+            in_kelvin = temperature_scale(doc["data_keys"][mapping.temperature], mapping.temperature_unit)
+            conversions |= {mapping.temperature: in_kelvin} if in_kelvin is not None else {}
         stream = self._streams.get(name)
         if stream is not None and stream.mapping == mapping and stream.reader is not None:
-            stream.reader.conversions = {
-                mapping.energy or "": scale
-            }  # declared again: the same sweep goes on
+            stream.reader.conversions = conversions  # declared again: the same sweep goes on
         else:
-            fields = [mapping.energy or "", *mapping.channels.values()]
-            reader = StreamRows(doc, fields, {mapping.energy or "": scale})
+            reader = StreamRows(doc, [mapping.energy or "", *mapping.fields], conversions)
             plan = plan_of(self._start)
             planned = [Planned(energy, ends_of(energy)) for energy in map(scale, plan.axes)]
             expected = Expectation(plan.points, planned)
@@ -348,7 +351,7 @@ class RunAssembler:
         expected: Expectation | None = None,
     ) -> SweepStream:
         cutter = SweepCutter(
-            3 + len(mapping.channels),
+            3 + len(mapping.fields),
             self._settings.tolerance,
             whole=self._settings.whole_runs,
             expected=expected,
@@ -431,7 +434,7 @@ class RunAssembler:
             return rows
         rows = rows.copy()
         rows[zero, 0] = np.nan
-        padding = zero & (rows[:, 1:-2] == 0.0).all(axis=1)
+        padding = zero & (rows[:, 1 : 1 + len(stream.mapping.counters)] == 0.0).all(axis=1)
         stream.zeros += int(padding.sum())
         return rows[~padding]
 
@@ -511,17 +514,19 @@ class RunAssembler:
         left_out: Sequence[str] = (),
         flags: Sequence[str] = (),
     ) -> Spectrum:
-        time = float(rows[-1, -2])
+        measured = measured_in(rows, stream.mapping, as_measured=self._settings.whole_runs)
+        if complete:
+            self._tell_measured(stream, measured)
+        provenance = self._metadata.provenance(
+            self._settings.source,
+            stream.name,
+            index,
+            float(rows[-1, -2]),
+            self._read(stream, measured, guessed, left_out),
+            measured.signals,
+        )
         return spectrum_of(
-            rows,
-            stream.mapping,
-            self._metadata,
-            self._metadata.provenance(
-                self._settings.source, stream.name, index, time, self._read(stream, guessed, left_out)
-            ),
-            complete=complete,
-            as_measured=self._settings.whole_runs,
-            flags=flags,
+            measured, stream.mapping, self._metadata, provenance, complete=complete, flags=flags
         )
 
     def _lost(self, stream: SweepStream, rows: Array, totals: Mapping[str, int] | None) -> _Lost:
@@ -546,17 +551,21 @@ class RunAssembler:
         return _Lost([f"{new} events of the streams joined, which are lost"] if new > 0 else [], False)
 
     def _read(
-        self, stream: SweepStream, guessed: Sequence[str], left_out: Sequence[str]
+        self, stream: SweepStream, measured: Measured, guessed: Sequence[str], left_out: Sequence[str]
     ) -> Mapping[str, object]:
         """Return what was understood of a stream, or of its file: see `Provenance.read`."""
         if self._metadata.read:
             return self._metadata.read
         return {
-            "channels": {"energy": stream.mapping.energy, **stream.mapping.channels},
+            "channels": {"energy": stream.mapping.energy, **measured.said},
             "named_by": "the mapping" if self._is_given else "names, units and hints of the fields",
             "energy_unit": stream.energy_unit,
-            "guessed": [*([] if stream.order is None or stream.order.counting else [_NOT_COUNTING]), *guessed],
-            "left_out": list(left_out),
+            "guessed": [
+                *stream.mapping.remarks,
+                *([] if stream.order is None or stream.order.counting else [_NOT_COUNTING]),
+                *guessed,
+            ],
+            "left_out": [*(f"{name}: {why}" for name, why in measured.left_out.items()), *left_out],
         }
 
     @property
@@ -579,9 +588,26 @@ class RunAssembler:
     # --- messages ----------------------------------------------------------------------------------------
 
     def _tell_mapping(self, mapping: ChannelMapping, energy_unit: str, streams: Sequence[str]) -> None:
-        """Tell the user which fields were chosen, unless all were given."""
-        if not self._is_given:
+        """Tell the user which fields were chosen, unless all were given, each by its name."""
+        plain = all(isinstance(names, str) for names in mapping.channels.values())
+        if not (self._is_given and plain):
             self._messages.tell_once(mapping_chosen(mapping, streams, energy_unit))
+
+    def _tell_measured(self, stream: SweepStream, measured: Measured) -> None:
+        """Tell the user which elements do not count, and what is in no stream; each once a run."""
+        for name, why in measured.left_out.items():
+            text = f"Run {self.label}: {name} is left out of its sum, for {why}."
+            self._messages.tell_once(text, subject=f"{self.uid} {name}")
+        wanted = self._settings.mapping or ChannelMapping()
+        beside = [*([wanted.temperature] if wanted.temperature else []), *wanted.signals]
+        there = {*stream.mapping.fields, *self._metadata.found}
+        if absent := [name for name in beside if name not in there]:
+            names = ", ".join(map(repr, absent))
+            self._messages.tell_once(
+                f"Run {self.label}: {names} not found beside the energy or in the baseline, or not in a unit "
+                "that is understood (temperature_unit='K' or 'degC' says it).",
+                subject=f"{self.uid} {names}",
+            )
 
     def _explain(self) -> None:
         """Tell the user why the run gives no spectra; each reason once, for many runs scan motors only."""

@@ -59,7 +59,7 @@ class SweepStream:
         return sweeps
 
     def mark(self, time: float) -> list[Sweep]:
-        """End the sweep with the last point measured by this time (Unix, s); return it once it is all there."""
+        """End the sweep with the last point measured by this time (Unix, s), now or once it is there."""
         waits = self.reader is None or (self.order is not None and self.order.holds)
         if waits or not self.cutter.reached:
             self.marks.append(time)

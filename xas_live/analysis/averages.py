@@ -134,7 +134,9 @@ class Averages:
         series = self._runs.setdefault(str(where.run_uid), {})
         key = (where.stream, prediction.element, prediction.edge)
         average = series.get(key) or RunningAverage(spectrum, checked)
-        if average.count and where.sweep == average.newest.sweep:  # it is judged again: it has entered already
+        if (
+            average.count and where.sweep == average.newest.sweep
+        ):  # it is judged again: it has entered already
             return None
         series[key] = average
         usable = Flag.BAD_REFERENCE not in prediction.flags

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, energy_scale, find_mapping
+from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, find_mapping
+from xas_live.callbacks.assembly.scales import energy_scale
 
 
 def descriptor(*names, units=None, hints=None, stream="primary", **more):

@@ -1,4 +1,4 @@
-"""A sweep is given with its last point: by the plan, by the sweep before, by a mark; and rightly in the end."""
+"""A sweep is given with its last point: by the plan, by the sweep before, by a mark."""
 
 from __future__ import annotations
 
@@ -99,7 +99,11 @@ def test_a_misread_end_waits_for_the_turn(at):
     spoiled[at] = 9999.0
     for expected in (Expectation(N), Expectation(), planned(UP, UP, UP)):
         given = given_at(np.r_[UP, spoiled, UP], expected)
-        assert [length for _, length, _ in given] == [N, N if at < -1 else N - 1, N]  # a jump may hide the last
+        assert [length for _, length, _ in given] == [
+            N,
+            N if at < -1 else N - 1,
+            N,
+        ]  # a jump may hide the last
         assert given[1][0] > 2 * N
 
 
@@ -214,7 +218,7 @@ def repeats(
 def predicted_after_each(
     beamline: dict[str, Any], sweeps: Sequence[np.ndarray], *, marked: bool = False, **md: Any
 ) -> list[int]:
-    """How many sweeps are predicted when a plan has measured the last point of each, before its next message."""
+    """How many sweeps are predicted once the last point of each is there, before the plan's next message."""
     RE, counts = RunEngine({}), []
     with LiveAnalysis(Edges()) as live:
         RE.subscribe(live)
@@ -342,9 +346,19 @@ def test_what_start_documents_say_of_the_axis():
     assert plan_of({"num_intervals": 4}).points == 5
     assert plan_of({"num_points": True}).points is None
     args = ["SynAxis(name='energy')", [1.0, 2.0, 3.0], "SynAxis(name='slit')", [0.0, 0.0, 0.0]]
-    plan = plan_of({"num_points": 3, "plan_pattern": "inner_list_product", "plan_pattern_args": {"args": args}})
+    plan = plan_of(
+        {"num_points": 3, "plan_pattern": "inner_list_product", "plan_pattern_args": {"args": args}}
+    )
     assert [axis.tolist() for axis in plan.axes] == [[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]
-    for args in (None, "text", [], ["m", "n"], ["m", [1, "x", 3]], ["m", [[1, 2], [3, 4], [5, 6]]], ["m", [1]]):
+    for args in (
+        None,
+        "text",
+        [],
+        ["m", "n"],
+        ["m", [1, "x", 3]],
+        ["m", [[1, 2], [3, 4], [5, 6]]],
+        ["m", [1]],
+    ):
         start = {"num_points": 3, "plan_pattern": "inner_list_product", "plan_pattern_args": {"args": args}}
         assert plan_of(start) == (3, ())
         assert plan_of(start | {"plan_pattern": "inner_product"}) == (3, ())
