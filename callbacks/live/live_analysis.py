@@ -26,7 +26,7 @@ from xas_live.prediction import Prediction
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do without
-    from event_model.documents import Document, Event
+    from event_model.documents import Document
 
     from xas_live.analysis import Analyzes
     from xas_live.archive import WriterStatus
@@ -196,7 +196,7 @@ class LiveAnalysis:
             if name in ("event", "event_page"):
                 doc, size = _with_own_arrays(doc)
             # A single point seldom completes a sweep: the worker is not woken for it.
-            point = name == "event" and not size and SWEEP_DONE not in cast("Event", doc)["data"]
+            point = name == "event" and not size and not _says_done(doc)
             self._backlog.put(Received(name, doc, time.monotonic(), size), patient=point)
 
     @property
@@ -464,6 +464,12 @@ class LiveAnalysis:
 
 _CLOSE = Mark()
 _ARRAYS = (np.ndarray, list)
+
+
+def _says_done(event: Document) -> bool:
+    """Return whether an event says that a sweep has ended."""
+    data = event.get("data")
+    return isinstance(data, dict) and SWEEP_DONE in data
 
 
 def _with_own_arrays(event: Document) -> tuple[Document, int]:
