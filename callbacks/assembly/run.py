@@ -415,7 +415,10 @@ class RunAssembler:
         rows = self._without_zeros(stream, rows)
         if stream.order is not None and stream.reader is not None and stream.reader.external is not None:
             stream.order.add_rows(rows[:, -1])
-        return [self._finished(stream, sweep) for sweep in stream.append(rows)]
+        spectra = [self._finished(stream, sweep) for sweep in stream.append(rows)]
+        if stream.cutter.goes_on:
+            self._tell_again(stream)
+        return spectra
 
     def _take_marks(self, times: Sequence[float]) -> list[Spectrum]:
         """Return the spectra of the sweeps that a plan has said to have ended by these times (Unix, s)."""
@@ -495,10 +498,7 @@ class RunAssembler:
             stream, rows, stream.index, complete=complete, guessed=guessed, left_out=notes, flags=flags
         )
         if sweep.again:
-            self._messages.tell(
-                f"Run {self.label}: more points of sweep {stream.index} have come after its expected end, or "
-                "some were measured again: it is judged again."
-            )
+            self._tell_again(stream)
         if not lost.at_an_end:
             stream.count(rows)
         return with_absorber(spectrum)
@@ -592,6 +592,14 @@ class RunAssembler:
         plain = all(isinstance(names, str) for names in mapping.channels.values())
         if not (self._is_given and plain):
             self._messages.tell_once(mapping_chosen(mapping, streams, energy_unit))
+
+    def _tell_again(self, stream: SweepStream) -> None:
+        """Tell the user that what was said of the last sweep of a stream does not hold."""
+        text = (
+            f"Run {self.label}: more points of sweep {stream.index} have come after its expected end, or "
+            "some were measured again. What was said of it does not hold; it is judged again when it ends."
+        )
+        self._messages.tell_once(text, subject=f"again {self.uid} {stream.index}")
 
     def _tell_measured(self, stream: SweepStream, measured: Measured) -> None:
         """Tell the user which elements do not count, and what is in no stream; each once a run."""

@@ -135,6 +135,7 @@ class SweepCutter:
     Attributes
     ----------
     fragments : pieces too short to be a sweep (under 5 points, or no way made), kept out so far.
+    goes_on : whether the sweep given last is open again: more of its points have come.
     """
 
     def __init__(
@@ -148,6 +149,7 @@ class SweepCutter:
         self.tolerance = tolerance
         self.whole = whole
         self.fragments = 0
+        self.goes_on = False
         self._expected = expected or Expectation()
         self._rows = np.empty((512, columns))
         self._first = self._n = 0  # rows of the open sweep: those from first to n
@@ -163,7 +165,8 @@ class SweepCutter:
     @property
     def open(self) -> Array:
         """(n, columns) The rows of the sweep being measured, in the order they came, misread energies NaN."""
-        return self._mended(self._open[self._ahead :].copy(), self._way_back)
+        ahead = 0 if self.goes_on else self._ahead
+        return self._mended(self._open[ahead:].copy(), self._way_back)
 
     @property
     def reached(self) -> float:
@@ -193,7 +196,10 @@ class SweepCutter:
         self._rows[self._n : self._n + len(rows)] = rows
         self._n += len(rows)
         # Looking for a turn reads the whole open sweep: look more rarely when that is very long.
-        return self._cut() if len(self._open) >= self._check_at else []
+        sweeps = self._cut() if len(self._open) >= self._check_at else []
+        if self._given is not None and not self.goes_on:
+            self.goes_on = self._has_gone_on(self._given.rows)
+        return sweeps
 
     def mark(self) -> list[Sweep]:
         """End the open sweep with its last point, for sure; return as `append` does. Too few points go on."""
@@ -234,7 +240,7 @@ class SweepCutter:
                 rows = np.concatenate([rows, self._open[at:]])
             self._n, self._check_at = self._first + at, 0
             if at < self._ahead:
-                self._given, self._again, self._sure = None, True, False
+                self._given, self._again, self._sure, self.goes_on = None, True, False, True
         return rows
 
     def _cut(self, *, final: bool = False) -> list[Sweep]:
@@ -275,8 +281,14 @@ class SweepCutter:
     def _give(self, end: int, way_back: float) -> list[Sweep]:
         """Give the first open rows as a sweep before a turn has shown it."""
         self._given = Sweep(self._mended(self._open[:end].copy(), way_back), self._again)
-        self._again = True
+        self._again, self.goes_on = True, False
         return [self._given]
+
+    def _has_gone_on(self, given: Array) -> bool:
+        """Return whether two points lie beyond the end of the sweep that was given."""
+        first, last = given[0, 0], given[-1, 0]
+        beyond = (self._open[len(given) :, 0] - last) * np.sign(last - first) > self._way_back
+        return int(beyond.sum()) > 1
 
     def _settle(self) -> None:
         """Cut the sweep off that was given for sure."""
@@ -327,7 +339,7 @@ class SweepCutter:
         if end:
             self._taken_to = sweep[-1, -1]
         self._first += end
-        self._given, self._again, self._sure = None, False, False
+        self._given, self._again, self._sure, self.goes_on = None, False, False, False
         return sweep
 
     def _mended(self, rows: Array, way_back: float) -> Array:

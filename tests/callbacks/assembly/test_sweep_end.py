@@ -17,11 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.callbacks.edges import GRID, Counter, Edges, Energy, documents
+from xas_live.archive import Archive, RunWriter
 from xas_live.callbacks.assembly import SpectrumAssembler
 from xas_live.callbacks.assembly.expected import Expectation, Planned, plan_of
 from xas_live.callbacks.assembly.sweeps import Sweep, SweepCutter, ends_of
 from xas_live.callbacks.live import LiveAnalysis
 from xas_live.plans import sweep_done
+from xas_live.sources.stored import StoredRun, stored_runs
 from xas_live.spectrum import Spectrum
 
 UP = np.arange(8900.0, 9100.0, 2.0)
@@ -85,6 +87,23 @@ def test_a_sweep_that_goes_on_is_given_again_whole():
     assert given[:3] == [(N + 5, N, False), (2 * N, N, False), (3 * N, N, False)]
     assert given[3] == (3 * N + 35, N + 30, True)
     assert [length for _, length, _ in given[4:]] == [N]
+
+
+def test_a_sweep_that_goes_on_is_said_to_at_once_and_grows_again():
+    said: list[str] = []
+    assembler = SpectrumAssembler(say=said.append)
+    longer = np.r_[GRID, GRID[-1] + 10.0 * np.arange(1.0, 20.0)]
+    for k, (name, doc) in enumerate(documents(longer, num_points=len(GRID))):
+        given = assembler(name, doc)
+        points = k - 1
+        if points == len(GRID):
+            assert len(given) == 1
+            assert assembler.growing is None
+        if points == len(GRID) + 2:
+            assert "sweep 0 have come after its expected end" in said[-1]
+            assert len(assembler.growing) == points
+    [again] = given
+    assert (len(again), again.provenance.sweep, len(said)) == (len(longer), 0, 2)
 
 
 def test_one_point_more_than_expected_is_not_lost():
@@ -294,6 +313,41 @@ def test_marks_are_read_from_the_archive_in_any_order(beamline):
         for one, other in zip(live, stored, strict=True):
             np.testing.assert_array_equal(one.energy, other.energy)
             np.testing.assert_array_equal(one.mu, other.mu)
+
+
+@pytest.mark.slow
+def test_marks_come_back_from_a_tiled_server(beamline, archive: Archive, raw_writer: RunWriter):
+    RE, docs = RunEngine({}), []
+    RE.subscribe(lambda name, doc: docs.append((name, doc)))
+    RE.subscribe(raw_writer)
+    [uid] = RE(repeats(beamline, [GRID, GRID + 900.0, GRID[::-1]], lambda k: sweep_done()))
+    assert raw_writer.flush(120)
+    [run] = stored_runs(archive.client, [uid], archive.uri)
+    assert isinstance(run, StoredRun)
+    live, stored = spectra_of(docs), spectra_of(list(run.documents()))
+    assert [len(s) for s in stored] == [len(GRID)] * 3
+    for one, other in zip(live, stored, strict=True):
+        np.testing.assert_array_equal(one.mu, other.mu)
+
+
+def test_marks_divide_streams_that_are_joined(beamline):
+    """The energy in one stream, the detectors in another: a mark counts with the first point after it."""
+
+    @bpp.run_decorator(md={})
+    def plan() -> Iterator[Any]:
+        for sweep in (GRID, GRID + 900.0, GRID):
+            for energy in sweep:
+                yield from bps.mv(beamline["energy"], float(energy))
+                yield from bps.trigger_and_read([beamline["energy"]], name="mono")
+                yield from bps.trigger_and_read(beamline["detectors"])
+            yield from sweep_done()
+
+    RE, docs = RunEngine({}), []
+    RE.subscribe(lambda name, doc: docs.append((name, doc)))
+    RE(plan())
+    spectra = spectra_of(docs)
+    assert len(spectra) == 3, "by turns alone the first two are one"
+    assert spectra[1].energy[0] > GRID[-1]
 
 
 def spectra_of(docs: Sequence[Document]) -> list[Spectrum]:
