@@ -114,16 +114,26 @@ def find_elements(
     return Elements(fields, remarks=tuple(remarks))
 
 
-def find_rates(names: Iterable[str], fields: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def find_rates(
+    names: Iterable[str], fields: Sequence[str], channel: Channel, absorber: str | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the fields of the input and output count rates of elements, by their numbers.
 
-    Empty where one is missing, where two have one number, or where names say that the counts are corrected.
+    Empty where one is missing, where two have one number, where a field is not named as an element, or where
+    names say that the counts are corrected.
+
+    Parameters
+    ----------
+    names : of all fields or columns.
+    fields : the elements.
+    channel, absorber : as for `find_elements`.
     """
     words = {word for name in fields for word in _plain(name).split("_")}
-    numbers = [_number(name, fields) for name in fields]
-    found: dict[str, dict[int, str]] = {"icr": {}, "ocr": {}}
-    if not fields or words & _CORRECTED or None in numbers:
+    matches = [next(iter(_matches(name, channel, absorber)), None) for name in fields]
+    numbers = [int(match[1]["n"]) for match in matches if match is not None]
+    if not fields or len(numbers) < len(fields) or words & _CORRECTED:
         return (), ()
+    found: dict[str, dict[int, str]] = {"icr": {}, "ocr": {}}
     for name in names:
         for kind, pattern in _RATES.items():
             if (match := pattern.fullmatch(_plain(name))) is not None:
@@ -131,11 +141,9 @@ def find_rates(names: Iterable[str], fields: Sequence[str]) -> tuple[tuple[str, 
                 if number in found[kind]:
                     return (), ()
                 found[kind][number] = name
-    if any(number not in found[kind] for kind in found for number in numbers):
+    if any(number not in of_kind for of_kind in found.values() for number in numbers):
         return (), ()
-    icr, ocr = (
-        tuple(found[kind][number] for number in numbers if number is not None) for kind in ("icr", "ocr")
-    )
+    icr, ocr = (tuple(of_kind[number] for number in numbers) for of_kind in found.values())
     return icr, ocr
 
 
@@ -258,18 +266,6 @@ def _matches(name: str, channel: Channel, absorber: str | None) -> Iterable[tupl
             by_symbol = rf"(?:\w+_)?{symbol.lower()}_?(?:[kl][ab]?\d?_)?(?P<n>\d+){FIELD_SUFFIX}"
             if (match := re.fullmatch(by_symbol, plain)) is not None:
                 yield len(channel.elements), match
-
-
-def _number(name: str, fields: Sequence[str]) -> int | None:
-    """Return the number by which a field's name differs from those of the others."""
-    numbers = [re.findall(r"\d+", _plain(each)) for each in fields]
-    own = re.findall(r"\d+", _plain(name))
-    differing = [
-        k
-        for k in range(len(own))
-        if len(fields) == 1 or len({tuple(each[k : k + 1]) for each in numbers}) > 1
-    ]
-    return int(own[differing[0]]) if differing else None
 
 
 def _plain(name: str) -> str:

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from xas_live.callbacks.assembly.channels import (
-    ChannelMapping,
-    MappingError,
-    PartialFields,
-    each_of,
-    lacking,
-    wanted_mode,
-)
+from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, each_of
+from xas_live.callbacks.assembly.stream_fields import PartialFields, lacking, wanted_mode
 from xas_live.modes import FOIL_CHANNELS, all_channels
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from xas_live.callbacks.assembly.channels import ChannelMapping, said_names
+from xas_live.callbacks.assembly.channels import ChannelMapping
+from xas_live.callbacks.assembly.stream_fields import said_names
 
 
 class Messages:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, find_mapping
+from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError
 from xas_live.callbacks.assembly.expected import Expectation, Planned, plan_of
 from xas_live.callbacks.assembly.external import NoReaderError
 from xas_live.callbacks.assembly.legacy import LegacyAssets, as_streams
@@ -19,6 +19,7 @@ from xas_live.callbacks.assembly.rows import StreamRows, as_page
 from xas_live.callbacks.assembly.scales import Conversion, energy_scale, temperature_scale
 from xas_live.callbacks.assembly.spectra import Measured, measured_in, spectrum_of, with_absorber
 from xas_live.callbacks.assembly.stream import SweepStream
+from xas_live.callbacks.assembly.stream_fields import find_mapping
 from xas_live.callbacks.assembly.sweeps import Sweep, SweepCutter, ends_of
 from xas_live.callbacks.assembly.time_join import StreamJoin
 from xas_live.flags import Flag
@@ -558,7 +559,9 @@ class RunAssembler:
             return self._metadata.read
         return {
             "channels": {"energy": stream.mapping.energy, **measured.said},
-            "named_by": "the mapping" if self._is_given else "names, units and hints of the fields",
+            "named_by": "the mapping"
+            if self._is_given(stream.mapping)
+            else "names, units and hints of the fields",
             "energy_unit": stream.energy_unit,
             "guessed": [
                 *stream.mapping.remarks,
@@ -568,11 +571,12 @@ class RunAssembler:
             "left_out": [*(f"{name}: {why}" for name, why in measured.left_out.items()), *left_out],
         }
 
-    @property
-    def _is_given(self) -> bool:
-        """Whether the user has named energy and channels."""
+    def _is_given(self, mapping: ChannelMapping) -> bool:
+        """Return whether the user has named the energy and all channels of a mapping."""
         wanted = self._settings.mapping
-        return wanted is not None and bool(wanted.energy and wanted.channels)
+        return (
+            wanted is not None and bool(wanted.energy) and wanted.channels.keys() == mapping.channels.keys()
+        )
 
     def _tell_order(self, name: str, order: EventOrder, total: int) -> None:
         """Tell the user which events of a stream are lost, and whether some came again."""
@@ -590,7 +594,7 @@ class RunAssembler:
     def _tell_mapping(self, mapping: ChannelMapping, energy_unit: str, streams: Sequence[str]) -> None:
         """Tell the user which fields were chosen, unless all were given, each by its name."""
         plain = all(isinstance(names, str) for names in mapping.channels.values())
-        if not (self._is_given and plain):
+        if not (plain and self._is_given(mapping)):
             self._messages.tell_once(mapping_chosen(mapping, streams, energy_unit))
 
     def _tell_again(self, stream: SweepStream) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, PartialFields, partial_fields
+from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError
 from xas_live.callbacks.assembly.join_plan import JoinPlan, plan_join
 from xas_live.callbacks.assembly.rows import StreamRows
 from xas_live.callbacks.assembly.scales import (
@@ -17,6 +17,7 @@ from xas_live.callbacks.assembly.scales import (
     temperature_scale,
     time_scale,
 )
+from xas_live.callbacks.assembly.stream_fields import PartialFields, partial_fields
 from xas_live.spectrum import Array
 
 if TYPE_CHECKING:

@@ -212,7 +212,7 @@ def _sums(
         if elements is not None:
             for name in elements.fields:
                 _only(names, name)
-            icr, ocr = find_rates(names, elements.fields)
+            icr, ocr = find_rates(names, elements.fields, channel, absorber)
             sums[channel.name] = elements._replace(icr=icr, ocr=ocr)
     return sums
 

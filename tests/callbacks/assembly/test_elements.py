@@ -18,7 +18,7 @@ from ophyd.sim import SynSignal
 from tests.callbacks.edges import GRID, Edges, Energy, mu_of
 from xas_live import ChannelMapping
 from xas_live.callbacks.assembly import MappingError, SpectrumAssembler
-from xas_live.callbacks.assembly.channels import find_mapping
+from xas_live.callbacks.assembly.stream_fields import find_mapping
 from xas_live.callbacks.live import LiveAnalysis
 from xas_live.callbacks.publishers import BasePublisher, SweepResult
 from xas_live.elements import find_elements, find_rates, summed
@@ -326,6 +326,14 @@ def test_elements_beside_a_transmission_scan_are_told_and_not_read():
     assert one.iff == "fluor", "named as the whole detector"
 
 
+def test_of_channels_given_in_part_the_rest_is_guessed():
+    doc = descriptor(["energy", "I0", "I1", "sdd_a", "sdd_b"])
+    mapping = find_mapping(doc, {"uid": "r"}, ChannelMapping(iff=["sdd_a", "sdd_b"]))
+    assert (mapping.mode, mapping.channels) == ("fluorescence", {"i0": "I0", "iff": ("sdd_a", "sdd_b")})
+    mapping = find_mapping(doc, {"uid": "r"}, ChannelMapping(it="sdd_a"))
+    assert (mapping.mode, mapping.channels) == ("transmission", {"i0": "I0", "it": "sdd_a"})
+
+
 def test_what_each_mode_needs_and_what_is_there_is_said():
     with pytest.raises(MappingError) as refused:
         find_mapping(descriptor(["energy", "i0", "detector_a"]), {"uid": "r"})
@@ -344,11 +352,13 @@ def test_what_each_mode_needs_and_what_is_there_is_said():
         (["icr_1", "icr_2", "ocr_1"], ["fluor_1", "fluor_2"], False),
         (["icr_1", "a_icr_1", "ocr_1"], ["fluor_1"], False),
         (["icr_1", "icr_2", "ocr_1", "ocr_2"], ["fluor_1_dtc", "fluor_2_dtc"], False),
+        (["icr_1", "ocr_1"], ["scaler1_pips"], False),
+        (["ICR1", "OCR1"], ["Pt1"], True),
         ([], ["fluor_1"], False),
     ],
 )
 def test_count_rates_are_found_by_the_numbers_of_the_elements(names, fields, found):
-    assert bool(find_rates([*fields, *names], fields)[0]) is found
+    assert bool(find_rates([*fields, *names], fields, IFF)[0]) is found
 
 
 @pytest.mark.parametrize(
@@ -395,6 +405,40 @@ def test_a_mapping_with_sums_prints_as_the_call_that_makes_it():
         i0="i0", iff=["a", "b"], without="c*", weights={"a": 2.0}, dead_time=False, signals="x"
     )
     assert eval(str(mapping)) == mapping
+
+
+def test_elements_in_a_stream_of_their_own_are_the_same_sum():
+    """The energy of an encoder in one stream, detector and temperature in another, joined by time."""
+    columns, run = four_elements(), event_model.compose_run()
+    docs: list[tuple[str, Any]] = [("start", run.start_doc)]
+    columns["furnace"] = np.full(len(GRID), 200.0)
+    streams = {}
+    for name, names in (("mono", ["energy"]), ("detectors", [n for n in columns if n != "energy"])):
+        keys = {n: {"dtype": "number", "shape": [], "source": n} for n in names}
+        if name == "mono":
+            keys["energy"]["units"] = "eV"
+        else:
+            keys["furnace"]["units"] = "degC"
+        objects = {"all": names}
+        streams[name] = run.compose_descriptor(
+            name=name, data_keys=keys, object_keys=objects, configuration={}
+        )
+        docs.append(("descriptor", streams[name].descriptor_doc))
+    for k in range(len(GRID)):
+        for of in streams.values():
+            data = {n: float(columns[n][k]) for n in of.descriptor_doc["data_keys"]}
+            time = 1.7e9 + k
+            docs.append(
+                ("event", of.compose_event(data=data, timestamps=dict.fromkeys(data, time), time=time))
+            )
+    docs.append(("stop", run.compose_stop()))
+    said: list[str] = []
+    assembler = SpectrumAssembler(ChannelMapping(temperature="furnace"), say=said.append)
+    [spectrum] = [s for name, doc in docs for s in assembler(name, doc)]
+    np.testing.assert_allclose(spectrum.counts["iff"], by_hand(columns), rtol=1e-12)
+    assert spectrum.temperature == pytest.approx(473.15)
+    assert spectrum.provenance.read["left_out"] == ["fluor_3: it counts nothing"]
+    assert "dead time by icr_1" in said[0]
 
 
 # --- files ------------------------------------------------------------------------------------------------
