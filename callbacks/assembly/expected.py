@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,10 @@ _LONGEST_STEP = 5.0
 """A last step that is longer than the one before by more than this factor is none of the plan's."""
 
 
+_MOST_POINTS = 1_000_000
+"""Positions of a plan with more points are not worked out."""
+
+
 class Plan(NamedTuple):
     """What the start document of a run says of its points.
 
@@ -28,10 +33,12 @@ class Plan(NamedTuple):
     ----------
     points : number of points, of the run or of each of its sweeps; None where it does not say.
     axes : positions of each motor that is scanned, one a point, in the motor's own unit.
+    stream : of the points.
     """
 
     points: int | None = None
     axes: tuple[Array, ...] = ()
+    stream: str = "primary"
 
 
 def plan_of(start: Mapping[str, object]) -> Plan:
@@ -39,10 +46,11 @@ def plan_of(start: Mapping[str, object]) -> Plan:
     points = _count(start.get("num_points"))
     if points is None and (intervals := _count(start.get("num_intervals"))) is not None:
         points = intervals + 1
+    plan = Plan(points, stream=_stream(start.get("hints")))
     given = start.get("plan_pattern_args")
     arguments = given.get("args") if isinstance(given, Mapping) else None
-    if not isinstance(arguments, Sequence) or isinstance(arguments, str):
-        return Plan(points)
+    if not isinstance(arguments, Sequence) or isinstance(arguments, str) or (points or 0) > _MOST_POINTS:
+        return plan
     match start.get("plan_pattern"):
         case "inner_list_product":
             axes = [_numbers(values) for values in arguments[1::2]]
@@ -50,8 +58,8 @@ def plan_of(start: Mapping[str, object]) -> Plan:
             ends = [_numbers(pair) for pair in zip(arguments[1::3], arguments[2::3], strict=False)]
             axes = [np.linspace(pair[0], pair[1], points) for pair in ends if len(pair) == 2]
         case _:
-            return Plan(points)
-    return Plan(points, tuple(axis for axis in axes if len(axis) == points))
+            return plan
+    return plan._replace(axes=tuple(axis for axis in axes if len(axis) == points))
 
 
 class Planned(NamedTuple):
@@ -162,7 +170,18 @@ def _goes_on(energy: Array) -> bool:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) <= 0:
+        return None
+    return int(value)
+
+
+def _stream(hints: object) -> str:
+    """Return the stream of the points, by the hints of the plan."""
+    dimensions = hints.get("dimensions") if isinstance(hints, Mapping) else None
+    match dimensions:
+        case [[_, str(stream)], *_]:
+            return stream
+    return Plan().stream
 
 
 def _numbers(values: object) -> Array:

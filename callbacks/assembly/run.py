@@ -329,13 +329,19 @@ class RunAssembler:
             stream.reader.conversions = conversions  # declared again: the same sweep goes on
         else:
             reader = StreamRows(doc, [mapping.energy or "", *mapping.fields], conversions)
-            plan = plan_of(self._start)
-            planned = [Planned(energy, ends_of(energy)) for energy in map(scale, plan.axes)]
-            expected = Expectation(plan.points, planned)
+            expected = self._expectation(name, scale)
             stream = self._streams[name] = self._sweep_stream(name, mapping, reader, scale.unit, expected)
             stream.order = self._orders[name]
         self._by_descriptor[doc["uid"]] = stream
         self._tell_mapping(mapping, scale.unit, [name])
+
+    def _expectation(self, name: str, in_ev: Conversion) -> Expectation:
+        """Return where the sweeps of a stream are expected to end; the plan tells of its own stream only."""
+        plan = plan_of(self._start)
+        if name != plan.stream:
+            return Expectation()
+        planned = [Planned(energy, ends_of(energy)) for energy in map(in_ev, plan.axes)]
+        return Expectation(plan.points, planned)
 
     def _join_with_others(self, doc: EventDescriptor) -> bool:
         """Keep a stream to be joined with others; return False where it has no part of a spectrum."""

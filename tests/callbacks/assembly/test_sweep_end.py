@@ -396,7 +396,9 @@ def test_a_sweep_judged_twice_enters_the_average_once(beamline):
 
 
 def test_what_start_documents_say_of_the_axis():
-    assert plan_of({"uid": "x"}) == (None, ())
+    assert plan_of({"uid": "x"}) == (None, (), "primary")
+    assert plan_of({"hints": {"dimensions": [(["energy"], "fly")]}}).stream == "fly"
+    assert plan_of({"num_points": np.int64(3)}).points == 3
     assert plan_of({"num_intervals": 4}).points == 5
     assert plan_of({"num_points": True}).points is None
     args = ["SynAxis(name='energy')", [1.0, 2.0, 3.0], "SynAxis(name='slit')", [0.0, 0.0, 0.0]]
@@ -414,8 +416,15 @@ def test_what_start_documents_say_of_the_axis():
         ["m", [1]],
     ):
         start = {"num_points": 3, "plan_pattern": "inner_list_product", "plan_pattern_args": {"args": args}}
-        assert plan_of(start) == (3, ())
-        assert plan_of(start | {"plan_pattern": "inner_product"}) == (3, ())
+        assert plan_of(start) == (3, (), "primary")
+        assert plan_of(start | {"plan_pattern": "inner_product"}) == (3, (), "primary")
+
+
+def test_the_plan_tells_of_its_own_stream_only():
+    """A monitor beside the scan has points of its own: their number is not that of the plan."""
+    docs = list(documents(np.r_[GRID, GRID], stream="monitor", num_points=20))
+    assembler = SpectrumAssembler()
+    assert [len(s) for name, doc in docs for s in assembler(name, doc)] == [len(GRID)] * 2
 
 
 def test_the_mark_is_a_valid_stream_of_its_own(beamline):
