@@ -49,6 +49,8 @@ class Channel:
     aliases : lower-case words by which a field of a live stream is recognised, the best first.
     headers : names of its column in files, lower case, with "_" for all that is no letter or digit, the best
         first. Default: the aliases.
+    elements : regular expressions of the names of its elements, where a detector has several: names as in the
+        headers, `n` the number of the element, `roi` that of the region in its spectrum; the best first.
     counted : raw counts, from which a dark offset may be subtracted. False for ready-made absorption.
     check : what is checked in the counts.
 
@@ -60,6 +62,7 @@ class Channel:
     name: str
     aliases: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
+    elements: tuple[str, ...] = ()
     counted: bool = True
     check: CountCheck = CountCheck.YIELD
 
@@ -128,16 +131,26 @@ def log_ratio(top: Array, bottom: Array) -> Array:
         return np.where(quotient > 0, np.log(quotient), np.nan)
 
 
-I0 = Channel("i0", ("i0", "io", "izero", "monitor"), ("i0", "io", "izero", "monitor"), check=CountCheck.BEAM)
+FIELD_SUFFIX = r"(?:_(?:value|val|sum|mean|total|rbv|readback|counts?|cts|net|area|intensity))*"
+"""What may stand behind the name of a channel: what was read of it."""
+
+_ELEMENT = r"(?:_?(?:ch|chan|channel|det|el|element))"
+
+I0 = Channel(
+    "i0",
+    ("i0", "io", "izero", "monitor", "ic0"),
+    ("i0", "io", "izero", "monitor", "ic0"),
+    check=CountCheck.BEAM,
+)
 IT = Channel(
     "it",
-    ("it", "i1", "itrans", "itr", "trans", "transmission", "transmitted"),
-    ("it", "itrans", "i1", "itr", "itransmission", "transmission"),
+    ("it", "i1", "itrans", "itr", "trans", "transmission", "transmitted", "ic1"),
+    ("it", "itrans", "i1", "itr", "itransmission", "transmission", "ic1"),
     check=CountCheck.BEAM,
 )
 IR = Channel(
     "ir",
-    ("ir", "i2", "iref", "irefer", "ref", "refer", "reference"),
+    ("ir", "i2", "iref", "irefer", "ref", "refer", "reference", "ic2"),
     ("ir", "irefer", "iref"),
     check=CountCheck.BEAM,
 )
@@ -145,6 +158,13 @@ IFF = Channel(
     "iff",
     ("iff", "if", "ifl", "ifluor", "fluor", "fluo", "fluorescence", "pips", "lytle"),
     ("iff", "ifluor", "if", "ifl", "fluorescence"),
+    elements=(
+        rf"(?:\w+_)?(?:iff?|ifl|ifluor|fluor?|fluorescence|sdd|lytle){_ELEMENT}?_?(?P<n>\d+){FIELD_SUFFIX}",
+        rf"(?:\w+_)?(?:vor|vortex|ketek){_ELEMENT}?_?(?P<n>\d+){FIELD_SUFFIX}",
+        rf"(?:\w+_)?(?:iff?|ch|chan|channel|mca|det|dxp)_?(?P<n>\d+)_(?:(?:rois?|mca)_?)?roi_?(?P<roi>\d+){FIELD_SUFFIX}",
+        rf"(?:\w+_)?(?:xmap|dxp|xsp?\d?|xspress3|me4|me7|ge){_ELEMENT}_?(?P<n>\d+){FIELD_SUFFIX}",
+        r"sca_?(?P<roi>\d+)_(?P<n>\d+)",
+    ),
 )
 MU = Channel(
     "mu",
@@ -158,6 +178,36 @@ REFERENCE = Channel(
     ("reference", "murefer", "mu_ref", "muref", "mu_reference"),
     counted=False,
 )
+
+
+@dataclass(frozen=True)
+class NumberedInputs:
+    """Electronics whose fields are named by the numbers of their inputs.
+
+    Attributes
+    ----------
+    name : of the electronics.
+    pattern : regular expression of a field's name, in lower case with "_" for all that is no letter or digit;
+        `n` is the number of the input.
+    channels : usual at the inputs from 1 on. How they are wired is not known: it is said to be a guess.
+    """
+
+    name: str
+    pattern: str
+    channels: tuple[str, ...]
+
+
+NUMBERED_INPUTS = (
+    NumberedInputs(
+        "analog pizza box", rf"(?:\w+_)?apb(?:_ave)?_ch(?P<n>\d){FIELD_SUFFIX}", ("i0", "it", "ir", "iff")
+    ),
+    NumberedInputs(
+        "quad electrometer",
+        rf"(?:\w+_)?(?:quad_?em|qem|nsls_?em|tetramm|ah\d+\w?)\d*_current_?(?P<n>\d){FIELD_SUFFIX}",
+        ("i0", "it", "ir", "iff"),
+    ),
+)
+"""Asked where no field is named as a counted channel."""
 
 FOIL_CHANNELS = (IR.name, REFERENCE.name)
 """Channels of the reference foil: no mode needs them, every mode may have them."""
@@ -246,6 +296,11 @@ def modes_by_preference() -> list[DetectorMode]:
 def possible_mode(given: Collection[str]) -> DetectorMode | None:
     """Return the preferred mode for which all channels are given; None where there is none."""
     return next((mode for mode in modes_by_preference() if not mode.missing(given)), None)
+
+
+def suffices(given: Collection[str], mode: str | None = None) -> bool:
+    """Return whether these channels are all that a mode needs, or of no mode in particular any of them."""
+    return possible_mode(given) is not None if mode is None else not find_mode(mode).missing(given)
 
 
 def intended_mode(given: Collection[str]) -> DetectorMode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,7 +19,7 @@ from xas_live.analysis import (
     checked_alignment,
 )
 from xas_live.archive import Archive, RunWriter, open_archive
-from xas_live.callbacks.assembly import ChannelMapping
+from xas_live.callbacks.assembly import ChannelMapping, checked_mapping
 from xas_live.callbacks.live import LiveAnalysis, Notices, Status
 from xas_live.callbacks.publishers import (
     LiveStructurePlot,
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from xas_live.models import Bundle
 
 Callback = Callable[[str, "Document"], None]
+
+_attached: weakref.WeakSet[AttachedAnalysis] = weakref.WeakSet()
+"""Those that may be attached to an engine still."""
 
 
 class Subscribable(Protocol):
@@ -82,6 +86,11 @@ class AttachedAnalysis(LiveAnalysis):
         raw = [writers["raw"]] if "raw" in writers else []
         callbacks: list[Callback] = [*raw, self]
         self._tokens = [RE.subscribe(callback) for callback in callbacks]
+        _attached.add(self)
+
+    def watches(self, RE: Subscribable) -> bool:
+        """Return whether it is attached to this engine still."""
+        return bool(self._tokens) and self._engine is RE
 
     def status(self) -> Status:
         """Counts, how far behind the analysis is, and how the writers into the archive do."""
@@ -124,7 +133,8 @@ def attach(
 ) -> AttachedAnalysis:
     """Analyse every energy scan of a RunEngine while it runs.
 
-    Call it in the main thread; the plans are not slowed down, and nothing that fails here stops them.
+    Call it in the main thread; the plans are not slowed down, and nothing that fails here stops them. It
+    takes the place of the analysis that is attached to the engine already, which is closed.
 
     Parameters
     ----------
@@ -137,7 +147,8 @@ def attach(
     align : how the scan's energies are laid on the foil's: see `AnalysisConfig`.
     archive : where to write derived runs: an archive, or a folder or URI to open (and close with the rest).
     plot : True opens a live figure where there is a screen; or a figure of your own.
-    mapping : fields that hold energy and detectors; what it leaves out is guessed.
+    mapping : fields that hold energy and detectors; what it leaves out is guessed. `xas.mapping = ...`
+        changes it from the next run on.
     device : "auto", or torch's name of a device.
     publishers : others to tell of every prediction. Those that installed packages register, as entry points
         of the group `xas_live.publishers`, are told too; one that cannot be made is named and left out.
@@ -163,8 +174,17 @@ def attach(
     >>> RE(scan([i0, it, ir], energy, 11400, 12200, 401, md={"element": "Pt", "edge": "L3"}))
     >>> xas.latest
     """
-    everyone = list(publishers)
-    _check_settings(RE, anchor, mapping, everyone)
+    everyone = _listed(publishers)
+    _check_settings(RE, anchor, mapping)
+    _check_types(
+        model=model,
+        archive=archive,
+        plot=plot,
+        device=device,
+        write_raw=write_raw,
+        standards=standards,
+        process=process,
+    )
     if write_raw and archive is None:
         raise SettingsError("write_raw=True needs an archive: give archive='FOLDER' or a URI")
     config = AnalysisConfig(align=checked_alignment(align))
@@ -175,6 +195,7 @@ def attach(
             analyzer = opened.enter_context(AnalyzerProcess(model, anchor, config, device, standards))
         else:
             analyzer = AnalyzerPool(model, anchor, config, device, standards)
+        replaced = _close_others(RE)  # before the archive: a folder is open once only
         store = archive
         if store is not None and not isinstance(store, Archive):
             store = open_archive(store)
@@ -205,9 +226,18 @@ def attach(
             process=process,
             raw_too=write_raw,
             plot_wanted=plot is True,
+            replaced=replaced,
         )
     )
     return live
+
+
+def _close_others(RE: Subscribable) -> bool:
+    """Close what is attached to an engine; return whether there was anything."""
+    others = [other for other in _attached if other.watches(RE)]
+    for other in others:
+        other.close()
+    return bool(others)
 
 
 def _writers(archive: Archive, notices: Notices, *, raw_too: bool) -> dict[str, RunWriter]:
@@ -227,7 +257,14 @@ def _figure(plot: bool | LiveStructurePlot) -> LiveStructurePlot | None:
     return LiveStructurePlot() if plot and not is_headless() else None
 
 
-def _check_settings(RE: object, anchor: object, mapping: object, publishers: Iterable[Publisher]) -> None:
+def _listed(publishers: object) -> list[Publisher]:
+    """Return the publishers as a list; refuse what is none."""
+    if isinstance(publishers, str) or not isinstance(publishers, Iterable):
+        raise SettingsError(f"publishers={publishers!r}: give a list of publishers, as [MyPublisher()]")
+    return [checked_publisher(publisher) for publisher in publishers]
+
+
+def _check_settings(RE: object, anchor: object, mapping: object) -> None:
     """Refuse, before anything is made, what would make every scan fail.
 
     Raises
@@ -238,17 +275,50 @@ def _check_settings(RE: object, anchor: object, mapping: object, publishers: Ite
         raise SettingsError(f"{RE!r} is no RunEngine: nothing can be subscribed to it")
     foils = anchor if isinstance(anchor, list | tuple) else [anchor]
     fitted = bool(foils) and all(isinstance(foil, FoilAnchor) for foil in foils)
-    if not (fitted or anchor is None or anchor in ("auto", "reference")):
+    named = anchor is None or (isinstance(anchor, str) and anchor in ("auto", "reference"))
+    if not (fitted or named):
         raise SettingsError(
             f"anchor={anchor!r}: give 'auto', 'reference', None, a FoilAnchor or several; of a foil's file "
             "`xas-live anchor FILE` makes the one that 'auto' finds"
         )
-    if not (mapping is None or isinstance(mapping, ChannelMapping)):
-        raise SettingsError(
-            f"mapping={mapping!r}: give a ChannelMapping, as ChannelMapping(energy='mono_energy')"
-        )
-    for publisher in publishers:
-        checked_publisher(publisher)
+    checked_mapping(mapping)
+
+
+def _check_types(**given: object) -> None:
+    """Refuse arguments of a wrong type: the truth of "no" would be yes.
+
+    Raises
+    ------
+    SettingsError : with what to give.
+    """
+    path = (str, Path)
+    wanted: dict[str, tuple[str, bool]] = {
+        "plot": ("True, False, or a LiveStructurePlot", isinstance(given["plot"], bool | LiveStructurePlot)),
+        "device": ("'auto', or torch's name of a device, as 'cpu'", isinstance(given["device"], str)),
+        "archive": (
+            "an Archive, a folder or a URI",
+            given["archive"] is None or isinstance(given["archive"], (*path, Archive)),
+        ),
+        "model": (
+            "the name or folder of a model, or a list of them",
+            given["model"] is None
+            or isinstance(given["model"], path)
+            or (isinstance(given["model"], Sequence) and all(isinstance(m, path) for m in given["model"])),
+        ),
+        "standards": (
+            "spectra by name, as {'oxide': spectrum}",
+            given["standards"] is None
+            or (
+                isinstance(given["standards"], Mapping)
+                and all(isinstance(each, Spectrum) for each in given["standards"].values())
+            ),
+        ),
+        "write_raw": ("True or False", isinstance(given["write_raw"], bool)),
+        "process": ("True or False", isinstance(given["process"], bool)),
+    }
+    for name, (what, right) in wanted.items():
+        if not right:
+            raise SettingsError(f"{name}={given[name]!r}: give {what}")
 
 
 def _summary(
@@ -260,6 +330,7 @@ def _summary(
     process: bool,
     raw_too: bool,
     plot_wanted: bool,
+    replaced: bool,
 ) -> str:
     """Return what attach did, in one line."""
     by_absorber = f"by element and edge ({', '.join(models_by_absorber())})"
@@ -272,6 +343,8 @@ def _summary(
     if models and not any(each.anchor != "none" for model in models for each in model.inputs):
         foil = "without an anchor"
     parts = [f"Watching for energy scans, {by}, {foil}"]
+    if replaced:
+        parts.append("in place of what was attached before, which is closed")
     if process:
         parts.append("analysed in a second process")
     if live.archive is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from xas_live.callbacks.assembly.channels import ChannelMapping
@@ -78,6 +79,15 @@ class SpectrumAssembler:
         self._latest: RunAssembler | None = None  # the one that got the last point
         self._orphans: OrderedDict[str, list[tuple[str, Mapping[str, object]]]] = OrderedDict()
         self._ended: OrderedDict[str, str] = OrderedDict()  # labels of runs that have ended, by descriptor
+
+    @property
+    def mapping(self) -> ChannelMapping | None:
+        """Which fields to use. Set it for the runs that begin from then on."""
+        return self._settings.mapping
+
+    @mapping.setter
+    def mapping(self, mapping: ChannelMapping | None) -> None:
+        self._settings = replace(self._settings, mapping=mapping)
 
     @property
     def growing(self) -> Spectrum | None:

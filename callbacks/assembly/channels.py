@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from xas_live.callbacks.assembly.external import is_stream_of_numbers
 from xas_live.callbacks.assembly.field_names import (
-    best_energy,
-    energy_scores,
-    guess_channels,
-    guess_clock,
-    hinted_fields,
-    points_of,
-    scanned_fields,
-    unit_of,
+    Names,
 )
-from xas_live.energy import bragg_energy, degrees_factor, ev_factor
+from xas_live.callbacks.assembly.scales import kelvin_offset
+from xas_live.energy import bragg_energy, ev_factor
 from xas_live.errors import Refusal
-from xas_live.modes import Array, DetectorMode, all_channels, counted_channels, find_mode, intended_mode
+from xas_live.modes import (
+    all_channels,
+    counted_channels,
+    find_mode,
+)
 
 if TYPE_CHECKING:
-    from event_model.documents import DataKey, EventDescriptor, RunStart
+    pass
 
 _KEYWORDS = ("i0", "it", "ir", "iff", "mu", "reference")
 """Channels that `ChannelMapping` has a keyword for."""
 
-
-Conversion = Callable[[Array], Array]
-"""Turns a field's values, (n,), into another unit."""
+_ONE = ("energy", "mu", "reference", "angle", "stream", "element", "edge", "temperature")
+"""Arguments that are one name."""
 
 
 class MappingError(Refusal):
@@ -43,7 +39,8 @@ class MappingError(Refusal):
 class ChannelMapping:
     """Which fields of a stream make a spectrum.
 
-    Whatever is left out is guessed: the energy when it is None, the channels when all of them are None.
+    Whatever is left out is guessed: the energy when it is None, the channels when all of them are None; of
+    channels given in part, those that the mode needs.
 
     Attributes
     ----------
@@ -53,12 +50,19 @@ class ChannelMapping:
     d_spacing : of the crystal (Å), for the angle: 3.13553 for Si(111).
     offset : added to the angle (degrees).
     counts_per_degree : of an encoder that reads the angle in counts; default: it reads degrees.
+    energy_unit : "eV" or "keV", of a stream that does not say; goes before what it says.
     i0, it, ir, iff : fields of the counts before the sample, behind it, behind the reference foil, and of
-        fluorescence.
+        fluorescence. Several, by their names or a pattern as "fluor_*", are summed; elements that do not
+        count are left out and named, see `xas_live.elements.summed`.
     mu, reference : fields of ready-made absorption of the sample and of the reference foil.
+    without : names or patterns of fields that are left out of sums.
+    weights : factors of fields in sums, by field; default 1.
+    icr, ocr : fields of the input and output count rates of `iff`, as many, in the same order; default: those
+        with the numbers of its fields. Counts times ICR/OCR are the true counts.
+    dead_time : False leaves the counts as they are, where the electronics have corrected them.
     mode : name of a detector mode; default: "mu" where a ready mu is given, else transmission where `it` is
         there, else the next by preference, see `xas_live.modes`.
-    dark : offsets to subtract, by channel: {"i0": 12.0, "it": 8.0}.
+    dark : offsets to subtract, by channel: {"i0": 12.0, "it": 8.0}. That of a sum is subtracted once.
     up_offset, down_offset : added to the energies (eV) of sweeps measured upwards and downwards; default 0.
         Backlash shifts the two against each other: where the readback lags by 0.3 eV either way, 0.3 and
         -0.3 bring them together.
@@ -68,22 +72,29 @@ class ChannelMapping:
     stream : name of the stream; default: every stream that has an energy and detectors, "baseline" excepted.
     element, edge : the absorber, as "Pt" and "L3"; default: from the start document, else from the energies.
     others : fields of the channels of further detector modes, by channel: {"iey": "drain_current"}.
+    temperature : field of the sample's temperature, beside the energy or in the baseline: the mean over the
+        sweep. Default: from the start document, else a field of the baseline that is named so.
+    temperature_unit : "K" or "degC"; default: that of the field, else K.
+    signals : fields whose means over the sweep are kept in the metadata of its provenance.
+    remarks : what of this was guessed, in words; filled in by `stream_fields.find_mapping`.
 
     Raises
     ------
     Refusal : for a mode or channel that does not exist, a dark offset of something that is not counted, an
-        offset that is no number, an angle without a d-spacing, or beside another energy.
+        offset or weight that is no number, an angle without a d-spacing, or beside another energy, a unit
+        that is not understood, a field that is no name.
 
     Examples
     --------
     >>> ChannelMapping(energy="mono_energy", i0="quadem1_current1", it="quadem1_current2")
+    >>> ChannelMapping(i0="I0", iff="fluor_*", without=["fluor_3"], temperature="linkam_temperature")
     """
 
     energy: str | None = None
-    i0: str | None = None
-    it: str | None = None
-    ir: str | None = None
-    iff: str | None = None
+    i0: str | Sequence[str] | None = None
+    it: str | Sequence[str] | None = None
+    ir: str | Sequence[str] | None = None
+    iff: str | Sequence[str] | None = None
     mu: str | None = None
     reference: str | None = None
     mode: str | None = None
@@ -94,13 +105,24 @@ class ChannelMapping:
     stream: str | None = None
     element: str | None = None
     edge: str | None = None
-    others: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     angle: str | None = None
     d_spacing: float | None = None
     offset: float = 0.0
     counts_per_degree: float | None = None
+    energy_unit: str | None = None
+    without: str | Sequence[str] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+    icr: str | Sequence[str] = ()
+    ocr: str | Sequence[str] = ()
+    dead_time: bool = True
+    temperature: str | None = None
+    temperature_unit: str | None = None
+    signals: str | Sequence[str] = ()
+    remarks: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self._check_names()
         if self.mode is not None:
             find_mode(self.mode)
         counted = counted_channels()
@@ -112,9 +134,37 @@ class ChannelMapping:
             known = ", ".join(sorted(further)) or "none registered"
             raise Refusal(f"others are fields of further channels ({known}), not of {', '.join(wrong)}")
         for name, unit in (("up_offset", "eV"), ("down_offset", "eV"), ("offset", "degrees")):
-            if not math.isfinite(getattr(self, name)):
+            if not _is_number(getattr(self, name)):
                 raise Refusal(f"{name}={getattr(self, name)!r}: give a number of {unit}")
+        if wrong := [
+            f"{name!r}: {weight!r}" for name, weight in self.weights.items() if not _is_number(weight)
+        ]:
+            raise Refusal(f"weights={{{', '.join(wrong)}}}: give a number for each field")
+        if bool(self.icr) != bool(self.ocr):
+            raise Refusal("dead time needs both rates: give icr=... and ocr=..., or dead_time=False")
+        self._check_units()
         self._check_angle()
+
+    def _check_names(self) -> None:
+        """Keep several names as tuples, and refuse what is no name."""
+        for name in ("i0", "it", "ir", "iff", "without", "icr", "ocr", "signals"):
+            object.__setattr__(self, name, _names(name, getattr(self, name)))
+        object.__setattr__(self, "others", {k: _names(f"others[{k!r}]", v) for k, v in self.others.items()})
+        for name in _ONE:
+            value = getattr(self, name)
+            if not (value is None or (isinstance(value, str) and value)):
+                raise Refusal(f"{name}={value!r}: give one name")
+
+    def _check_units(self) -> None:
+        """Refuse units that are not understood, or that nothing has."""
+        if self.energy_unit is not None and ev_factor(str(self.energy_unit)) is None:
+            raise Refusal(f"energy_unit={self.energy_unit!r}: give 'eV' or 'keV'")
+        if self.energy_unit is not None and self.angle is not None:
+            raise Refusal(f"energy_unit={self.energy_unit!r} and angle={self.angle!r}: give one of them")
+        if self.temperature_unit is not None and kelvin_offset(str(self.temperature_unit)) is None:
+            raise Refusal(f"temperature_unit={self.temperature_unit!r}: give 'K' or 'degC'")
+        if self.temperature_unit is not None and self.temperature is None:
+            raise Refusal("temperature_unit is of a field: name it, temperature='...'")
 
     def _check_angle(self) -> None:
         """Refuse an angle that gives no energy."""
@@ -131,17 +181,33 @@ class ChannelMapping:
             raise Refusal(f"counts_per_degree={self.counts_per_degree!r}: give a number other than 0")
 
     @property
-    def channels(self) -> dict[str, str]:
-        """Fields by channel, of the channels that are set."""
+    def channels(self) -> dict[str, Names]:
+        """Field, or fields that are summed, by channel, of the channels that are set."""
         named = {name: value for name in _KEYWORDS if (value := getattr(self, name)) is not None}
-        return {**named, **self.others}
+        return {**named, **cast("Mapping[str, Names]", self.others)}
 
-    def with_channels(self, channels: Mapping[str, str]) -> ChannelMapping:
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """All fields of its channels, each once."""
+        return tuple(dict.fromkeys(name for names in self.channels.values() for name in each_of(names)))
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """All fields that are read beside the energy: counters, count rates, temperature, signals."""
+        beside = [*self.icr, *self.ocr, *([self.temperature] if self.temperature else []), *self.signals]
+        return tuple(dict.fromkeys([*self.counters, *beside]))
+
+    @property
+    def rates(self) -> tuple[tuple[str, str], ...]:
+        """Fields of the input and output count rate of each field of iff; empty where they are not used."""
+        return tuple(zip(self.icr, self.ocr, strict=True))
+
+    def with_channels(self, channels: Mapping[str, Names]) -> ChannelMapping:
         """Return this mapping with further channels set.
 
         Parameters
         ----------
-        channels : fields by channel, whether the channel has a keyword or not.
+        channels : field, or fields that are summed, by channel, whether the channel has a keyword or not.
         """
         named = {name: channels.get(name, getattr(self, name)) for name in _KEYWORDS}
         others = {name: value for name, value in channels.items() if name not in _KEYWORDS}
@@ -149,187 +215,51 @@ class ChannelMapping:
 
     def __str__(self) -> str:
         """Return the call that makes this mapping, with what is set only."""
-        parts = (f"{f.name}={value!r}" for f in fields(self) if (value := getattr(self, f.name)))
+        shown = (f for f in fields(self) if f.repr and getattr(self, f.name) != _default(f))
+        parts = (f"{f.name}={getattr(self, f.name)!r}" for f in shown)
         return f"ChannelMapping({', '.join(parts)})"
 
 
-def find_mapping(
-    descriptor: EventDescriptor, start: RunStart, wanted: ChannelMapping | None = None
-) -> ChannelMapping:
-    """Return the complete mapping for one stream: what is wanted, and guesses for the rest.
-
-    Guesses use the run's hinted dimensions, the hints of the devices, units, and names usual at beamlines; a
-    readback is preferred to its setpoint.
-
-    Parameters
-    ----------
-    descriptor, start : Bluesky documents.
-    wanted : what the user has fixed.
+def checked_mapping(mapping: object) -> ChannelMapping | None:
+    """Return the mapping, if it is one, or None.
 
     Raises
     ------
-    MappingError : no energy, no usable channels, or a wanted field is not in the stream.
+    MappingError : for anything else.
     """
-    wanted = wanted or ChannelMapping()
-    stream = descriptor.get("name", "primary")
-    keys = descriptor["data_keys"]
-    readable = _readable(keys)
-    given = {"energy": wanted.energy, "angle": wanted.angle, **wanted.channels}
-    if absent := [f"{channel}={name!r}" for channel, name in given.items() if name and name not in readable]:
-        raise MappingError(f"stream {stream!r} has no field for {', '.join(absent)}. It has {_listed(keys)}")
-    hinted = hinted_fields(descriptor)
-    energy = (
-        wanted.energy
-        or wanted.angle
-        or best_energy(energy_scores(readable, hinted, scanned_fields(start, stream)))
-    )
-    if energy is None:
-        raise MappingError(f"no energy among the fields of stream {stream!r}: {_listed(keys)}")
-    per_point = _of_sizes(readable, {1, points_of(keys[energy])})
-    channels = wanted.channels or guess_channels(per_point, hinted, taken=energy)
-    mode = wanted_mode(wanted, channels)
-    if missing := mode.missing(channels):
-        raise MappingError(
-            f"energy is {energy!r}, but nothing found for {' and '.join(missing)} among the fields of "
-            f"stream {stream!r}: {_listed(keys)}"
-        )
-    return replace(wanted, energy=energy, stream=stream, mode=mode.name).with_channels(channels)
+    if mapping is None or isinstance(mapping, ChannelMapping):
+        return mapping
+    raise MappingError(f"mapping={mapping!r}: give a ChannelMapping, as ChannelMapping(energy='mono_energy')")
 
 
-def wanted_mode(wanted: ChannelMapping, channels: Collection[str]) -> DetectorMode:
-    """Return the mode that is wanted, else the one that the channels speak for."""
-    return find_mode(wanted.mode) if wanted.mode is not None else intended_mode(channels)
+def each_of(names: Names) -> tuple[str, ...]:
+    """Return one name or several as several."""
+    return (names,) if isinstance(names, str) else names
 
 
-@dataclass(frozen=True)
-class PartialFields:
-    """What one stream could give to a spectrum that it cannot make alone.
+def _names(argument: str, value: object) -> Names | None:
+    """Return one name, or several as a tuple.
 
-    Attributes
-    ----------
-    stream : its name.
-    keys : data keys of the fields below.
-    energy, clock : fields, or None.
-    energy_score : how well the field speaks for being the energy.
-    channels : fields by channel.
+    Raises
+    ------
+    Refusal : for what is neither.
     """
-
-    stream: str
-    keys: Mapping[str, DataKey]
-    energy: str | None
-    energy_score: int
-    channels: Mapping[str, str]
-    clock: str | None
-
-    @property
-    def dated(self) -> bool:
-        """Whether its events tell the time of every point."""
-        used = [name for name in (self.energy, *self.channels.values()) if name is not None]
-        return all("external" not in self.keys[name] and points_of(self.keys[name]) == 1 for name in used)
-
-
-def partial_fields(
-    descriptor: EventDescriptor, start: RunStart, wanted: ChannelMapping | None = None
-) -> PartialFields | None:
-    """Return energy, channels and clock of a stream; None where it has neither energy nor channels.
-
-    Parameters
-    ----------
-    as for `find_mapping`
-    """
-    wanted = wanted or ChannelMapping()
-    stream = descriptor.get("name", "primary")
-    readable = _readable(descriptor["data_keys"])
-    hinted = hinted_fields(descriptor)
-    scores = energy_scores(readable, hinted, scanned_fields(start, stream))
-    energy = _given_or(wanted.energy or wanted.angle, best_energy(scores), readable)
-    named = wanted.time.get(stream) if isinstance(wanted.time, Mapping) else wanted.time
-    clock = _given_or(named, guess_clock(readable), readable)
-    rest = {name: key for name, key in readable.items() if name not in (energy, clock)}
-    if wanted.channels:
-        channels = {channel: name for channel, name in wanted.channels.items() if name in rest}
-    else:
-        sizes = {1, *(points_of(readable[name]) for name in (energy, clock) if name is not None)}
-        channels = guess_channels(_of_sizes(rest, sizes), hinted, taken=energy or "")
-    if energy is None and not channels:
+    several = argument in ("without", "icr", "ocr", "signals")
+    if value is None and not several:
         return None
-    used = {name for name in (energy, clock, *channels.values()) if name is not None}
-    return PartialFields(
-        stream=stream,
-        keys={name: readable[name] for name in sorted(used)},
-        energy=energy,
-        energy_score=scores.get(energy or "", 0),
-        channels=channels,
-        clock=clock,
-    )
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) and name for name in names):
+        raise Refusal(f"{argument}={value!r}: give the name of a field, or a list of names")
+    if isinstance(value, str) and not several:
+        return value
+    if not names and not several:
+        raise Refusal(f"{argument}={value!r}: give the name of a field, or None")
+    return tuple(names)
 
 
-def time_scale(key: DataKey) -> Conversion:
-    """Return what turns a clock field into seconds, by its unit; as it is where it has none."""
-    factor = {"ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}.get(unit_of(key), 1.0)
-    return lambda times: times * factor
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-@dataclass(frozen=True)
-class EnergyScale:
-    """Turns the energy field of a stream, or the angle in its place, into eV.
-
-    Attributes
-    ----------
-    unit : of the field, in words: "eV", "keV", "deg, d-spacing 3.13553 Å".
-    factor : to eV, or to degrees.
-    d_spacing : of the crystal (Å), of an angle; None for an energy.
-    offset : added to the angle (degrees).
-    """
-
-    unit: str = "eV"
-    factor: float = 1.0
-    d_spacing: float | None = None
-    offset: float = 0.0
-
-    def __call__(self, values: Array) -> Array:
-        """Return eV of the values, (n,)."""
-        if self.d_spacing is None:
-            return values * self.factor
-        return bragg_energy(values * self.factor, self.d_spacing, self.offset)
-
-
-def energy_scale(descriptor: EventDescriptor, mapping: ChannelMapping) -> EnergyScale:
-    """Return what turns the energy field of a stream into eV, by its unit and the mapping."""
-    field_name = mapping.energy or mapping.angle or ""
-    unit = unit_of(descriptor["data_keys"][field_name])
-    if mapping.angle is None:
-        factor = ev_factor(unit) or 1.0
-        return EnergyScale("eV" if factor == 1.0 else "keV", factor)
-    if mapping.counts_per_degree is not None:
-        name, factor = "encoder counts", 1.0 / mapping.counts_per_degree
-    else:
-        name, factor = unit or "deg", degrees_factor(unit) or 1.0
-    words = f"{name}, d-spacing {mapping.d_spacing:g} Å"
-    return EnergyScale(words, factor, mapping.d_spacing, mapping.offset)
-
-
-def _readable(keys: Mapping[str, DataKey]) -> dict[str, DataKey]:
-    """Return the fields whose values come with events, or as numbers in files."""
-    return {name: key for name, key in keys.items() if "external" not in key or is_stream_of_numbers(key)}
-
-
-def _of_sizes(keys: Mapping[str, DataKey], sizes: Collection[int]) -> dict[str, DataKey]:
-    """Return the fields that may be channels: those in files only with one of these numbers of values a row.
-
-    What stands in a file is images or spectra of a detector more often than a channel of the scan.
-    """
-    return {name: key for name, key in keys.items() if "external" not in key or points_of(key) in sizes}
-
-
-def _given_or(given: str | None, guessed: str | None, keys: Mapping[str, DataKey]) -> str | None:
-    """Return the field given if the stream has it; the guessed one where none is given."""
-    if given:
-        return given if given in keys else None
-    return guessed
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = sorted(names)
-    more = f" and {len(shown) - 20} more" if len(shown) > 20 else ""
-    return (", ".join(shown[:20]) or "no fields") + more
+def _default(of: Field[object]) -> object:
+    return of.default if of.default_factory is MISSING else of.default_factory()

@@ -116,6 +116,12 @@ class ExternalColumns:
         self._next: int | None = None
         self.trouble = ""
 
+    @property
+    def waits(self) -> bool:
+        """Whether rows were announced that are not all there."""
+        columns = (self._external | self._internal).values()
+        return any(column.pending or column.rows for column in columns)
+
     def announce(self, resource: StreamResource, datum: StreamDatum) -> None:
         """Take a stream_datum of a stream_resource; fields that nobody wants are passed over.
 

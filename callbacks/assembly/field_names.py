@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+from xas_live.elements import find_elements, numbered_inputs
 from xas_live.energy import OTHER_ENERGY_WORDS, READBACK_WORDS, SETPOINT_WORDS, ev_factor
-from xas_live.modes import IR, MU, REFERENCE, all_channels
+from xas_live.modes import IR, MU, REFERENCE, all_channels, modes_by_preference, suffices
 
 if TYPE_CHECKING:
     from event_model.documents import DataKey, EventDescriptor, RunStart
@@ -18,6 +19,23 @@ _NO_READING = SETPOINT_WORDS | {"gain", "dark", "offset", "rate", "exposure", "d
 _CLOCKS = {"time", "timestamp", "timestamps", "ts", "epoch"}
 _NO_CLOCK = {"live", "real", "dead", "count", "counting", "exposure", "acquire", "acquisition", "dwell",
              "integration", "preset", "period", "shutter", "constant"}  # fmt: skip
+
+
+Names = str | tuple[str, ...]
+"""One field, or several that are summed."""
+
+
+class Guess(NamedTuple):
+    """Detector channels that were recognised.
+
+    Attributes
+    ----------
+    channels : field, or fields that are summed, by channel.
+    remarks : what was taken without being named, in words.
+    """
+
+    channels: dict[str, Names]
+    remarks: tuple[str, ...] = ()
 
 
 def energy_scores(
@@ -60,22 +78,57 @@ def best_energy(scores: Mapping[str, int]) -> str | None:
     return best if best is not None and scores[best] > 0 else None
 
 
-def guess_channels(keys: Mapping[str, DataKey], hinted: Collection[str], taken: str) -> dict[str, str]:
-    """Return the field that each detector channel is recognised in, by channel.
+def guess_channels(
+    keys: Mapping[str, DataKey],
+    hinted: Collection[str],
+    taken: str,
+    mode: str | None = None,
+    absorber: str | None = None,
+) -> Guess:
+    """Return the field that each detector channel is recognised in, or the fields of its elements.
+
+    Elements are taken where the spectrum cannot be made without them, or the mode asks for them, and where no
+    field is named as their sum.
 
     Parameters
     ----------
     keys : data keys of the fields.
     hinted : fields that the devices hint at: of two that are named as well, the hinted one is taken.
     taken : the field of the energy.
+    mode : that is wanted; default: the preferred one that is possible.
+    absorber : element that is measured, where it is known.
     """
     ranked: dict[str, list[tuple[tuple[int, int, int, int], str]]] = {}
-    for name in _numeric(keys):
-        if name != taken:
-            for channel, rank in _channels_named(name):
-                ranked.setdefault(channel, []).append(((*rank, name not in hinted, len(name)), name))
-    found = {channel: min(candidates)[1] for channel, candidates in ranked.items()}
-    return {channel.name: found[channel.name] for channel in all_channels() if channel.name in found}
+    names = [name for name in _numeric(keys) if name != taken]
+    for name in names:
+        for recognised, rank in _channels_named(name):
+            ranked.setdefault(recognised, []).append(((*rank, name not in hinted, len(name)), name))
+    best = {recognised: min(candidates) for recognised, candidates in ranked.items()}
+    found: dict[str, Names] = {recognised: name for recognised, (_, name) in best.items()}
+    remarks: list[str] = []
+    if not {channel.name for channel in all_channels() if channel.counted} & found.keys():
+        numbered, of_numbers = numbered_inputs(name for name in names if is_reading(name, keys[name]))
+        found, remarks = {**numbered, **found}, [*of_numbers]
+    for channel in all_channels():
+        if channel.name in best and best[channel.name][0][0] < 2:
+            continue  # it is named as the whole detector
+        elements = find_elements((n for n in names if is_reading(n, keys[n])), channel, hinted, absorber)
+        if elements is None:
+            continue
+        if len(elements.fields) == 1:
+            found.setdefault(channel.name, elements.fields[0])
+            continue
+        others = {name: of for name, of in found.items() if name != channel.name}
+        if suffices(others, mode):
+            found = others
+            first, last = elements.fields[0], elements.fields[-1]
+            by = next(known.name for known in modes_by_preference() if known.signal == channel.name)
+            remarks.append(f"{first} to {last} are there too: mode={by!r} sums them")
+        else:
+            found[channel.name] = elements.fields
+            remarks += elements.remarks
+    ordered = {channel.name: found[channel.name] for channel in all_channels() if channel.name in found}
+    return Guess(ordered, tuple(remarks))
 
 
 def guess_clock(keys: Mapping[str, DataKey]) -> str | None:
@@ -134,6 +187,11 @@ def _words(name: str) -> list[str]:
     """Return the lower-case words of a field name: 'monoEnergy_readback' is mono, energy, readback."""
     spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
     return [word.lower() for word in re.split(r"[^A-Za-z0-9]+", spaced) if word] or [name]
+
+
+def is_reading(name: str, key: DataKey) -> bool:
+    """Return whether a field is a number that was read, and no setting."""
+    return key.get("dtype") in ("number", "integer", "array") and not _NO_READING & set(_words(name))
 
 
 def _numeric(keys: Mapping[str, DataKey]) -> list[str]:

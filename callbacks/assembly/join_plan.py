@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, PartialFields, wanted_mode
+from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, each_of
+from xas_live.callbacks.assembly.stream_fields import PartialFields, lacking, wanted_mode
 from xas_live.modes import FOIL_CHANNELS, all_channels
 
 
@@ -18,14 +19,14 @@ class JoinPlan:
     mapping : all fields; its stream is the leading one.
     lead : the stream whose points make the spectrum, at their own times.
     energy : the stream of the energy.
-    channels : streams by channel.
+    fields : streams by field, of all fields beside the energy.
     clocks : by stream, the field that is its clock, or None for the times of its events.
     """
 
     mapping: ChannelMapping
     lead: str
     energy: str
-    channels: Mapping[str, str]
+    fields: Mapping[str, str]
     clocks: Mapping[str, str | None]
 
 
@@ -48,27 +49,54 @@ def plan_join(parts: Iterable[PartialFields], wanted: ChannelMapping | None = No
     parts = sorted(parts, key=lambda part: part.stream)
     energy = _best_energy(parts)
     channels = _choose_channels(parts, wanted)
+    found = {name: part.channels[name] for name, part in channels.items()}
     mode = wanted_mode(wanted, channels)
     if missing := [name for name in (*mode.missing(channels), *wanted.channels) if name not in channels]:
+        why = lacking(wanted, found) if mode.missing(channels) else f"there is no {' and no '.join(missing)}"
         raise MappingError(
-            f"energy is {energy.energy!r} of stream {energy.stream!r}, but nothing found for "
-            f"{' and '.join(dict.fromkeys(missing))} in the streams {_names(parts)}"
+            f"energy is {energy.energy!r} of stream {energy.stream!r}, but {why}. "
+            f"The streams are {_names(parts)}"
         )
     lead = channels[mode.signal].stream
     used = {part.stream: part for part in (energy, *channels.values())}
     if len(used) < 2:
         raise MappingError(f"one stream alone is not joined: {_names(parts)}")
     clocks = _choose_clocks(used, wanted)
-    ordered = [channel.name for channel in all_channels() if channel.name in channels]
-    mapping = replace(
+    ordered = {channel.name: found[channel.name] for channel in all_channels() if channel.name in found}
+    signal = channels[mode.signal].beside
+    with_fields = replace(
         wanted,
         energy=energy.energy,
         mode=mode.name,
         stream=lead,
         time={name: clock for name, clock in clocks.items() if clock} or None,
-    ).with_channels({name: channels[name].channels[name] for name in ordered})
-    streams = {name: channels[name].stream for name in mapping.channels}
-    return JoinPlan(mapping, lead, energy.stream, streams, clocks)
+        icr=signal.icr,
+        ocr=signal.ocr,
+        remarks=tuple(dict.fromkeys(remark for part in used.values() for remark in part.beside.remarks)),
+    ).with_channels(ordered)
+    mapping = _with_signals(with_fields, used.values())
+    streams = {name: channels[channel].stream for channel, of in ordered.items() for name in each_of(of)}
+    rates = dict.fromkeys([*signal.icr, *signal.ocr], lead)
+    beside = {name: part.stream for part in used.values() for name in _signals(part)}
+    return JoinPlan(mapping, lead, energy.stream, {**beside, **rates, **streams}, clocks)
+
+
+def _signals(part: PartialFields) -> list[str]:
+    """Return the temperature and the signals that a stream has."""
+    temperature = part.beside.temperature
+    return [*([temperature] if temperature else []), *part.beside.signals]
+
+
+def _with_signals(mapping: ChannelMapping, used: Iterable[PartialFields]) -> ChannelMapping:
+    """Return the mapping with the temperature and the signals that one of the streams has."""
+    there = {name for part in used for name in _signals(part)}
+    temperature = mapping.temperature if mapping.temperature in there else None
+    return replace(
+        mapping,
+        temperature=temperature,
+        temperature_unit=mapping.temperature_unit if temperature else None,
+        signals=[name for name in mapping.signals if name in there],
+    )
 
 
 def _best_energy(parts: list[PartialFields]) -> PartialFields:

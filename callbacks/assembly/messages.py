@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from xas_live.callbacks.assembly.channels import ChannelMapping
+from xas_live.callbacks.assembly.stream_fields import said_names
 
 
 class Messages:
@@ -43,14 +44,18 @@ def mapping_chosen(mapping: ChannelMapping, streams: Sequence[str], energy_unit:
     streams : that are read; several are joined by time.
     energy_unit : that the energy is recorded in.
     """
-    channels = ", ".join(f"{channel} = {name}" for channel, name in mapping.channels.items())
+    channels = ", ".join(f"{channel} = {said_names(names)}" for channel, names in mapping.channels.items())
+    beside = f", dead time by {' '.join(mapping.icr)} over {' '.join(mapping.ocr)}" if mapping.icr else ""
+    beside += "".join(f", temperature = {name}" for name in [mapping.temperature] if name)
+    beside += f", signals {' '.join(mapping.signals)}" if mapping.signals else ""
+    guessed = f" Guessed: {'; '.join(mapping.remarks)}." if mapping.remarks else ""
     where = f"Stream {streams[0]!r}"
     if len(streams) > 1:
         where = f"Streams {' and '.join(map(repr, streams))} joined by time"
     example = replace(mapping, mode=None, stream=None)
     return (
-        f"{where}, {mapping.mode}: energy = {mapping.energy} ({energy_unit}), {channels}. "
-        f"Not right? Change and give mapping={example}"
+        f"{where}, {mapping.mode}: energy = {mapping.energy} ({energy_unit}), {channels}{beside}."
+        f"{guessed} Not right? Change and give mapping={example}"
     )
 
 

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xas_live.callbacks.assembly.absorber import absorber_from_metadata
+from xas_live.callbacks.assembly.channels import ChannelMapping
+from xas_live.callbacks.assembly.field_names import unit_of
 from xas_live.callbacks.assembly.rows import number
+from xas_live.callbacks.assembly.scales import kelvin_offset, temperature_scale
 from xas_live.spectrum import BEAMLINE, Provenance
 
 if TYPE_CHECKING:
@@ -24,30 +27,45 @@ class RunMetadata:
     Parameters
     ----------
     start : start document of the run.
+    wanted : names a temperature and signals, perhaps, that may stand in the baseline.
 
     Attributes
     ----------
     label : its scan id, else the first characters of its uid.
     element, edge : the absorber that the start document names, as "Pt" and "L3"; None where it does not.
-    temperature : of the sample (K), from the start document, else from the baseline; None where unknown.
+    temperature : of the sample (K), from the baseline's field that is wanted, else from the start document,
+        else from the baseline; None where unknown.
+    signals : those wanted that the baseline has, by name.
+    found : fields that were wanted and have been read in the baseline.
     """
 
-    def __init__(self, start: RunStart) -> None:
+    def __init__(self, start: RunStart, wanted: ChannelMapping | None = None) -> None:
         self._start = start
+        self._wanted = wanted or ChannelMapping()
+        self.signals: dict[str, float] = {}
+        self.found: set[str] = set()
         self.label = str(start.get("scan_id") or start["uid"][:8])
         self.element, self.edge = absorber_from_metadata(start)
         self.temperature = _temperature(start)
 
     def read_baseline(self, descriptor: EventDescriptor, page: EventPage) -> None:
-        """Take the sample's temperature from the first reading of the baseline, if nothing else gave it."""
+        """Take the sample's temperature and the signals wanted from the first reading of the baseline."""
         for name, values in sorted(page["data"].items()):
-            about_sample = name.lower() in _TEMPERATURE or name.lower().endswith("sample_temperature")
-            if self.temperature is None and about_sample and len(values):
-                value = number(values[0])
-                key = descriptor["data_keys"].get(name)
-                unit = str((key.get("units") if key else None) or "K").lower()
-                celsius = unit.removeprefix("deg").strip(" °") in ("c", "celsius")
-                self.temperature = None if np.isnan(value) else value + (273.15 if celsius else 0.0)
+            key = descriptor["data_keys"].get(name)
+            if key is None or not len(values) or name in self.found:
+                continue
+            value = number(values[0])
+            if name in self._wanted.signals and np.isfinite(value):
+                self.signals[name] = value
+                self.found.add(name)
+            if name == self._wanted.temperature:
+                in_kelvin = temperature_scale(key, self._wanted.temperature_unit)
+                if in_kelvin is not None and np.isfinite(value):
+                    self.temperature = float(in_kelvin(np.array(value)))
+                    self.found.add(name)
+            elif self.temperature is None and self._wanted.temperature is None and _is_of_sample(name):
+                offset = kelvin_offset(unit_of(key))
+                self.temperature = None if np.isnan(value) or offset is None else value + offset
 
     @property
     def read(self) -> Mapping[str, object]:
@@ -56,7 +74,13 @@ class RunMetadata:
         return read if isinstance(read, Mapping) else {}
 
     def provenance(
-        self, source: str, stream: str, sweep: int, time: float, read: Mapping[str, object]
+        self,
+        source: str,
+        stream: str,
+        sweep: int,
+        time: float,
+        read: Mapping[str, object],
+        signals: Mapping[str, float],
     ) -> Provenance:
         """Return where a sweep comes from.
 
@@ -66,6 +90,7 @@ class RunMetadata:
         stream, sweep : name of its stream, and its index in the run.
         time : of its last point (Unix, s).
         read : what was understood of the stream.
+        signals : means over the sweep, by name.
         """
         start: Mapping[str, object] = self._start
         scan_id = start.get("scan_id")
@@ -77,9 +102,13 @@ class RunMetadata:
             stream=stream,
             sweep=sweep,
             time=time,
-            metadata={key: start[key] for key in _KEPT if key in start},
+            metadata={**{key: start[key] for key in _KEPT if key in start}, **self.signals, **signals},
             read=read,
         )
+
+
+def _is_of_sample(name: str) -> bool:
+    return name.lower() in _TEMPERATURE or name.lower().endswith("sample_temperature")
 
 
 def _temperature(start: Mapping[str, object]) -> float | None:

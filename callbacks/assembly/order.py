@@ -91,6 +91,11 @@ class EventOrder:
         self._uids_in_order: deque[int] = deque()
         self._first: list[EventPage] | None = []  # the first events, while all have one number
 
+    @property
+    def holds(self) -> bool:
+        """Whether events wait for one that is missing before them."""
+        return bool(self._held)
+
     def take(self, page: EventPage) -> list[EventPage]:
         """Take events; return those that are due, as pages."""
         page = self._new(page)

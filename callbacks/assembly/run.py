@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, energy_scale, find_mapping
+from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError
+from xas_live.callbacks.assembly.expected import Expectation, Planned, plan_of
 from xas_live.callbacks.assembly.external import NoReaderError
 from xas_live.callbacks.assembly.legacy import LegacyAssets, as_streams
 from xas_live.callbacks.assembly.messages import Messages, mapping_chosen, no_spectra
 from xas_live.callbacks.assembly.metadata import RunMetadata
 from xas_live.callbacks.assembly.order import EventOrder
 from xas_live.callbacks.assembly.rows import StreamRows, as_page
-from xas_live.callbacks.assembly.spectra import spectrum_of, with_absorber
+from xas_live.callbacks.assembly.scales import Conversion, energy_scale, temperature_scale
+from xas_live.callbacks.assembly.spectra import Measured, measured_in, spectrum_of, with_absorber
 from xas_live.callbacks.assembly.stream import SweepStream
-from xas_live.callbacks.assembly.sweeps import SweepCutter
+from xas_live.callbacks.assembly.stream_fields import find_mapping
+from xas_live.callbacks.assembly.sweeps import Sweep, SweepCutter, ends_of
 from xas_live.callbacks.assembly.time_join import StreamJoin
 from xas_live.flags import Flag
 from xas_live.spectrum import Array, Spectrum
@@ -43,6 +46,13 @@ _EXPLAIN_AFTER = 50
 
 
 _NOT_COUNTING = "seq_num is the same at every event: they are taken in the order they came"
+
+
+_AGAIN = "the end of the sweep, before some of its points came: this takes the place of what was given then"
+
+
+SWEEP_DONE = "xas_live_sweep_done"
+"""The stream whose events say that a sweep has ended: see `xas_live.plans.sweep_done`."""
 
 
 _BESIDE = 5
@@ -95,7 +105,7 @@ class RunAssembler:
         self._start = start
         self._settings = settings
         self._messages = messages
-        self._metadata = RunMetadata(start)
+        self._metadata = RunMetadata(start, settings.mapping)
         self._baseline: dict[str, EventDescriptor] = {}  # by uid
         self._streams: dict[str, SweepStream] = {}  # those that make spectra alone, by name
         self._by_descriptor: dict[str, SweepStream] = {}
@@ -110,6 +120,8 @@ class RunAssembler:
         self._resources: dict[str, StreamResource] = {}
         self._legacy: LegacyAssets | None = None
         self._legacy_descriptors: dict[str, EventDescriptor] = {}  # as they came
+        self._marks: list[float] = []  # times at which the plan has said that a sweep has ended (Unix, s)
+        self._marking: set[str] = set()  # descriptors of the events that say so
         self._sweeps = 0
         self._reasons: list[str] = []  # why streams give no spectra
         self._explained = False
@@ -143,7 +155,7 @@ class RunAssembler:
         stream = self._latest
         if stream is None or len(stream.cutter.open) < 2:
             return None
-        return self._spectrum(stream, stream.cutter.open, complete=False)
+        return self._spectrum(stream, stream.cutter.open, self._sweeps, complete=False)
 
     @property
     def fragments(self) -> int:
@@ -157,7 +169,8 @@ class RunAssembler:
 
     def start_late(self, start: RunStart) -> None:
         """Take the start document after others: what it tells holds from now on."""
-        self._start, self._metadata, self._started = start, RunMetadata(start), True
+        self._start, self._metadata = start, RunMetadata(start, self._settings.mapping)
+        self._started = True
 
     def descriptor(self, doc: EventDescriptor) -> list[Spectrum]:
         """Take the declaration of a stream: decide which of its fields make spectra."""
@@ -170,6 +183,8 @@ class RunAssembler:
         wanted = self._settings.mapping
         if name == "baseline":
             self._baseline[doc["uid"]] = doc
+        elif name == SWEEP_DONE:
+            self._marking.add(doc["uid"])
         elif wanted is None or wanted.stream in (None, name):
             self._order_of[doc["uid"]] = self._orders.setdefault(name, EventOrder())
             self._declare(name, doc, wanted)
@@ -305,18 +320,28 @@ class RunAssembler:
             return
         self._join = self._joined = None
         scale = energy_scale(doc, mapping)
+        conversions: dict[str, Conversion] = {mapping.energy or "": scale}
+        if mapping.temperature is not None:
+            in_kelvin = temperature_scale(doc["data_keys"][mapping.temperature], mapping.temperature_unit)
+            conversions |= {mapping.temperature: in_kelvin} if in_kelvin is not None else {}
         stream = self._streams.get(name)
         if stream is not None and stream.mapping == mapping and stream.reader is not None:
-            stream.reader.conversions = {
-                mapping.energy or "": scale
-            }  # declared again: the same sweep goes on
+            stream.reader.conversions = conversions  # declared again: the same sweep goes on
         else:
-            fields = [mapping.energy or "", *mapping.channels.values()]
-            reader = StreamRows(doc, fields, {mapping.energy or "": scale})
-            stream = self._streams[name] = self._sweep_stream(name, mapping, reader, scale.unit)
+            reader = StreamRows(doc, [mapping.energy or "", *mapping.fields], conversions)
+            expected = self._expectation(name, scale)
+            stream = self._streams[name] = self._sweep_stream(name, mapping, reader, scale.unit, expected)
             stream.order = self._orders[name]
         self._by_descriptor[doc["uid"]] = stream
         self._tell_mapping(mapping, scale.unit, [name])
+
+    def _expectation(self, name: str, in_ev: Conversion) -> Expectation:
+        """Return where the sweeps of a stream are expected to end; the plan tells of its own stream only."""
+        plan = plan_of(self._start)
+        if name != plan.stream:
+            return Expectation()
+        planned = [Planned(energy, ends_of(energy)) for energy in map(in_ev, plan.axes)]
+        return Expectation(plan.points, planned)
 
     def _join_with_others(self, doc: EventDescriptor) -> bool:
         """Keep a stream to be joined with others; return False where it has no part of a spectrum."""
@@ -325,12 +350,20 @@ class RunAssembler:
         return self._join.declare(doc)
 
     def _sweep_stream(
-        self, name: str, mapping: ChannelMapping, reader: StreamRows | None, energy_unit: str
+        self,
+        name: str,
+        mapping: ChannelMapping,
+        reader: StreamRows | None,
+        energy_unit: str,
+        expected: Expectation | None = None,
     ) -> SweepStream:
         cutter = SweepCutter(
-            3 + len(mapping.channels), self._settings.tolerance, whole=self._settings.whole_runs
+            3 + len(mapping.fields),
+            self._settings.tolerance,
+            whole=self._settings.whole_runs,
+            expected=expected,
         )
-        return SweepStream(name, mapping, reader, cutter, energy_unit)
+        return SweepStream(name, mapping, reader, cutter, energy_unit, marks=list(self._marks))
 
     # --- points ------------------------------------------------------------------------------------------
 
@@ -347,6 +380,8 @@ class RunAssembler:
         stream = self._by_descriptor.get(descriptor)
         if stream is not None and stream.reader is not None:
             return self._cut(stream, stream.reader.take(page))
+        if descriptor in self._marking:
+            return self._take_marks(page["time"])
         if descriptor in self._baseline:
             self._metadata.read_baseline(self._baseline[descriptor], page)
         elif self._join is not None and descriptor in self._join:
@@ -387,7 +422,20 @@ class RunAssembler:
         rows = self._without_zeros(stream, rows)
         if stream.order is not None and stream.reader is not None and stream.reader.external is not None:
             stream.order.add_rows(rows[:, -1])
-        return [self._finished(stream, sweep) for sweep in stream.cutter.append(rows)]
+        spectra = [self._finished(stream, sweep) for sweep in stream.append(rows)]
+        if stream.cutter.goes_on:
+            self._tell_again(stream)
+        return spectra
+
+    def _take_marks(self, times: Sequence[float]) -> list[Spectrum]:
+        """Return the spectra of the sweeps that a plan has said to have ended by these times (Unix, s)."""
+        self._marks += times
+        return [
+            self._finished(stream, sweep)
+            for time in times
+            for stream in self._sweep_streams
+            for sweep in stream.mark(time)
+        ]
 
     def _without_zeros(self, stream: SweepStream, rows: Array) -> Array:
         """Return the rows without those that are zero throughout, which fill up arrays."""
@@ -396,7 +444,7 @@ class RunAssembler:
             return rows
         rows = rows.copy()
         rows[zero, 0] = np.nan
-        padding = zero & (rows[:, 1:-2] == 0.0).all(axis=1)
+        padding = zero & (rows[:, 1 : 1 + len(stream.mapping.counters)] == 0.0).all(axis=1)
         stream.zeros += int(padding.sum())
         return rows[~padding]
 
@@ -422,19 +470,23 @@ class RunAssembler:
         finished, last = stream.cutter.finish()
         spectra += [self._finished(stream, sweep) for sweep in finished]
         if last is not None:
-            complete = succeeded is not None and stream.is_whole(last, succeeded=succeeded)
+            complete = succeeded is not None and stream.is_whole(last.rows, succeeded=succeeded)
             spectra.append(self._finished(stream, last, totals, complete=complete))
         return spectra
 
     def _finished(
         self,
         stream: SweepStream,
-        rows: Array,
+        sweep: Sweep,
         totals: Mapping[str, int] | None = None,
         *,
         complete: bool = True,
     ) -> Spectrum:
         """Return the spectrum of a sweep that has ended; of the last one, `totals` are the stop's counts."""
+        rows = sweep.rows
+        if not sweep.again:
+            stream.index = self._sweeps
+            self._sweeps += 1
         lost = self._lost(stream, rows, totals)
         notes = (
             [*lost.notes]
@@ -448,8 +500,12 @@ class RunAssembler:
             self._messages.tell_once(f"Run {self._metadata.label}: {', '.join(lost.notes)}.", subject=subject)
         complete = complete and self._started and not lost.at_an_end
         flags = [Flag.DOCUMENTS_LOST] if lost.notes else []
-        spectrum = self._spectrum(stream, rows, complete=complete, left_out=notes, flags=flags)
-        self._sweeps += 1
+        guessed = [_AGAIN] if sweep.again else []
+        spectrum = self._spectrum(
+            stream, rows, stream.index, complete=complete, guessed=guessed, left_out=notes, flags=flags
+        )
+        if sweep.again:
+            self._tell_again(stream)
         if not lost.at_an_end:
             stream.count(rows)
         return with_absorber(spectrum)
@@ -458,22 +514,26 @@ class RunAssembler:
         self,
         stream: SweepStream,
         rows: Array,
+        index: int,
         *,
         complete: bool,
+        guessed: Sequence[str] = (),
         left_out: Sequence[str] = (),
         flags: Sequence[str] = (),
     ) -> Spectrum:
-        time = float(rows[-1, -2])
+        measured = measured_in(rows, stream.mapping, as_measured=self._settings.whole_runs)
+        if complete:
+            self._tell_measured(stream, measured)
+        provenance = self._metadata.provenance(
+            self._settings.source,
+            stream.name,
+            index,
+            float(rows[-1, -2]),
+            self._read(stream, measured, guessed, left_out),
+            measured.signals,
+        )
         return spectrum_of(
-            rows,
-            stream.mapping,
-            self._metadata,
-            self._metadata.provenance(
-                self._settings.source, stream.name, self._sweeps, time, self._read(stream, left_out)
-            ),
-            complete=complete,
-            as_measured=self._settings.whole_runs,
-            flags=flags,
+            measured, stream.mapping, self._metadata, provenance, complete=complete, flags=flags
         )
 
     def _lost(self, stream: SweepStream, rows: Array, totals: Mapping[str, int] | None) -> _Lost:
@@ -497,23 +557,32 @@ class RunAssembler:
         new, self._joined_lost = count - self._joined_lost, max(count, self._joined_lost)
         return _Lost([f"{new} events of the streams joined, which are lost"] if new > 0 else [], False)
 
-    def _read(self, stream: SweepStream, left_out: Sequence[str]) -> Mapping[str, object]:
+    def _read(
+        self, stream: SweepStream, measured: Measured, guessed: Sequence[str], left_out: Sequence[str]
+    ) -> Mapping[str, object]:
         """Return what was understood of a stream, or of its file: see `Provenance.read`."""
         if self._metadata.read:
             return self._metadata.read
         return {
-            "channels": {"energy": stream.mapping.energy, **stream.mapping.channels},
-            "named_by": "the mapping" if self._is_given else "names, units and hints of the fields",
+            "channels": {"energy": stream.mapping.energy, **measured.said},
+            "named_by": "the mapping"
+            if self._is_given(stream.mapping)
+            else "names, units and hints of the fields",
             "energy_unit": stream.energy_unit,
-            "guessed": [] if stream.order is None or stream.order.counting else [_NOT_COUNTING],
-            "left_out": list(left_out),
+            "guessed": [
+                *stream.mapping.remarks,
+                *([] if stream.order is None or stream.order.counting else [_NOT_COUNTING]),
+                *guessed,
+            ],
+            "left_out": [*(f"{name}: {why}" for name, why in measured.left_out.items()), *left_out],
         }
 
-    @property
-    def _is_given(self) -> bool:
-        """Whether the user has named energy and channels."""
+    def _is_given(self, mapping: ChannelMapping) -> bool:
+        """Return whether the user has named the energy and all channels of a mapping."""
         wanted = self._settings.mapping
-        return wanted is not None and bool(wanted.energy and wanted.channels)
+        return (
+            wanted is not None and bool(wanted.energy) and wanted.channels.keys() == mapping.channels.keys()
+        )
 
     def _tell_order(self, name: str, order: EventOrder, total: int) -> None:
         """Tell the user which events of a stream are lost, and whether some came again."""
@@ -529,9 +598,34 @@ class RunAssembler:
     # --- messages ----------------------------------------------------------------------------------------
 
     def _tell_mapping(self, mapping: ChannelMapping, energy_unit: str, streams: Sequence[str]) -> None:
-        """Tell the user which fields were chosen, unless all were given."""
-        if not self._is_given:
+        """Tell the user which fields were chosen, unless all were given, each by its name."""
+        plain = all(isinstance(names, str) for names in mapping.channels.values())
+        if not (plain and self._is_given(mapping)):
             self._messages.tell_once(mapping_chosen(mapping, streams, energy_unit))
+
+    def _tell_again(self, stream: SweepStream) -> None:
+        """Tell the user that what was said of the last sweep of a stream does not hold."""
+        text = (
+            f"Run {self.label}: more points of sweep {stream.index} have come after its expected end, or "
+            "some were measured again. What was said of it does not hold; it is judged again when it ends."
+        )
+        self._messages.tell_once(text, subject=f"again {self.uid} {stream.index}")
+
+    def _tell_measured(self, stream: SweepStream, measured: Measured) -> None:
+        """Tell the user which elements do not count, and what is in no stream; each once a run."""
+        for name, why in measured.left_out.items():
+            text = f"Run {self.label}: {name} is left out of its sum, for {why}."
+            self._messages.tell_once(text, subject=f"{self.uid} {name}")
+        wanted = self._settings.mapping or ChannelMapping()
+        beside = [*([wanted.temperature] if wanted.temperature else []), *wanted.signals]
+        there = {*stream.mapping.fields, *self._metadata.found}
+        if absent := [name for name in beside if name not in there]:
+            names = ", ".join(map(repr, absent))
+            self._messages.tell_once(
+                f"Run {self.label}: {names} not found beside the energy or in the baseline, or not in a unit "
+                "that is understood (temperature_unit='K' or 'degC' says it).",
+                subject=f"{self.uid} {names}",
+            )
 
     def _explain(self) -> None:
         """Tell the user why the run gives no spectra; each reason once, for many runs scan motors only."""

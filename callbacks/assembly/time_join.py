@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xas_live.callbacks.assembly.channels import (
-    ChannelMapping,
-    Conversion,
-    EnergyScale,
-    MappingError,
-    PartialFields,
-    energy_scale,
-    partial_fields,
-    time_scale,
-)
+from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError
 from xas_live.callbacks.assembly.join_plan import JoinPlan, plan_join
 from xas_live.callbacks.assembly.rows import StreamRows
+from xas_live.callbacks.assembly.scales import (
+    Conversion,
+    EnergyScale,
+    energy_scale,
+    temperature_scale,
+    time_scale,
+)
+from xas_live.callbacks.assembly.stream_fields import PartialFields, partial_fields
 from xas_live.spectrum import Array
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class StreamJoin:
 
         Returns
         -------
-        (points, columns): energy (eV), the channels, time (s), sequence number.
+        (points, columns): energy (eV), the fields of the mapping, time (s), sequence number.
         """
         part, reader = self._readers[page["descriptor"]]
         times = (page.get("timestamps") or {}).get(part.fields[0])
@@ -187,7 +186,7 @@ class StreamJoin:
         if self.plan is None:
             return np.empty((0, 0))
         lead, others, mapping = self._lead, self._others, self.plan.mapping
-        columns = 3 + len(mapping.channels)
+        columns = 3 + len(mapping.fields)
         waiting = lead.points.rows
         limit = min(part.newest for part in others)
         if not len(waiting) or waiting[0, 0] > limit or (not final and waiting[0, 0] == limit):
@@ -202,8 +201,8 @@ class StreamJoin:
         ready, at = ready[inside], at[inside]
         rows = np.empty((len(ready), columns))
         rows[:, 0] = self._parts[self.plan.energy].at(mapping.energy or "", at, ready)
-        for k, (channel, name) in enumerate(mapping.channels.items()):
-            rows[:, 1 + k] = self._parts[self.plan.channels[channel]].at(name, at, ready)
+        for k, name in enumerate(mapping.fields):
+            rows[:, 1 + k] = self._parts[self.plan.fields[name]].at(name, at, ready)
         rows[:, -2:] = ready[:, -2:]
         if self.plan.clocks[lead.name]:
             dated = at >= _UNIX_S
@@ -226,7 +225,7 @@ class _JoinedStream:
     def __init__(self, found: PartialFields) -> None:
         self.name = found.stream
         self.found = found
-        names = [found.energy, *found.channels.values(), found.clock]
+        names = [found.energy, *found.beside.fields, found.clock]
         self.fields = list(dict.fromkeys(name for name in names if name is not None))
         self.energy_scale = EnergyScale()
         self._reader: StreamRows | None = None
@@ -243,6 +242,10 @@ class _JoinedStream:
         if energy is not None and energy in keys:
             self.energy_scale = energy_scale(descriptor, replace(wanted, energy=energy))
             conversions[energy] = self.energy_scale
+        temperature = self.found.beside.temperature
+        if temperature is not None and temperature in keys:
+            in_kelvin = temperature_scale(keys[temperature], wanted.temperature_unit)
+            conversions |= {temperature: in_kelvin} if in_kelvin is not None else {}
         if self._reader is None:
             self._reader = StreamRows(descriptor, self.fields)
         self._reader.conversions = conversions

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from xas_live.analysis import RunHistory, foil_anchor
-from xas_live.callbacks.assembly import ChannelMapping, SpectrumAssembler
+from xas_live.callbacks.assembly import SWEEP_DONE, ChannelMapping, SpectrumAssembler, checked_mapping
 from xas_live.callbacks.live.backlog import Backlog, Item, Mark, Received, bytes_of
 from xas_live.callbacks.live.notices import ErrorRecord, Notices
 from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipeline
@@ -142,6 +142,14 @@ class _Results(PipelineHooks):
             return with_averages(self._kept, self._averages.predictions)
 
 
+class _NewMapping(Mark):
+    """From here on runs are read by this mapping."""
+
+    def __init__(self, mapping: ChannelMapping | None) -> None:
+        super().__init__()
+        self.mapping = mapping
+
+
 class LiveAnalysis:
     """Analyses sweeps while a plan runs; subscribe it to a RunEngine or feed it any stream of documents.
 
@@ -156,7 +164,8 @@ class LiveAnalysis:
         (`live.analyzer = ...`); the next batch uses the new one. Of a pool with several models the first
         is the primary one: averages and previews are its alone.
     publishers : told about every run, model and sweep, in this order; closed with this object.
-    mapping : fields to read; what it leaves out is guessed.
+    mapping : fields to read; what it leaves out is guessed. May be replaced (`live.mapping = ...`) for the
+        runs that begin from then on.
     source : written to the provenance of the spectra.
     history : number of predictions kept for `predictions` and `table`.
     notices : shows lines to the user and keeps errors; default: on standard output.
@@ -180,6 +189,7 @@ class LiveAnalysis:
         notices: Notices | None = None,
     ) -> None:
         self._notices = notices or Notices()
+        self._mapping = checked_mapping(mapping)
         self._assembler = SpectrumAssembler(mapping, source=source, say=self._notices.say)
         self._backlog = Backlog(self._notices.say)
         self._watch = Watch(self._notices.trouble, self._backlog.__len__, STUCK_S)
@@ -201,8 +211,8 @@ class LiveAnalysis:
             size = 0
             if name in ("event", "event_page"):
                 doc, size = _with_own_arrays(doc)
-            # A single point completes no sweep: the worker need not be woken for it.
-            point = name == "event" and not size
+            # A single point seldom completes a sweep: the worker is not woken for it.
+            point = name == "event" and not size and not _says_done(doc)
             self._backlog.put(Received(name, doc, time.monotonic(), size), patient=point)
 
     @property
@@ -213,6 +223,21 @@ class LiveAnalysis:
     @analyzer.setter
     def analyzer(self, analyzer: Analyzes) -> None:
         self._pipeline.analyzer = analyzer
+
+    @property
+    def mapping(self) -> ChannelMapping | None:
+        """Fields to read; what it leaves out is guessed. Set it for the runs that begin from then on.
+
+        Raises
+        ------
+        MappingError : when it is set to anything but a ChannelMapping or None.
+        """
+        return self._mapping
+
+    @mapping.setter
+    def mapping(self, mapping: ChannelMapping | None) -> None:
+        self._mapping = checked_mapping(mapping)
+        self._backlog.put(_NewMapping(mapping))  # in its place among the documents
 
     @property
     def publishers(self) -> tuple[Publisher, ...]:
@@ -433,7 +458,7 @@ class LiveAnalysis:
             batch = self._next_batch()
             marks = [item for item in batch if isinstance(item, Mark)]
             try:
-                self._process([item for item in batch if isinstance(item, Received)])
+                self._process(batch)
                 self._publish_growing()
             except BaseException as error:  # noqa: BLE001 the last guard: the worker must live
                 self._notices.error("LiveAnalysis", error)
@@ -452,11 +477,16 @@ class LiveAnalysis:
             patience = max(0.0, self._measured_at + MEASURING_INTERVAL_S - time.monotonic())
         return self._backlog.take(patience, _CLOSE)
 
-    def _process(self, documents: list[Received]) -> None:
-        """Assemble these documents, and give the pipeline their sweeps in batches."""
+    def _process(self, items: list[Item]) -> None:
+        """Assemble the documents among these, and give the pipeline their sweeps in batches."""
         batch: list[Completed] = []
         sweeps = 0
-        for document in documents:
+        for document in items:
+            if isinstance(document, _NewMapping):
+                self._assembler.mapping = document.mapping
+            if isinstance(document, Mark):
+                continue
+            self._documents += 1
             spectra = self._assemble(document)
             if spectra or document.name in ("start", "stop"):
                 batch.append(Completed(document.name, document.doc, spectra, document.received))
@@ -466,7 +496,6 @@ class LiveAnalysis:
                 self._pipeline.process(batch, last=False)
                 batch, sweeps = [], 0
         self._pipeline.process(batch)
-        self._documents += len(documents)
 
     def _assemble(self, document: Received) -> Sequence[Spectrum]:
         """Return the sweeps that a document completes."""
@@ -500,6 +529,12 @@ class LiveAnalysis:
 
 _CLOSE = Mark()
 _ARRAYS = (np.ndarray, list)
+
+
+def _says_done(event: Document) -> bool:
+    """Return whether an event says that a sweep has ended."""
+    data = event.get("data")
+    return isinstance(data, dict) and SWEEP_DONE in data
 
 
 def _with_own_arrays(event: Document) -> tuple[Document, int]:

@@ -30,6 +30,7 @@ class RunningAverage:
     Attributes
     ----------
     count : sweeps taken so far.
+    newest : where the last of them comes from.
     """
 
     def __init__(self, first: Spectrum, checked: Checked) -> None:
@@ -37,7 +38,7 @@ class RunningAverage:
         self._known = replace(
             first, energy=np.empty(0), mu=np.empty(0), reference=None, counts={}, mu_error=None
         )
-        self._newest = first.provenance
+        self.newest = first.provenance
         self._axis = checked.axis
         n = len(self._axis)
         self._inside = np.ones(n, dtype=bool)
@@ -69,7 +70,7 @@ class RunningAverage:
             self._references += 1
             seen = self._laid_on_axis(checked, checked.reference)
             self._reference += (seen - self._reference) / self._references
-        self._newest = spectrum.provenance
+        self.newest = spectrum.provenance
         return True
 
     def _laid_on_axis(self, checked: Checked, values: Array) -> Array:
@@ -90,7 +91,7 @@ class RunningAverage:
             mu=self._mu[inside],
             mu_error=np.sqrt(self._scatter[inside] / (n * (n - 1))),
             reference=reference,
-            provenance=replace(self._newest, averaged=n),
+            provenance=replace(self.newest, averaged=n),
         )
 
 
@@ -133,6 +134,10 @@ class Averages:
         series = self._runs.setdefault(str(where.run_uid), {})
         key = (where.stream, prediction.element, prediction.edge)
         average = series.get(key) or RunningAverage(spectrum, checked)
+        if (
+            average.count and where.sweep == average.newest.sweep
+        ):  # it is judged again: it has entered already
+            return None
         series[key] = average
         usable = Flag.BAD_REFERENCE not in prediction.flags
         return average if average.add(spectrum, checked, reference_usable=usable) else None

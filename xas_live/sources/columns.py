@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xas_live.callbacks.assembly.absorber import absorber_from_metadata
+from xas_live.elements import Elements, Summed, find_elements, find_rates, summed
 from xas_live.energy import (
     NO_ENERGY,
     angle_rank,
@@ -17,7 +18,7 @@ from xas_live.energy import (
     ev_factor,
 )
 from xas_live.errors import Refusal
-from xas_live.modes import possible_mode
+from xas_live.modes import all_channels, suffices
 from xas_live.sources.labels import Label, Labels, labels_of
 from xas_live.sources.scan import (
     Scan,
@@ -69,10 +70,12 @@ class _Columns:
     ----------
     numbers : of each channel's column, from 0.
     guessed : what was taken without being named, in words.
+    sums : columns of the elements of each channel that is their sum, by channel.
     """
 
     numbers: Mapping[str, int]
     guessed: tuple[str, ...] = ()
+    sums: Mapping[str, Elements] = field(default_factory=dict)
 
 
 def _scan(
@@ -93,16 +96,22 @@ def _scan(
         if columns is None:
             raise
         labels = Labels(())
-    chosen = _recognise(labels) if columns is None else _Columns(columns)
+    header = [*file_header, *table.header]
+    element, edge = _absorber(header)
+    chosen = _recognise(labels, mode, element) if columns is None else _Columns(columns)
     numbers = chosen.numbers
     beyond = [f"{name}={number}" for name, number in numbers.items() if number >= len(data)]
     if beyond:
         raise UnreadableError(f"the file has columns 0 to {len(data) - 1}, so no {', '.join(beyond)}")
     channels = {name: data[number] for name, number in numbers.items()}
+    told = {name: _told(number, labels) for name, number in numbers.items()}
+    left_out = list(table.left_out)
+    for name, elements in chosen.sums.items():
+        total = _sum(elements, data, labels)
+        channels[name], told[name] = total.values, f"columns {total.said}"
+        left_out += [f"column {column}: {why}" for column, why in total.left_out.items()]
     made_by = mode_of(channels, mode)
     channels["energy"], unit = _in_ev(channels["energy"], labels, numbers["energy"])
-    header = [*file_header, *table.header]
-    element, edge = _absorber(header)
     return Scan(
         source=str(path),
         scan=label,
@@ -114,11 +123,11 @@ def _scan(
         beamline=_stated(header, "beamline.name", "beamline"),
         time=path.stat().st_mtime,
         read={
-            "channels": {name: _told(number, labels) for name, number in numbers.items()},
+            "channels": told,
             "named_by": "--columns" if columns is not None else labels.by,
             "energy_unit": unit,
             "guessed": list(chosen.guessed),
-            "left_out": list(table.left_out),
+            "left_out": left_out,
         },
     )
 
@@ -127,6 +136,14 @@ def _told(number: int, labels: Labels) -> str:
     """Say which column it is, as "column 1 (i0)", counted from 0."""
     name = labels.columns[number].name if number < len(labels.columns) else ""
     return f"column {number} ({name})" if name else f"column {number}"
+
+
+def _sum(elements: Elements, data: Array, labels: Labels) -> Summed:
+    """Return the sum of the columns of a detector's elements."""
+    column = {label.name: data[k] for k, label in enumerate(labels.columns)}
+    counts = [column[name] for name in elements.fields]
+    rates = [(column[icr], column[ocr]) for icr, ocr in zip(elements.icr, elements.ocr, strict=True)]
+    return summed(elements.fields, counts, rates)
 
 
 def _in_ev(values: Array, labels: Labels, column: int) -> tuple[Array, str]:
@@ -155,8 +172,14 @@ def _in_ev(values: Array, labels: Labels, column: int) -> tuple[Array, str]:
     return energy, f"{unit or 'deg'}, d-spacing {labels.d_spacing:g} Å"
 
 
-def _recognise(labels: Labels) -> _Columns:
-    """Return the column number of each channel that a name stands for.
+def _recognise(labels: Labels, mode: str | None, absorber: str | None) -> _Columns:
+    """Return the column number of each channel that a name stands for, and the columns to be summed.
+
+    Parameters
+    ----------
+    labels : of the columns.
+    mode : that is asked for, or None.
+    absorber : element as the file states it, or None.
 
     Raises
     ------
@@ -171,9 +194,28 @@ def _recognise(labels: Labels) -> _Columns:
             found[channel.name] = _only(names, spelling)
     if len(names) == 2:
         return _of_two(names, found)
-    if "energy" not in found or possible_mode(found) is None:
+    sums = _sums(names, found, mode, absorber)
+    if "energy" not in found or not suffices([*found, *sums]):
         raise UnreadableError(f"cannot tell its {len(names)} columns apart ({_shown(names)}): {_ASK}")
-    return _Columns(found)
+    guessed = tuple(remark for elements in sums.values() for remark in elements.remarks)
+    return _Columns(found, guessed, sums)
+
+
+def _sums(
+    names: Sequence[str], found: Mapping[str, int], mode: str | None, absorber: str | None
+) -> dict[str, Elements]:
+    """Return the columns of detectors of several elements, where no spectrum can be made without them."""
+    if suffices(found, mode):
+        return {}
+    sums: dict[str, Elements] = {}
+    for channel in all_channels():
+        elements = None if channel.name in found else find_elements(names, channel, absorber=absorber)
+        if elements is not None:
+            for name in elements.fields:
+                _only(names, name)
+            icr, ocr = find_rates(names, elements.fields, channel, absorber)
+            sums[channel.name] = elements._replace(icr=icr, ocr=ocr)
+    return sums
 
 
 def _of_two(names: Sequence[str], found: Mapping[str, int]) -> _Columns:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
+from xas_live.callbacks.assembly import SWEEP_DONE
 from xas_live.sources.documents import PLAN_NAME, Document
 from xas_live.sources.scan import Unreadable, UnreadableError
 
@@ -94,7 +95,7 @@ class StoredRun:
 
         try:
             yield "start", self._start.copy()
-            for name in self.run:
+            for name in sorted(self.run, key=lambda name: name != SWEEP_DONE):  # marks before what they mark
                 yield from self._stream(self.run[name])
             stop = self.run.metadata.get("stop")
             # A run that never got its stop document ended somehow: what was measured is complete as it is.

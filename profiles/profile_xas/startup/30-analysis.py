@@ -5,10 +5,10 @@
     xas.errors          what went wrong, if anything did
     xas.wait()          until the last scan is analysed
 
-To name the fields of your detectors:
+To name the fields of your detectors, from the next run on:
 
-    from xas_live.callbacks.assembly.channels import ChannelMapping
-    xas = xas_live.attach(RE, archive=archive, mapping=ChannelMapping(energy="mono_energy", i0="I0", it="I1", ir="I2"))
+    from xas_live import ChannelMapping
+    xas.mapping = ChannelMapping(energy="mono_energy", i0="I0", it="I1", ir="I2")
 
 Where the session has much else to do (fast scans, many callbacks, live figures), process=True analyses in a second
 process, and the plan shares its interpreter with less.

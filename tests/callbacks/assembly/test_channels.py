@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError, energy_scale, find_mapping
+from xas_live.callbacks.assembly.channels import ChannelMapping, MappingError
+from xas_live.callbacks.assembly.scales import energy_scale
+from xas_live.callbacks.assembly.stream_fields import find_mapping
 
 
 def descriptor(*names, units=None, hints=None, stream="primary", **more):

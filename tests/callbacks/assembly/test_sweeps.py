@@ -7,9 +7,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from xas_live.callbacks.assembly.sweeps import SweepCutter, sweep_end
+from xas_live.callbacks.assembly.sweeps import Sweep, SweepCutter, sweep_end
 
 UP = np.arange(8900.0, 9100.0, 2.0)
+
+
+def ended(cutter: SweepCutter, sweeps: list[Sweep]) -> list[np.ndarray]:
+    """Rows of the sweeps given and of those that the end of the stream gives, each as it was given last."""
+    finished, last = cutter.finish()
+    found: list[np.ndarray] = []
+    for sweep in [*sweeps, *finished, *([last] if last is not None else [])]:
+        found[len(found) - sweep.again :] = [sweep.rows]
+    return found
 
 
 def cut(energy: np.ndarray, sizes: tuple[int, ...] = ()) -> list[list[float]]:
@@ -20,9 +29,7 @@ def cut(energy: np.ndarray, sizes: tuple[int, ...] = ()) -> list[list[float]]:
     for size in [*sizes, *[1] * len(rows)]:
         sweeps += cutter.append(rows[at : at + size])
         at += size
-    finished, last = cutter.finish()
-    sweeps += finished + ([last] if last is not None else [])
-    return [sweep[:, 0].tolist() for sweep in sweeps]
+    return [sweep[:, 0].tolist() for sweep in ended(cutter, sweeps)]
 
 
 def test_one_sweep_stays_whole():
@@ -82,7 +89,7 @@ def test_points_measured_again_replace_the_first_try():
     cutter.append(rows[50:])
     _, last = cutter.finish()
     assert last is not None
-    assert last[:, 0].tolist() == UP.tolist()
+    assert last.rows[:, 0].tolist() == UP.tolist()
 
 
 @pytest.mark.parametrize("by", [30.0, -30.0, -8000.0, 1e6])
@@ -120,8 +127,7 @@ def test_points_before_the_cut_that_come_again_make_no_sweep():
     sweeps = cutter.append(rows[: len(UP) + 20])
     for row in rows[60:]:
         sweeps += cutter.append(row[None])
-    finished, last = cutter.finish()
-    assert [sweep[:, 0].tolist() for sweep in [*sweeps, *finished, last]] == [UP.tolist()] * 2
+    assert [sweep[:, 0].tolist() for sweep in ended(cutter, sweeps)] == [UP.tolist()] * 2
     assert cutter.fragments == 0
 
 
@@ -208,7 +214,6 @@ def test_it_does_not_matter_how_many_events_come_at_once(kinds, sizes, noise):
             if left:
                 sweeps += cutter.append(np.concatenate(left[:size]))
                 left = left[size:]
-        finished, last = cutter.finish()
-        return [s[:, 0].tolist() for s in sweeps + finished + ([last] if last is not None else [])]
+        return [sweep[:, 0].tolist() for sweep in ended(cutter, sweeps)]
 
     assert repr(cut_in(sizes)) == repr(cut_in([]))

@@ -115,14 +115,44 @@ def test_settings_that_cannot_be_had_are_refused_at_once(tmp_path):
         ({"anchor": "foil.xdi"}, "xas-live anchor FILE"),
         ({"mapping": {"energy": "energy"}}, "give a ChannelMapping"),
         ({"publishers": [print]}, "no publisher"),
+        ({"publishers": print}, "give a list of publishers"),
+        ({"device": 3}, "device=3: give 'auto'"),
+        ({"model": 7}, "model=7: give the name"),
+        ({"archive": 5}, "archive=5: give an Archive"),
+        ({"write_raw": "yes"}, "write_raw='yes': give True or False"),
+        ({"process": 1}, "process=1: give True or False"),
+        ({"standards": ["oxide"]}, "give spectra by name"),
         ({"device": "abacus"}, "cannot be used here"),
         ({"device": "cuda:99"}, "cannot be used here"),
         ({"archive": ""}, "is empty"),
     ):
         with pytest.raises(XasLiveError, match=message):
             xas_live.attach(RE, plot=False, **settings)
+    with pytest.raises(SettingsError, match="plot='yes': give True, False"):
+        xas_live.attach(RE, plot="yes")
     with pytest.raises(SettingsError, match="no RunEngine"):
         xas_live.attach(5)
+
+
+def test_attaching_again_takes_the_place_of_the_first(tmp_path, capsys):
+    RE, other = RunEngine({}), RunEngine({})
+    beamline = SimulatedBeamline("au_l3", seed=1)
+    elsewhere = xas_live.attach(other, plot=False)
+    first = xas_live.attach(RE, plot=False, archive=tmp_path / "archive")
+    assert "in place of" not in capsys.readouterr().out
+    with pytest.raises(SettingsError):
+        xas_live.attach(RE, plot="yes")
+    assert first.status().running, "what is refused replaces nothing"
+    with xas_live.attach(RE, plot=False, archive=tmp_path / "archive") as second:
+        assert "in place of what was attached before, which is closed" in capsys.readouterr().out
+        assert not first.status().running
+        RE(simulated_scan(beamline, None))
+        assert second.wait(60)
+        assert (first.status().sweeps, second.status().sweeps) == (0, 1)
+        assert elsewhere.status().running
+    elsewhere.close()
+    with xas_live.attach(RE, plot=False):
+        assert "in place of" not in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Plan stubs and plans that use what is predicted."""
+"""Plans that repeat a scan until what is predicted is known well enough."""
 
 from __future__ import annotations
 

@@ -1,0 +1,6 @@
+"""Plans and plan stubs: marks for the analysis, and scans that are repeated until they are enough."""
+
+from xas_live.plans.marks import sweep_done
+from xas_live.plans.repeats import Repeated, mean_of, repeat_until
+
+__all__ = ["Repeated", "mean_of", "repeat_until", "sweep_done"]
