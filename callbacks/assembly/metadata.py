@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from event_model.documents import EventDescriptor, EventPage, RunStart
 
 _KEPT = ("sample", "sample_name", "truth", "plan_name", "temperature", "purpose", "comment")
+_OF_THE_PLAN = ("scan_id", "time", "num_points", "num_intervals", "num_steps")
 _TEMPERATURE = ("temperature", "temperature_k", "sample_temperature")
 
 
@@ -77,9 +78,17 @@ class RunMetadata:
             stream=stream,
             sweep=sweep,
             time=time,
-            metadata={key: start[key] for key in _KEPT if key in start},
+            metadata={
+                key: value for key, value in start.items() if key in _KEPT or _about_sample(key, value)
+            },
             read=read,
         )
+
+
+def _about_sample(key: str, value: object) -> bool:
+    """Whether an entry of a start document is a number that a user may want to see sweeps against."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and key not in _OF_THE_PLAN
 
 
 def _temperature(start: Mapping[str, object]) -> float | None:

@@ -3,7 +3,17 @@
 from xas_live.prediction.chemistry import KINDS, LOOKS, Chemistry
 from xas_live.prediction.outcome import Outcome
 from xas_live.prediction.prediction import Alignment, AnchorUsed, Foil, Prediction, Reduced
-from xas_live.prediction.results import Classes, Columns, Curve, Json, OutputResult, Size, Value, finite
+from xas_live.prediction.results import (
+    Classes,
+    Columns,
+    Curve,
+    Json,
+    OutputResult,
+    Size,
+    Value,
+    finite,
+    nanometres,
+)
 from xas_live.prediction.verdict import SAID_BY_VERDICT, Degree, DomainVerdict, Verdict
 
 __all__ = [
@@ -28,4 +38,5 @@ __all__ = [
     "Value",
     "Verdict",
     "finite",
+    "nanometres",
 ]
