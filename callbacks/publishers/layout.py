@@ -42,10 +42,10 @@ _GAP = 0.13  # under axes with a label, in heights of all panels together
 _LEFT = 0.065
 _BAND = 0.937  # where the band of the verdict begins
 _WHY = 2.3  # from the figure's left, where the verdict's reason begins (inches)
-_KEY_COLUMNS = 4
-_KEY_FOOT, _KEY_ROW = 0.05, 0.225  # above the first panel, and from row to row (inches)
+_KEY_COLUMNS, _SAMPLE_COLUMNS = 5, 4
+_KEY_FOOT = 0.04  # above the first panel (inches)
 _LETTER = 5.9  # width of one of the reason (points)
-_HANDLE, _KEY_LETTER = 45.0, 5.6  # width of an entry's handle with its gaps, and of a letter (points)
+_HANDLE, _KEY_LETTER = 42.0, 5.5  # width of an entry's handle with its gaps, and of a letter (points)
 _SCAN_NAME = 40  # letters that there is room for
 
 
@@ -169,38 +169,46 @@ class Layout:
         every = _entries(level, by_sample=bool(groups))
         entries = [entry for name, entry in every.items() if name in names]
         ax = next(iter(self._of_results.values()))
-        self._legends = [_legend(ax, entries, _KEY_FOOT)]
+        self._legends = [self._legend(ax, entries, _KEY_FOOT)]
         if groups:
             ax.add_artist(self._legends[0])  # a second legend would take its place
-            rows = -(-len(entries) // _KEY_COLUMNS)
-            columns = min(len(groups), _KEY_COLUMNS)
-            width = 72.0 * ax.get_window_extent().width / self._fig.get_figure(root=True).dpi
-            entries = _samples(groups, int((width / columns - _HANDLE) / _KEY_LETTER))
-            self._legends.append(_legend(ax, entries, _KEY_FOOT + rows * _KEY_ROW))
+            above = self._legends[0].get_window_extent().height / self._fig.get_figure(root=True).dpi
+            columns = min(len(groups), _SAMPLE_COLUMNS)
+            room = self._width_from(ax) / columns - _HANDLE
+            samples = _samples(groups, max(5, int(room / _KEY_LETTER)))
+            self._legends.append(self._legend(ax, samples, above + 1.5 * _KEY_FOOT, columns))
 
+    def _width_from(self, ax: Axes) -> float:
+        """From the left of the axes to the right of the figure (points)."""
+        pixels = 0.99 * self._fig.bbox.x1 - ax.get_window_extent().x0
+        return float(72.0 * pixels / self._fig.get_figure(root=True).dpi)
 
-def _legend(ax: Axes, entries: Sequence[Entry], height: float) -> Legend:
-    """A key so far above the axes (inches)."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    above = ax.transAxes + ScaledTranslation(0.0, height, figure.dpi_scale_trans)
-    return ax.legend(
-        handles=[handle for handle, _ in entries],
-        labels=[words for _, words in entries],
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 1.0),
-        bbox_transform=above,
-        ncols=min(len(entries), _KEY_COLUMNS),  # in rows what would run out of the figure
-        frameon=False,
-        fontsize=10.5,
-        labelcolor=INK,
-        columnspacing=1.3,
-        handletextpad=0.5,
-        borderaxespad=0.0,
-        borderpad=0.2,
-        labelspacing=0.35,
-        handler_map={tuple: HandlerTuple(ndivide=1, pad=0.0)},
-    )
+    def _legend(
+        self, ax: Axes, entries: Sequence[Entry], height: float, columns: int = _KEY_COLUMNS
+    ) -> Legend:
+        """A key so far above the axes (inches), in as many columns as have room in the figure."""
+        above = ax.transAxes + ScaledTranslation(0.0, height, self._fig.get_figure(root=True).dpi_scale_trans)
+        for number in range(min(len(entries), columns), 0, -1):
+            legend = ax.legend(
+                handles=[handle for handle, _ in entries],
+                labels=[words for _, words in entries],
+                loc="lower left",
+                bbox_to_anchor=(-0.02, 1.0),
+                bbox_transform=above,
+                ncols=number,
+                frameon=False,
+                fontsize=10,
+                labelcolor=INK,
+                columnspacing=1.3,
+                handletextpad=0.5,
+                borderaxespad=0.0,
+                borderpad=0.2,
+                labelspacing=0.35,
+                handler_map={tuple: HandlerTuple(ndivide=1, pad=0.0)},
+            )
+            if legend.get_window_extent().x1 < self._fig.bbox.x1:
+                break
+        return legend
 
 
 def _hspace(rows: int) -> float:
@@ -239,7 +247,7 @@ def _entries(level: float, *, by_sample: bool) -> dict[Key, Entry]:
         "unusable": (cross(color=vermilion, mew=1.8, ms=7), "not usable"),
         "refused": (cross(color=GREY, mew=1.6, ms=6), "refused"),
         "interval": (bar, f"{percent} interval"),
-        "probability": (bar, "probability (0 to 1)"),
+        "probability": (bar, "probability"),
         "member": (full, f"in the {percent} set"),
         "open": (Line2D([], [], marker="^", color=GREY, ls="", ms=7), "no upper end"),
         "adsorbates": (Line2D([], [], ls="", ms=6, **ADSORBATES), "adsorbates"),

@@ -36,7 +36,7 @@ EARLIER, PLAIN = MOST_SAMPLES, MOST_SAMPLES + 1
 """Marks of samples measured before these, and of the only one: its colours say the degree alone."""
 
 STYLES = (
-    ("o", BLUE), ("s", "#117733"), ("v", "#882255"), ("P", "#44AA99"), ("*", INK), ("<", "#332288"),
+    ("o", BLUE), ("s", "#117733"), ("v", "#882255"), ("P", "#44AA99"), ("p", INK), ("<", "#332288"),
     ("h", "#8A7A1F"), (">", "#56A0D3"), (".", GREY), ("o", BLUE),
 )  # fmt: skip
 """Marker and colour of each sample, of earlier ones, and of the only one."""

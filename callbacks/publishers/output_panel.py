@@ -24,7 +24,7 @@ Key = Literal[
 ]  # fmt: skip
 """Entries of the figure's key."""
 
-_TICKS = 8  # along the axis of scans
+_TICKS, _FEWEST_TICKS = 8, 4  # along the axis of scans
 _LETTER = 7.5  # width of one in a tick's label (points)
 _LABEL_ROOM = 7  # letters of full size that a label has room for at the usual place beside the axis
 _LABEL_LETTER = 0.03  # width of one, in widths of the axis
@@ -112,6 +112,9 @@ class OutputPanel(ABC):
         at = shown.at[np.isfinite(shown.at)]
         if self.x == "scan":
             self.ax.set_xlim(0.4, max(len(at), 5) + 0.6)
+            longest = max((len(_stem(point.label)) for point in shown.points[-_TICKS:]), default=1)
+            ticks = int(self._width() / (longest * _LETTER))
+            self.ax.xaxis.get_major_locator().set_params(nbins=min(_TICKS, max(_FEWEST_TICKS, ticks)))
         elif len(at):
             least = 30.0 * _SECOND if self.x == "time" else max(0.01 * abs(float(at[0])), 1e-9)
             low, high = float(at.min()), float(at.max())
@@ -133,17 +136,26 @@ class OutputPanel(ABC):
 
     def _size_of_one(self, shown: Shown) -> tuple[float, float]:
         """Size of a point, and width of its interval (typographical points), by the room that one has."""
-        figure = self.ax.get_figure(root=True)
-        assert figure is not None
-        width = 72.0 * self.ax.get_window_extent().width / figure.dpi / max(len(shown), 5)
+        width = self._width() / max(len(shown), 5)
         return min(LARGEST, max(SMALLEST, 0.8 * width)), min(7.0, max(1.2, 0.75 * width))
 
     def _scan_label(self, x: float, _: int | None = None) -> str:
         index = round(x) - 1
         if not 0 <= index < len(self._points):
             return ""
+        low, high = self.ax.get_xlim()
+        between = np.diff(self.ax.xaxis.get_major_locator().tick_values(low, high)[:2])
+        share = min(1.0, float(between[0]) / (high - low)) if len(between) else 1.0
+        return shortened(_stem(self._points[index].label), max(4, int(share * self._width() / _LETTER)))
+
+    def _width(self) -> float:
+        """Of the axes (typographical points)."""
         figure = self.ax.get_figure(root=True)
         assert figure is not None
-        width = 72.0 * self.ax.get_window_extent().width / figure.dpi
-        room = int(width / min(max(len(self._points), 5), _TICKS) / _LETTER)
-        return shortened(self._points[index].label, max(4, room))  # a file's name may be long
+        return float(72.0 * self.ax.get_window_extent().width / figure.dpi)
+
+
+def _stem(label: str) -> str:
+    """The label of a scan; of a file's name what stands before its ending."""
+    stem, _, ending = label.rpartition(".")
+    return stem if stem and ending.isalpha() else label

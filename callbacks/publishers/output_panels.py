@@ -68,7 +68,7 @@ class SeriesPanel(OutputPanel):
     def needs(self, shown: Shown) -> set[Key]:
         """See `OutputPanel`."""
         found: dict[Key, bool] = {
-            "truth": any(math.isfinite(point.truth(self.name)) for point in shown.points),
+            "truth": bool(np.isfinite(self._truth.get_ydata()).any()),
             "average": any(self.name in a.point.prediction.values for a in shown.averages),
             "bulk": bool(self._bulk.get_visible()),
             "open": bool(np.size(self._open.get_xdata())),
@@ -214,7 +214,7 @@ class ClassesPanel(OutputPanel):
     def needs(self, shown: Shown) -> set[Key]:
         """See `OutputPanel`."""
         found: dict[Key, bool] = {
-            "truth": any(point.true_class(self.name) in self.names for point in shown.points),
+            "truth": bool(np.isfinite(self._truth.get_ydata()).any()),
             "average": any(self.name in a.point.prediction.classes for a in shown.averages),
         }
         return {key for key, there in found.items() if there}

@@ -40,7 +40,7 @@ REDRAW_INTERVAL_MS = 200
 MOST_PANELS = 8
 """A figure shows so many results unless `targets` names them."""
 
-_SCAN_NAME, _SAMPLE_NAME = 30, 34  # letters in the line under the head
+_HEAD = 50  # letters that the line under the head has room for, but for what parts them
 
 
 class FigureError(Refusal):
@@ -315,12 +315,10 @@ class LiveStructurePlot(BasePublisher):
             return
         latest = shown.latest or newest
         p = latest.prediction
-        parts = [
-            f"scan {shortened(latest.label, _SCAN_NAME)}",
-            shortened(latest.sample, _SAMPLE_NAME),
-            p.model,
-        ]
-        parts += ["unanchored" if Flag.UNANCHORED in p.flags else ""]
+        parts = [p.model, "unanchored" if Flag.UNANCHORED in p.flags else ""]
+        room = _HEAD - sum(map(len, parts))
+        label = shortened(latest.label, max(room // 2, room - len(latest.sample)))
+        parts = [f"scan {label}", shortened(latest.sample, room - len(label)), *parts]
         self._layout.say(
             "   ".join(filter(None, (absorber or "unknown absorber", _in_short(p)))),
             "  ·  ".join(filter(None, parts)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -298,9 +299,9 @@ def test_long_names_are_shortened_in_the_middle():
     FigureCanvasAgg(plot.figure).draw()
     ticks = [t for t in plot._panels["size"].ax.get_xticklabels() if t.get_text()]
     assert ticks
-    assert all("…" in tick.get_text() and tick.get_text().endswith("t") for tick in ticks)
+    assert all("…" in tick.get_text() and tick.get_text()[-4:].isdigit() for tick in ticks)
     boxes = [tick.get_window_extent() for tick in ticks]
-    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
     bounds, half = plot.figure.bbox, plot._panels["CN1"].ax.get_window_extent().x0
     for text in (plot._layout._sample, plot._spectrum._note):
         assert text.get_window_extent().x1 < half
