@@ -59,6 +59,7 @@ class OutputPanel(ABC):
         self.x = x
         self.last = last
         self._points: Sequence[Point] = ()
+        self._scans = MaxNLocator(_TICKS, integer=True, min_n_ticks=1)
         quiet(ax)
 
     @classmethod
@@ -92,12 +93,11 @@ class OutputPanel(ABC):
         axis.set_visible(self.last)
         figure = self.ax.get_figure(root=True)
         assert figure is not None
-        below = ScaledTranslation(
-            0.0, _UNDER, figure.dpi_scale_trans
-        )  # no label is placed anew at every redraw
+        # At a fixed place, no label is placed anew at every redraw.
+        below = ScaledTranslation(0.0, _UNDER, figure.dpi_scale_trans)
         axis.set_label_coords(0.5, 0.0, transform=self.ax.transAxes + below)
         if self.x == "scan":
-            axis.set_major_locator(MaxNLocator(_TICKS, integer=True, min_n_ticks=1))
+            axis.set_major_locator(self._scans)
             axis.set_major_formatter(FuncFormatter(self._scan_label))
         elif self.x == "time":
             locator = AutoDateLocator(minticks=3, maxticks=6)
@@ -114,7 +114,7 @@ class OutputPanel(ABC):
             self.ax.set_xlim(0.4, max(len(at), 5) + 0.6)
             longest = max((len(_stem(point.label)) for point in shown.points[-_TICKS:]), default=1)
             ticks = int(self._width() / (longest * _LETTER))
-            self.ax.xaxis.get_major_locator().set_params(nbins=min(_TICKS, max(_FEWEST_TICKS, ticks)))
+            self._scans.set_params(nbins=min(_TICKS, max(_FEWEST_TICKS, ticks)))
         elif len(at):
             least = 30.0 * _SECOND if self.x == "time" else max(0.01 * abs(float(at[0])), 1e-9)
             low, high = float(at.min()), float(at.max())
@@ -144,7 +144,7 @@ class OutputPanel(ABC):
         if not 0 <= index < len(self._points):
             return ""
         low, high = self.ax.get_xlim()
-        between = np.diff(self.ax.xaxis.get_major_locator().tick_values(low, high)[:2])
+        between = np.diff(self._scans.tick_values(low, high)[:2])
         share = min(1.0, float(between[0]) / (high - low)) if len(between) else 1.0
         return shortened(_stem(self._points[index].label), max(4, int(share * self._width() / _LETTER)))
 

@@ -190,7 +190,7 @@ class LiveStructurePlot(BasePublisher):
         Parameters
         ----------
         absorber : element and edge, as "Pt L3", or the element alone. Default: that of the last sweep that
-            was analysed.
+            was analysed; of samples that are named, the one that they were measured at.
         sample : name of a sample, or several. Default: all.
         x : what sweeps are laid out against: see the class. Default: as the figure was made.
         waterfall : show the last twelve spectra, one shifted above the other; chi(k) stays as it is.
@@ -206,15 +206,18 @@ class LiveStructurePlot(BasePublisher):
             if absorber is not None:
                 known = [name for name in series if absorber in (name, name.split(" ")[0])]
                 if not known:
-                    there = ", ".join(series) or "none so far"
+                    there = ", ".join(filter(None, series)) or "none so far"
                     raise FigureError(f"no sweep of {absorber!r} was measured: there are {there}")
                 absorber = known[-1]
             samples = (sample,) if isinstance(sample, str) else None if sample is None else tuple(sample)
-            of = [series[absorber]] if absorber is not None else list(series.values())
-            seen = list(dict.fromkeys(name for each in of for name in each.samples))
-            if unknown := [name for name in samples or () if name not in seen]:
-                names = ", ".join(map(repr, seen)) or "none so far"
-                raise FigureError(f"no sweep of sample {unknown[0]!r} was analysed: there are {names}")
+            among = {name: each.samples for name, each in series.items() if absorber in (None, name)}
+            if samples is not None:
+                seen = list(dict.fromkeys(name for each in among.values() for name in each))
+                if unknown := [name for name in samples if name not in seen]:
+                    names = ", ".join(map(repr, seen)) or "none so far"
+                    raise FigureError(f"no sweep of sample {unknown[0]!r} was analysed: there are {names}")
+                at = [name for name, each in among.items() if set(each) & set(samples)]
+                absorber = self._history.latest if self._history.latest in at else at[-1]
             x = self._default_x if x is None else self._checked_x(x)
             self._choice = _Choice(x, absorber, samples, waterfall, raw)
             self._changed = True

@@ -90,7 +90,7 @@ def test_foreign_and_refused_scans_erase_nothing():
 def test_alternating_edges_keep_both_histories():
     plot = LiveStructurePlot()
     for scan in range(1, 7):
-        add(plot, sweep(scan) if scan % 2 else sweep(scan, element="Pd", edge="K"))
+        add(plot, sweep(scan, "on alumina") if scan % 2 else sweep(scan, element="Pd", edge="K"))
     assert scans(plot) == ["2", "4", "6"]
     panel = plot._panels["CN1"]
     plot.show(absorber="Pt L3")
@@ -98,8 +98,10 @@ def test_alternating_edges_keep_both_histories():
     assert "scan 6 (Pd K)" in " ".join(texts(plot))
     plot.show(absorber="Pd")
     assert scans(plot) == ["2", "4", "6"]
+    plot.show(sample="on alumina")  # which was measured at Pt alone
+    assert scans(plot) == ["1", "3", "5"]
     plot.show()
-    add(plot, sweep(7))
+    add(plot, sweep(7, "on alumina"))
     assert scans(plot) == ["1", "3", "5", "7"]
     assert plot._panels["CN1"] is panel  # artists are moved, not made anew
 
