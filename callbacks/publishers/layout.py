@@ -160,7 +160,8 @@ class Layout:
         level : nominal coverage of intervals and sets.
         groups : samples that are told apart by their marks; empty where there is one.
         """
-        shown = (tuple(names), level, tuple((group.sample, group.mark) for group in groups))
+        samples = tuple((group.sample, group.mark) for group in groups)
+        shown = (tuple(names), level, samples, self._fig.bbox.width)
         if not self._of_results or not names or shown == self._shown_key:
             return
         self._shown_key = shown
@@ -175,8 +176,8 @@ class Layout:
             above = self._legends[0].get_window_extent().height / self._fig.get_figure(root=True).dpi
             columns = min(len(groups), _SAMPLE_COLUMNS)
             room = self._width_from(ax) / columns - _HANDLE
-            samples = _samples(groups, max(5, int(room / _KEY_LETTER)))
-            self._legends.append(self._legend(ax, samples, above + 1.5 * _KEY_FOOT, columns))
+            entries = _samples(groups, max(5, int(room / _KEY_LETTER)))
+            self._legends.append(self._legend(ax, entries, above + 1.5 * _KEY_FOOT, columns))
 
     def _width_from(self, ax: Axes) -> float:
         """From the left of the axes to the right of the figure (points)."""

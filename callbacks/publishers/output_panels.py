@@ -33,6 +33,7 @@ from xas_live.spectrum import Array
 _LEAST_ROOM = 1.2  # of a panel's axis, in widths of an interval
 _NEAR = 1.5  # a reference of the bulk is shown that lies no further from the values, in their room
 _FAINT = 0.28
+_OPEN_ROOM = 1.6  # of a panel's axis above a lower end without an upper one, in its own height
 _TOP = 0.92  # where intervals without upper end point on (heights of the panel)
 
 
@@ -57,9 +58,7 @@ class SeriesPanel(OutputPanel):
         self._value = ax.text(1.025, 0.56, "", transform=ax.transAxes, size=19, weight="bold", color=BLUE)
         self._interval = ax.text(1.027, 0.48, "", transform=ax.transAxes, size=10, color=GREY, va="top")
         # A number with a unit mostly has longer figures at its ticks.
-        self._name_beside(
-            f"{name} ({unit})" if unit else name, at=-0.105 if unit and name != SIZE else -0.075
-        )
+        self._name_beside(f"{name} ({unit})" if unit else name, at=-0.105 if unit else -0.075)
         ax.yaxis.set_major_locator(MaxNLocator(4, integer=not unit, min_n_ticks=2))
         self._lay_out_sweeps()
         ax.grid(axis="y", color=PALE, lw=0.6, alpha=0.7)
@@ -86,7 +85,7 @@ class SeriesPanel(OutputPanel):
         unbounded = np.isposinf(upper)
         known = np.isfinite(middle) & np.isfinite(at)
         scale = usable if (usable & (known | unbounded)).any() else known
-        finite = np.where(unbounded, np.nan, upper)
+        finite = np.where(unbounded, _OPEN_ROOM * lower, upper)
         bulk = shown.bulk.get(self.name, math.nan)
         self._limits(np.where(scale, lower, middle), np.where(scale, finite, middle), truth, bulk)
         self._frame_sweeps(shown)
@@ -147,7 +146,7 @@ class SeriesPanel(OutputPanel):
         elif value is None:
             figures, interval = "–", last.size.label if self.name == SIZE and last.size else ""
         elif value.upper == math.inf:
-            figures, interval = f"> {nanometres(value.lower)}", "upper end open"
+            figures, interval = f"> {nanometres(value.lower)}", "no upper end"
         elif self.name == SIZE:
             figures, interval = (
                 nanometres(value.value),
