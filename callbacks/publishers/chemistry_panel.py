@@ -88,6 +88,9 @@ class ChemistryPanel(OutputPanel):
         self._value.set_color(GREY)
         self._interval.set_text("")
         self._adsorbates.set_text("")
+        self._value.set_fontsize(self._letters(15.0))
+        for text in (self._interval, self._adsorbates):
+            text.set_fontsize(self._letters(10.0))
         if told is None or shown.latest is None:
             return
         share = told.non_metal

@@ -29,6 +29,7 @@ _LETTER = 7.5  # width of one in a tick's label (points)
 _LABEL_ROOM = 7  # letters of full size that a label has room for at the usual place beside the axis
 _LABEL_LETTER = 0.03  # width of one, in widths of the axis
 _UNITS = {"temperature": "temperature (K)"}
+_SMALL, _FULL_HEIGHT = 7.5, 44.0  # smallest letters beside a panel; panels so high have them in full (points)
 _UNDER = -0.3  # where the label of the axis stands (inches)
 _SECOND = 1.0 / 86400.0  # in matplotlib's dates
 
@@ -147,6 +148,13 @@ class OutputPanel(ABC):
         between = np.diff(self._scans.tick_values(low, high)[:2])
         share = min(1.0, float(between[0]) / (high - low)) if len(between) else 1.0
         return shortened(_stem(self._points[index].label), max(4, int(share * self._width() / _LETTER)))
+
+    def _letters(self, full: float) -> float:
+        """Size of letters beside a panel, smaller in a low one (points)."""
+        figure = self.ax.get_figure(root=True)
+        assert figure is not None
+        height = 72.0 * self.ax.get_window_extent().height / figure.dpi
+        return max(min(full, _SMALL), full * min(1.0, height / _FULL_HEIGHT))
 
     def _width(self) -> float:
         """Of the axes (typographical points)."""

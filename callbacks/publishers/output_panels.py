@@ -30,6 +30,7 @@ from xas_live.callbacks.publishers.trails import Means, Trails
 from xas_live.prediction import Chemistry, Classes, Curve, OutputResult, Value, nanometres
 from xas_live.spectrum import Array
 
+_ROOM = 0.65  # of a panel's axis to each side of the middle, in the room of what is shown: bars end inside
 _LEAST_ROOM = 1.2  # of a panel's axis, in widths of an interval
 _NEAR = 1.5  # a reference of the bulk is shown that lies no further from the values, in their room
 _FAINT = 0.28
@@ -59,7 +60,8 @@ class SeriesPanel(OutputPanel):
         self._interval = ax.text(1.027, 0.48, "", transform=ax.transAxes, size=10, color=GREY, va="top")
         # A number with a unit mostly has longer figures at its ticks.
         self._name_beside(f"{name} ({unit})" if unit else name, at=-0.105 if unit else -0.075)
-        ax.yaxis.set_major_locator(MaxNLocator(4, integer=not unit, min_n_ticks=2))
+        low = self._letters(10.0) < 10.0
+        ax.yaxis.set_major_locator(MaxNLocator(2 if low else 4, integer=not unit, min_n_ticks=2))
         self._lay_out_sweeps()
         ax.grid(axis="y", color=PALE, lw=0.6, alpha=0.7)
         ax.set_axisbelow(True)
@@ -130,7 +132,7 @@ class SeriesPanel(OutputPanel):
             low, high = min(low, bulk), max(high, bulk)
             room = max(room, high - low)
         middle = 0.5 * (low + high)
-        self.ax.set_ylim(middle - 0.62 * room, middle + 0.62 * room)
+        self.ax.set_ylim(middle - _ROOM * room, middle + _ROOM * room)
 
     def _latest(self, point: Point | None, shown: Shown) -> None:
         last = None if point is None else point.prediction
@@ -155,7 +157,8 @@ class SeriesPanel(OutputPanel):
         else:
             figures, interval = figures_of(value)
         self._value.set_text(figures)
-        self._value.set_fontsize(19.0 * min(1.0, 6 / len(figures)))
+        self._value.set_fontsize(self._letters(19.0) * min(1.0, 6 / len(figures)))
+        self._interval.set_fontsize(self._letters(10.0))
         self._interval.set_text(interval.replace(", ", ",\n"))
 
 
