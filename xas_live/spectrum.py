@@ -30,7 +30,8 @@ class Provenance:
     time : Unix time of its last point (s).
     averaged : number of sweeps that it is the average of; 1 for a sweep as measured. Of an average, sweep and
         time are those of the newest.
-    metadata : other entries of the run's start document worth keeping (sample name, truth of a simulation).
+    metadata : other entries of the run's start document worth keeping (sample name, truth of a simulation,
+        and plain numbers, as a potential).
     read : what was understood of the file or stream, ready for JSON. `channels`: the column or field that
         each channel was read from; `named_by`: what names them; `energy_unit`: of the energy there;
         `absorber`: how it is known; `guessed`: what was taken without being named; `left_out`: rows, points

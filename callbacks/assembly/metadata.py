@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from event_model.documents import EventDescriptor, EventPage, RunStart
 
 _KEPT = ("sample", "sample_name", "truth", "plan_name", "temperature", "purpose", "comment", *BEAMLINE)
+_OF_THE_PLAN = ("scan_id", "time", "num_points", "num_intervals", "num_steps")
 _TEMPERATURE = ("temperature", "temperature_k", "sample_temperature")
 
 
@@ -102,13 +103,23 @@ class RunMetadata:
             stream=stream,
             sweep=sweep,
             time=time,
-            metadata={**{key: start[key] for key in _KEPT if key in start}, **self.signals, **signals},
+            metadata={
+                **{k: value for k, value in start.items() if k in _KEPT or _about_sample(k, value)},
+                **self.signals,
+                **signals,
+            },
             read=read,
         )
 
 
 def _is_of_sample(name: str) -> bool:
     return name.lower() in _TEMPERATURE or name.lower().endswith("sample_temperature")
+
+
+def _about_sample(key: str, value: object) -> bool:
+    """Whether an entry of a start document is a number that a user may want to see sweeps against."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and key not in _OF_THE_PLAN
 
 
 def _temperature(start: Mapping[str, object]) -> float | None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.ticker import FixedLocator
-from numpy.typing import NDArray
 
 from xas_live.callbacks.publishers.marks import (
     ADSORBATES,
@@ -18,32 +15,30 @@ from xas_live.callbacks.publishers.marks import (
     GREY,
     INK,
     PALE,
-    DegreeDots,
-    bars_of,
+    Bars,
     colour_of,
+    figures_of,
     line,
-    ranks,
 )
-from xas_live.callbacks.publishers.output_panel import OutputPanel
-from xas_live.callbacks.publishers.panels import Average, Point, XAxis, positions
-from xas_live.prediction import OutputResult, Value
-from xas_live.spectrum import Array
+from xas_live.callbacks.publishers.output_panel import Key, OutputPanel
+from xas_live.callbacks.publishers.series import Shown, numbers
+from xas_live.callbacks.publishers.trails import Means, Trails
+from xas_live.prediction import Chemistry, OutputResult
+
+_PLACES = 2  # decimals of a share
 
 
 class ChemistryPanel(OutputPanel):
-    """The share that is no metal against scan or time, from 0 to 1; diamonds for adsorbates."""
+    """The share that is no metal, sweep by sweep, from 0 to 1; diamonds for adsorbates."""
 
     keys = ("interval",)
 
-    def __init__(self, ax: Axes, name: str, example: OutputResult, x: XAxis, *, last: bool) -> None:
+    def __init__(self, ax: Axes, name: str, example: OutputResult, x: str, *, last: bool) -> None:
         super().__init__(ax, name, example, x, last=last)
-        bars = partial(LineCollection, [], capstyle="round")
-        self._intervals, self._spans = bars(zorder=2), bars(zorder=3, color=INK, lw=0.8, alpha=0.6)
-        self._averages = bars(lw=1.6, alpha=0.85, zorder=3.5)
-        for each in (self._intervals, self._spans, self._averages):
-            ax.add_collection(each, autolim=False)
-        self._path = line(ax, color=BLUE, lw=1.0, alpha=0.5, zorder=2.5)
-        self._dots = DegreeDots(ax, zorder=4, clip_on=False)
+        self._intervals = Bars(ax)
+        self._means = Means(ax)
+        self._spans = line(ax, color=INK, lw=0.8, alpha=0.6, zorder=3)
+        self._trails = Trails(ax, clip_on=False)
         self._adsorbed = line(ax, ls="", zorder=3.8, clip_on=False, **ADSORBATES)
         beside = partial(ax.text, transform=ax.transAxes, va="center")
         self._value = beside(1.025, 0.80, "", size=15, weight="bold", color=BLUE)
@@ -56,60 +51,52 @@ class ChemistryPanel(OutputPanel):
         ax.grid(axis="y", color=PALE, lw=0.6, alpha=0.7)
         ax.set_axisbelow(True)
 
-    def update(self, points: Sequence[Point], averages: Sequence[Average] = ()) -> None:
+    def needs(self, shown: Shown) -> set[Key]:
         """See `OutputPanel`."""
-        self._points = points
-        at, rank = positions(points, self.x), ranks([point.prediction.verdict for point in points])
-        width = self._width_of_one(len(points))
-        size = min(7.5, max(2.6, 0.8 * width))
-        shares = [None if c is None else c.non_metal for c in (p.prediction.chemistry for p in points)]
-        adsorbed = [None if c is None else c.adsorbates for c in (p.prediction.chemistry for p in points)]
-        middle, known = _drawn(self._intervals, at, shares)
-        self._intervals.set_linewidth(min(7.0, max(1.2, 0.75 * width)))
-        self._intervals.set_color(bars_of(rank[known]))
-        self._dots.draw(at[known], middle[known], rank[known], size)
-        self._path.set_data(at, middle)
-        covered, known = _drawn(self._spans, at, adsorbed)
-        self._adsorbed.set_data(at[known], covered[known])
+        found: dict[Key, bool] = {
+            "adsorbates": bool(np.isfinite(self._adsorbed.get_ydata()).any()),
+            "average": any(a.point.prediction.chemistry is not None for a in shown.averages),
+        }
+        return {key for key, there in found.items() if there}
+
+    def update(self, shown: Shown) -> None:
+        """See `OutputPanel`."""
+        at = shown.at
+        size, width = self._size_of_one(shown)
+        told = [point.prediction.chemistry for point in shown.points]
+        share, lower, upper = numbers([None if each is None else each.non_metal for each in told])
+        known = np.isfinite(share) & np.isfinite(at)
+        self._intervals.draw(
+            at[known], lower[known], upper[known], shown.rank[known], shown.mark[known], width
+        )
+        self._trails.draw(shown, at, share, size)
+        covered, lower, upper = numbers([None if each is None else each.adsorbates for each in told])
+        gap = np.full_like(at, math.nan)
+        self._spans.set_data(
+            np.stack([at, at, gap], axis=1).ravel(), np.stack([lower, upper, gap], axis=1).ravel()
+        )
+        self._adsorbed.set_data(at, covered)
         self._adsorbed.set_markersize(0.75 * size)
-        self._draw_averages(at, averages)
-        self._frame_sweeps(at)
-        self._latest(shares[-1] if shares else None, adsorbed[-1] if adsorbed else None)
+        self._frame_sweeps(shown)
+        averaged = [(average, average.point.prediction.chemistry) for average in shown.averages]
+        self._means.draw(shown, [(average, each.non_metal) for average, each in averaged if each is not None])
+        self._latest(told[-1] if told else None, shown)
 
-    def _draw_averages(self, at: Array, averages: Sequence[Average]) -> None:
-        lines, colours = [], []
-        for average in averages:
-            prediction = average.point.prediction
-            over = at[average.first : average.last + 1]
-            over = over[np.isfinite(over)]
-            if prediction.chemistry is not None and len(over):
-                share = prediction.chemistry.non_metal.value
-                lines.append([(over.min(), share), (over.max(), share)])
-                colours.append(colour_of(prediction.verdict))
-        self._averages.set_segments(lines)
-        self._averages.set_color(colours)
-
-    def _latest(self, share: Value | None, adsorbed: Value | None) -> None:
-        self._value.set_text("–" if share is None else _told(share))
-        self._value.set_color(GREY if share is None else colour_of(self._points[-1].prediction.verdict))
-        self._interval.set_text("" if share is None else f"{share.lower:.2f} – {share.upper:.2f}")
-        self._adsorbates.set_text("" if adsorbed is None else f"◇ {adsorbed.value:.2f}")
-
-
-def _drawn(
-    bars: LineCollection, at: Array, values: Sequence[Value | None]
-) -> tuple[Array, NDArray[np.bool_]]:
-    """Draw the intervals; (n,) the values, NaN where there is none, and which are shown."""
-    middle, lower, upper = (
-        np.array([math.nan if value is None else getattr(value, part) for value in values])
-        for part in ("value", "lower", "upper")
-    )
-    known = np.isfinite(middle) & np.isfinite(at)
-    ends = zip(at[known], lower[known], upper[known], strict=True)
-    bars.set_segments([[(x, a), (x, b)] for x, a, b in ends])
-    return middle, known
-
-
-def _told(share: Value) -> str:
-    """A share as it may be quoted: where its interval begins at zero, only what it is below."""
-    return f"{share.value:.2f}" if share.lower > 0 else f"< {share.upper:.2f}"
+    def _latest(self, told: Chemistry | None, shown: Shown) -> None:
+        """Say the shares of the newest sweep; of one whose interval begins at zero only what it is below."""
+        self._value.set_text("–")
+        self._value.set_color(GREY)
+        self._interval.set_text("")
+        self._adsorbates.set_text("")
+        self._value.set_fontsize(self._letters(15.0))
+        for text in (self._interval, self._adsorbates):
+            text.set_fontsize(self._letters(10.0))
+        if told is None or shown.latest is None:
+            return
+        share = told.non_metal
+        number, interval = figures_of(share, _PLACES)
+        self._value.set_text(number if share.lower > 0 else f"< {share.upper:.{_PLACES}f}")
+        self._value.set_color(colour_of(shown.latest.prediction.verdict, shown.mark[-1]))
+        self._interval.set_text(interval)
+        if told.adsorbates is not None:
+            self._adsorbates.set_text(f"◇ {figures_of(told.adsorbates, _PLACES)[0]}")

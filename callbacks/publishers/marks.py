@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from xas_live.flags import Flag, Severity
-from xas_live.prediction import SAID_BY_VERDICT, Degree, Prediction, Verdict
+from xas_live.prediction import SAID_BY_VERDICT, Degree, Prediction, Value, Verdict
 from xas_live.spectrum import Array
 
 # Okabe and Ito's palette: told apart by colour-blind eyes too. Colour has one meaning throughout.
@@ -29,8 +29,25 @@ LAMPS = {Degree.TRUSTED: GREEN, Degree.CAUTION: ORANGE, Degree.NOT_USABLE: VERMI
 ADSORBATES: dict[str, Any] = {"marker": "D", "mfc": "white", "mec": INK, "mew": 1.0}
 """How a share of adsorbates is marked."""
 
+MOST_SAMPLES = 8
+"""So many samples can be told apart."""
+
+EARLIER, PLAIN = MOST_SAMPLES, MOST_SAMPLES + 1
+"""Marks of samples measured before these, and of the only one: its colours say the degree alone."""
+
+STYLES = (
+    ("o", BLUE), ("s", "#117733"), ("v", "#882255"), ("P", "#44AA99"), ("p", INK), ("<", "#332288"),
+    ("h", "#8A7A1F"), (">", "#56A0D3"), (".", GREY), ("o", BLUE),
+)  # fmt: skip
+"""Marker and colour of each sample, of earlier ones, and of the only one."""
+
+MEAN_BAND = 0.16
+"""Opacity of the band of an average's interval."""
+
+_WHOLE = 0.1  # half width of an interval from which one decimal is enough for a pure number
 _LIKE = "like the spectra that the model was trained on"
-_BARS = tuple(to_rgba(*of) for of in ((BLUE, 0.28), (ORANGE, 0.42), (VERMILION, 0.2)))
+_DOUBTED = tuple(to_rgba(*of) for of in ((ORANGE, 0.42), (VERMILION, 0.2)))
+_BARS = (*(to_rgba(colour, 0.28) for _, colour in STYLES), *_DOUBTED)
 _TEXTS = (BLUE, AMBER, VERMILION)
 _RANKS: dict[Degree | None, int] = {Degree.CAUTION: 1, Degree.NOT_USABLE: 2}
 
@@ -49,14 +66,26 @@ def ranks(verdicts: Sequence[Verdict]) -> NDArray[np.intp]:
     return np.array([_RANKS.get(each.degree, 0) for each in verdicts], dtype=np.intp)
 
 
-def colour_of(verdict: Verdict) -> str:
-    """Colour of the numbers of a prediction, as text or as a line."""
-    return _TEXTS[ranks([verdict])[0]]
+def colour_of(verdict: Verdict, mark: int = PLAIN) -> str:
+    """Colour of the numbers of a prediction, as text or as a line: by its degree, and its sample's mark."""
+    rank = ranks([verdict])[0]
+    return _TEXTS[rank] if rank else STYLES[mark][1]
 
 
-def bars_of(rank: NDArray[np.intp]) -> list[tuple[float, float, float, float]]:
-    """Colours of intervals, by the ranks of their predictions."""
-    return [_BARS[k] for k in rank]
+def figures_of(value: Value, places: int | None = None) -> tuple[str, str]:
+    """A number, and its interval, as text; default: with the decimals that are worth showing."""
+    if places is None:
+        rough = not value.unit and value.upper - value.lower >= 2 * _WHOLE
+        places = 1 if rough else value.decimals
+    return f"{value.value:.{places}f}", f"{value.lower:.{places}f} – {value.upper:.{places}f}"
+
+
+def shortened(text: str, room: int) -> str:
+    """The text in at most so many letters: of a long one the middle is left out."""
+    if len(text) <= room:
+        return text
+    tail = max(1, (room - 1) // 2)
+    return f"{text[: max(1, room - 1 - tail)]}…{text[-tail:]}"
 
 
 def said(prediction: Prediction) -> str:
@@ -102,21 +131,58 @@ def _is_remark(flag: str) -> bool:
 
 
 class DegreeDots:
-    """Points by degree: full where trusted or not judged, hollow under caution, crosses where not usable."""
+    """Points of one sample by degree: full where trusted or not judged, hollow under caution, else crosses.
 
-    def __init__(self, ax: Axes, marker: str = "o", **style: Any) -> None:
+    Parameters
+    ----------
+    ax : where to draw.
+    mark : of the sample. Points of the only one have the colours of their degrees, of several those of
+        their samples.
+    style : of all artists.
+    """
+
+    def __init__(self, ax: Axes, mark: int = PLAIN, **style: Any) -> None:
         dots = partial(line, ax, ls="", **style)
-        self.trusted = dots(marker=marker, color=BLUE, mec="white")
-        self.caution = dots(marker=marker, mfc="white", mec=ORANGE, mew=1.6)
-        self.unusable = dots(marker="x", color=VERMILION, mew=1.8)
+        marker, colour = STYLES[mark]
+        doubted = (ORANGE, VERMILION) if mark == PLAIN else (colour, colour)
+        self.trusted = dots(marker=marker, color=colour, mec="white")
+        self.caution = dots(marker=marker, mfc="white", mec=doubted[0], mew=1.6)
+        self.unusable = dots(marker="x", color=doubted[1], mew=1.8)
 
     def draw(self, x: Array, y: Array, rank: NDArray[np.intp], size: float) -> None:
-        """Show points (n,) with these ranks, of this size (typographical points)."""
+        """Show points (n,) with these ranks, of this size (typographical points); NaN is no point."""
+        known = np.isfinite(x) & np.isfinite(y)
         for k, artist in enumerate((self.trusted, self.caution, self.unusable)):
-            artist.set_data(x[rank == k], y[rank == k])
+            of = known & (rank == k)
+            artist.set_data(x[of], y[of])
             artist.set_markersize(size)
         self.trusted.set_markeredgewidth(0.8 if size > 4 else 0.0)
         self.caution.set_markeredgewidth(1.6 if size > 4 else 1.0)
+
+
+class Bars:
+    """Vertical bars by the degree of their predictions and the marks of their samples."""
+
+    def __init__(
+        self, ax: Axes, *, capstyle: Literal["round", "butt"] = "round", zorder: float = 2.0
+    ) -> None:
+        self._make = partial(line, ax, solid_capstyle=capstyle, zorder=zorder)
+        self.lines: dict[int, Line2D] = {}
+
+    def draw(
+        self, x: Array, low: Array, high: Array, rank: NDArray[np.intp], mark: NDArray[np.intp], width: float
+    ) -> None:
+        """Show bars (n,) from `low` to `high`, of this width (typographical points)."""
+        kind = np.where(rank > 0, len(STYLES) + rank - 1, mark)
+        gap = np.full_like(x, np.nan)
+        across, along = np.stack([x, x, gap], axis=1), np.stack([low, high, gap], axis=1)
+        for each in np.unique(kind):
+            if each not in self.lines:
+                self.lines[int(each)] = self._make(color=_BARS[each])
+        for each, artist in self.lines.items():
+            of = kind == each
+            artist.set_data(across[of].ravel(), along[of].ravel())
+            artist.set_linewidth(width)
 
 
 def line(ax: Axes, x: Sequence[float] = (), y: Sequence[float] = (), **style: Any) -> Line2D:

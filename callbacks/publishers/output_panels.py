@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.collections import PolyCollection
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from xas_live.callbacks.publishers.chemistry_panel import ChemistryPanel
@@ -16,149 +16,160 @@ from xas_live.callbacks.publishers.marks import (
     GREY,
     INK,
     PALE,
+    STYLES,
+    Bars,
     DegreeDots,
-    bars_of,
     colour_of,
+    figures_of,
     line,
-    ranks,
+    shortened,
 )
-from xas_live.callbacks.publishers.output_panel import OutputPanel
-from xas_live.callbacks.publishers.panels import CHEMISTRY, SIZE, Average, Point, XAxis, positions
-from xas_live.prediction import Chemistry, Classes, Curve, OutputResult, Value
+from xas_live.callbacks.publishers.output_panel import Key, OutputPanel
+from xas_live.callbacks.publishers.series import SIZE, Average, Point, Shown
+from xas_live.callbacks.publishers.trails import Means, Trails
+from xas_live.prediction import Chemistry, Classes, Curve, OutputResult, Value, nanometres
 from xas_live.spectrum import Array
 
-_WHOLE = 0.1  # half width of an interval from which one decimal is enough for a pure number
+_ROOM = 0.65  # of a panel's axis to each side of the middle, in the room of what is shown: bars end inside
 _LEAST_ROOM = 1.2  # of a panel's axis, in widths of an interval
+_NEAR = 1.5  # a reference of the bulk is shown that lies no further from the values, in their room
 _FAINT = 0.28
+_OPEN_ROOM = 1.6  # of a panel's axis above a lower end without an upper one, in its own height
+_TOP = 0.92  # where intervals without upper end point on (heights of the panel)
 
 
 class SeriesPanel(OutputPanel):
-    """One number with its intervals against scan or time, and its latest value in large figures."""
+    """One number with its intervals, sweep by sweep, and its latest value in large figures."""
 
     keys = ("prediction", "interval")
 
-    def __init__(self, ax: Axes, name: str, example: OutputResult, x: XAxis, *, last: bool) -> None:
+    def __init__(self, ax: Axes, name: str, example: OutputResult, x: str, *, last: bool) -> None:
         super().__init__(ax, name, example, x, last=last)
-        unit = example.unit if isinstance(example, Value) and name != SIZE else ""
-        self._intervals = LineCollection([], capstyle="round", zorder=2)
-        ax.add_collection(self._intervals, autolim=False)
-        self._path = line(ax, color=BLUE, lw=1.0, alpha=0.5, zorder=2.5)
-        self._averages = LineCollection([], lw=1.6, alpha=0.85, zorder=3.5)
-        ax.add_collection(self._averages, autolim=False)
+        unit = example.unit if isinstance(example, Value) else ""
+        self._intervals = Bars(ax)
+        self._means = Means(ax)
         self._truth = line(ax, color=INK, lw=1.3, ls=(0, (4, 2.5)), zorder=3)
-        self._dots = DegreeDots(ax, zorder=4)
+        self._trails = Trails(ax)
         foot = ax.get_xaxis_transform()
         self._refused = line(
             ax, marker="x", color=GREY, mew=1.6, ls="", transform=foot, clip_on=False, zorder=3
         )
-        self._bulk = DegreeDots(ax, marker="^", transform=foot, clip_on=False, zorder=4)
-        self._value = ax.text(1.025, 0.52, "", transform=ax.transAxes, size=19, weight="bold", color=BLUE)
-        self._interval = ax.text(1.027, 0.44, "", transform=ax.transAxes, size=10, color=GREY, va="top")
+        self._open = line(ax, marker="^", color=GREY, ls="", transform=foot, clip_on=False, zorder=4)
+        self._bulk = ax.axhline(0.0, color=INK, lw=1.0, ls=(0, (1, 2)), zorder=1, visible=False)
+        self._value = ax.text(1.025, 0.56, "", transform=ax.transAxes, size=19, weight="bold", color=BLUE)
+        self._interval = ax.text(1.027, 0.48, "", transform=ax.transAxes, size=10, color=GREY, va="top")
         # A number with a unit mostly has longer figures at its ticks.
         self._name_beside(f"{name} ({unit})" if unit else name, at=-0.105 if unit else -0.075)
-        ax.yaxis.set_major_locator(MaxNLocator(4, integer=not unit, min_n_ticks=2))
+        low = self._letters(10.0) < 10.0
+        ax.yaxis.set_major_locator(MaxNLocator(2 if low else 4, integer=not unit, min_n_ticks=2))
         self._lay_out_sweeps()
         ax.grid(axis="y", color=PALE, lw=0.6, alpha=0.7)
         ax.set_axisbelow(True)
 
-    def knows_truth(self, points: Sequence[Point]) -> bool:
+    def needs(self, shown: Shown) -> set[Key]:
         """See `OutputPanel`."""
-        return any(math.isfinite(point.truth(self.name)) for point in points)
+        found: dict[Key, bool] = {
+            "truth": bool(np.isfinite(self._truth.get_ydata()).any()),
+            "average": any(self.name in a.point.prediction.values for a in shown.averages),
+            "bulk": bool(self._bulk.get_visible()),
+            "open": bool(np.size(self._open.get_xdata())),
+        }
+        return {key for key, there in found.items() if there}
 
-    def update(self, points: Sequence[Point], averages: Sequence[Average] = ()) -> None:
-        """Show these points, and a line across those that were averaged."""
-        self._points = points
-        at = positions(points, self.x)
-        values = [point.value(self.name) for point in points]
-        middle, lower, upper = (
-            np.array([math.nan if v is None else getattr(v, part) for v in values])
-            for part in ("value", "lower", "upper")
-        )
-        truth = np.array([point.truth(self.name) for point in points])
-        rank = ranks([point.prediction.verdict for point in points])
-        refused = np.array([point.prediction.refused is not None for point in points], dtype=bool)
-        sized = [self.name == SIZE and point.prediction.size is not None for point in points]
-        bulk = np.array(sized, dtype=bool) & np.isnan(middle)
-        width = self._width_of_one(len(points))
-        known = np.isfinite(middle) & np.isfinite(at)
-        self._intervals.set_segments(
-            [[(x, a), (x, b)] for x, a, b in zip(at[known], lower[known], upper[known], strict=True)]
-        )
-        self._intervals.set_linewidth(min(7.0, max(1.2, 0.75 * width)))
-        self._intervals.set_color(bars_of(rank[known]))
-        size = min(7.5, max(2.6, 0.8 * width))
-        self._dots.draw(at[known], middle[known], rank[known], size)
+    def update(self, shown: Shown) -> None:
+        """See `OutputPanel`."""
+        at, rank = shown.at, shown.rank
+        middle, lower, upper = shown.of_values(self.name)
+        truth = np.array([point.truth(self.name) for point in shown.points])
+        size, width = self._size_of_one(shown)
+        # What is not usable may lie anywhere with an interval of any width: the others set the scale.
         usable = rank < 2
-        self._path.set_data(at, np.where(usable, middle, math.nan))
+        unbounded = np.isposinf(upper)
+        known = np.isfinite(middle) & np.isfinite(at)
+        scale = usable if (usable & (known | unbounded)).any() else known
+        finite = np.where(unbounded, _OPEN_ROOM * lower, upper)
+        bulk = shown.bulk.get(self.name, math.nan)
+        self._limits(np.where(scale, lower, middle), np.where(scale, finite, middle), truth, bulk)
+        self._frame_sweeps(shown)
+        top = self.ax.get_ylim()[1]
+        drawn = known | (unbounded & usable & np.isfinite(at))
+        self._intervals.draw(
+            at[drawn],
+            lower[drawn],
+            np.where(unbounded, top, upper)[drawn],
+            rank[drawn],
+            shown.mark[drawn],
+            width,
+        )
+        self._trails.draw(shown, at, middle, size, joined=usable)
         self._truth.set_data(at, truth)
         self._truth.set_marker("_" if np.isfinite(truth).sum() == 1 else "")
         self._truth.set_markersize(14)
-        self._refused.set_data(at[refused], np.full(refused.sum(), 0.06))
+        self._refused.set_data(at[shown.refused], np.full(shown.refused.sum(), 0.06))
         self._refused.set_markersize(max(3.5, size - 1.0))
-        self._bulk.draw(at[bulk], np.full(bulk.sum(), 0.9), rank[bulk], max(5.0, 1.2 * size))
-        self._draw_averages(at, averages)
-        # What is not usable may lie anywhere with an interval of any width: the others set the scale.
-        scale = usable if (known & usable).any() else known
-        self._limits(at, np.where(scale, lower, middle), np.where(scale, upper, middle), truth)
-        self._latest(values[-1] if values else None)
+        sized = [self.name == SIZE and point.prediction.size is not None for point in shown.points]
+        onwards = np.array(sized, dtype=bool) & usable & (unbounded | np.isnan(lower))
+        self._open.set_data(at[onwards], np.full(onwards.sum(), _TOP))
+        self._open.set_markersize(max(5.0, size))
+        values = [(average, average.point.value(self.name)) for average in shown.averages]
+        self._means.draw(shown, [(a, v) for a, v in values if v is not None and math.isfinite(v.value)])
+        self._latest(shown.latest, shown)
 
-    def _draw_averages(self, at: Array, averages: Sequence[Average]) -> None:
-        lines, colours = [], []
-        for average in averages:
-            value = average.point.value(self.name)
-            over = at[average.first : average.last + 1]
-            over = over[np.isfinite(over)]
-            if value is not None and len(over):
-                lines.append([(over.min(), value.value), (over.max(), value.value)])
-                colours.append(colour_of(average.point.prediction.verdict))
-        self._averages.set_segments(lines)
-        self._averages.set_color(colours)
+    def _limits(self, lower: Array, upper: Array, truth: Array, bulk: float) -> None:
+        values = np.concatenate([lower, upper, truth])
+        values = values[np.isfinite(values)]
+        self.ax.tick_params(labelleft=len(values) > 0)
+        self._bulk.set_visible(False)
+        if not len(values):
+            return
+        low, high = float(values.min()), float(values.max())
+        width = (upper - lower)[np.isfinite(upper - lower)]
+        least = _LEAST_ROOM * float(np.median(width)) if len(width) else 0.0
+        room = max(least, high - low) or 0.1 * abs(high) or 1.0
+        if high - _NEAR * room < bulk < low + _NEAR * room:
+            self._bulk.set_visible(True)
+            self._bulk.set_ydata([bulk, bulk])
+            low, high = min(low, bulk), max(high, bulk)
+            room = max(room, high - low)
+        middle = 0.5 * (low + high)
+        self.ax.set_ylim(middle - _ROOM * room, middle + _ROOM * room)
 
-    def _limits(self, at: Array, lower: Array, upper: Array, truth: Array) -> None:
-        shown = np.concatenate([lower, upper, truth])
-        shown = shown[np.isfinite(shown)]
-        self.ax.tick_params(labelleft=len(shown) > 0)
-        if len(shown):
-            low, high = float(shown.min()), float(shown.max())
-            width = (upper - lower)[np.isfinite(upper - lower)]
-            least = _LEAST_ROOM * float(np.median(width)) if len(width) else 0.0
-            room = max(least, high - low) or 0.1 * abs(high) or 1.0
-            middle = 0.5 * (low + high)
-            self.ax.set_ylim(middle - 0.62 * room, middle + 0.62 * room)
-        self._frame_sweeps(at)
-
-    def _latest(self, value: Value | None) -> None:
-        last = self._points[-1].prediction if self._points else None
-        if last is None or last.refused is not None:
+    def _latest(self, point: Point | None, shown: Shown) -> None:
+        last = None if point is None else point.prediction
+        if point is None or last is None or last.refused is not None:
             self._value.set_text("–" if last else "")
             self._interval.set_text("")
             self._value.set_color(GREY)
             return
-        self._value.set_color(colour_of(last.verdict))
+        value = point.value(self.name)
+        self._value.set_color(colour_of(last.verdict, shown.mark[-1]))
         if not last.verdict.usable:
-            self._value.set_text("–")
-            self._interval.set_text("not usable")
-        elif value is not None:
-            rough = self.name == SIZE or (not value.unit and value.upper - value.lower >= 2 * _WHOLE)
-            places = 1 if rough else value.decimals
-            unit = f" {value.unit}" if self.name == SIZE else ""
-            text = f"{value.value:.{places}f}"
-            self._value.set_text(text)
-            self._value.set_fontsize(19.0 * min(1.0, 6 / len(text)))
-            self._interval.set_text(f"{value.lower:.{places}f} – {value.upper:.{places}f}{unit}")
+            figures, interval = "–", "not usable"
+        elif value is None:
+            figures, interval = "–", last.size.label if self.name == SIZE and last.size else ""
+        elif value.upper == math.inf:
+            figures, interval = f"> {nanometres(value.lower)}", "no upper end"
+        elif self.name == SIZE:
+            figures, interval = (
+                nanometres(value.value),
+                f"{nanometres(value.lower)} – {nanometres(value.upper)}",
+            )
         else:
-            self._value.set_text("–")
-            label = last.size.label if self.name == SIZE and last.size else ""
-            self._interval.set_text(label.replace(", ", ",\n"))
+            figures, interval = figures_of(value)
+        self._value.set_text(figures)
+        self._value.set_fontsize(self._letters(19.0) * min(1.0, 6 / len(figures)))
+        self._interval.set_fontsize(self._letters(10.0))
+        self._interval.set_text(interval.replace(", ", ",\n"))
 
 
 _FOOT, _ROW = 0.1, 0.78  # of a class's row: where it begins, and the height of probability 1
 _CLASS_NAME = 13  # letters of a class's name that there is room for
 _SHORT_NAME = 6  # and beside its probability, in full size
+_SCAN_NAME = 10  # letters of a scan's name beside a curve
 
 
 class ClassesPanel(OutputPanel):
-    """Probabilities of all classes against scan or time, a row a class; dots for members of the set.
+    """Probabilities of all classes, sweep by sweep, a row a class; dots for members of the set.
 
     At the right stand the classes with their probabilities in the latest sweep: blue in its set, else
     grey.
@@ -166,18 +177,16 @@ class ClassesPanel(OutputPanel):
 
     keys = ("probability", "member")
 
-    def __init__(self, ax: Axes, name: str, example: OutputResult, x: XAxis, *, last: bool) -> None:
+    def __init__(self, ax: Axes, name: str, example: OutputResult, x: str, *, last: bool) -> None:
         super().__init__(ax, name, example, x, last=last)
         assert isinstance(example, Classes)
         self.names = tuple(example.probabilities)
         n = len(self.names)
         self._feet = np.arange(n - 1.0, -1.0, -1.0) + _FOOT
-        self._bars = LineCollection([], capstyle="butt", zorder=2)
-        ax.add_collection(self._bars, autolim=False)
-        self._averages = LineCollection([], lw=1.6, alpha=0.85, zorder=3.5)
-        ax.add_collection(self._averages, autolim=False)
+        self._bars = Bars(ax, capstyle="butt")
+        self._means = Means(ax)
         self._truth = line(ax, color=INK, lw=1.3, ls=(0, (4, 2.5)), zorder=3, drawstyle="steps-mid")
-        self._dots = DegreeDots(ax, zorder=4)
+        self._dots: dict[int, DegreeDots] = {}
         foot = ax.get_xaxis_transform()
         self._refused = line(
             ax, marker="x", color=GREY, mew=1.6, ls="", transform=foot, clip_on=False, zorder=3
@@ -204,69 +213,62 @@ class ClassesPanel(OutputPanel):
         row = 0.28 if max(map(len, example.probabilities)) <= _SHORT_NAME else 0.36
         return 0.4 + row * len(example.probabilities)
 
-    def knows_truth(self, points: Sequence[Point]) -> bool:
+    def needs(self, shown: Shown) -> set[Key]:
         """See `OutputPanel`."""
-        return any(point.true_class(self.name) in self.names for point in points)
+        found: dict[Key, bool] = {
+            "truth": bool(np.isfinite(self._truth.get_ydata()).any()),
+            "average": any(self.name in a.point.prediction.classes for a in shown.averages),
+        }
+        return {key for key, there in found.items() if there}
 
-    def update(self, points: Sequence[Point], averages: Sequence[Average] = ()) -> None:
+    def update(self, shown: Shown) -> None:
         """See `OutputPanel`."""
-        self._points = points
-        at = positions(points, self.x)
-        results = [point.prediction.classes.get(self.name) for point in points]
+        at, rank, mark = shown.at, shown.rank, shown.mark
+        results = [point.prediction.classes.get(self.name) for point in shown.points]
         heights = self._feet + _ROW * np.array([self._shares(each) for each in results]).reshape(
             -1, len(self.names)
         )
         members = np.array(
             [[each is not None and one in each.members for one in self.names] for each in results], dtype=bool
         ).reshape(heights.shape)
-        rank = ranks([point.prediction.verdict for point in points])
-        refused = np.array([point.prediction.refused is not None for point in points], dtype=bool)
-        width = self._width_of_one(len(points))
-        sweeps, rows = np.nonzero(np.isfinite(heights) & np.isfinite(at)[:, None])
-        self._bars.set_segments(
-            [[(at[i], self._feet[k]), (at[i], heights[i, k])] for i, k in zip(sweeps, rows, strict=True)]
-        )
-        self._bars.set_color(bars_of(rank[sweeps]))
-        self._bars.set_linewidth(min(12.0, max(1.0, 0.75 * width)))
-        size = min(7.5, max(2.6, 0.8 * width))
-        here, row = np.nonzero(members)
-        self._dots.draw(at[here], heights[here, row], rank[here], size)
-        true = [point.true_class(self.name) for point in points]
+        size, width = self._size_of_one(shown)
+        i, k = np.nonzero(np.isfinite(heights) & np.isfinite(at)[:, None])
+        self._bars.draw(at[i], self._feet[k], heights[i, k], rank[i], mark[i], width)
+        i, k = np.nonzero(members)
+        for each in {*self._dots, *mark[i].tolist()}:
+            if each not in self._dots:
+                self._dots[each] = DegreeDots(self.ax, each, zorder=4)
+            of = mark[i] == each
+            self._dots[each].draw(at[i][of], heights[i, k][of], rank[i][of], size)
+        true = [point.true_class(self.name) for point in shown.points]
         tops = np.array(
             [self._feet[self.names.index(t)] + _ROW if t in self.names else math.nan for t in true]
         )
         self._truth.set_data(at, tops)
         self._truth.set_marker("_" if np.isfinite(tops).sum() == 1 else "")
         self._truth.set_markersize(14)
-        self._refused.set_data(at[refused], np.full(refused.sum(), 0.03))
+        self._refused.set_data(at[shown.refused], np.full(shown.refused.sum(), 0.03))
         self._refused.set_markersize(max(3.5, size - 1.0))
-        self._draw_averages(at, averages)
-        self._frame_sweeps(at)
-        self._latest(results[-1] if results else None)
+        self._frame_sweeps(shown)
+        self._means.draw(shown, [each for average in shown.averages for each in self._mean(average)])
+        self._latest(results[-1] if results else None, shown)
 
     def _shares(self, classes: Classes | None) -> list[float]:
         return [
             math.nan if classes is None else classes.probabilities.get(one, math.nan) for one in self.names
         ]
 
-    def _draw_averages(self, at: Array, averages: Sequence[Average]) -> None:
-        lines, colours = [], []
-        for average in averages:
-            prediction = average.point.prediction
-            over = at[average.first : average.last + 1]
-            over = over[np.isfinite(over)]
-            if self.name not in prediction.classes or not len(over):
-                continue
-            for y in self._feet + _ROW * np.array(self._shares(prediction.classes[self.name])):
-                lines.append([(over.min(), y), (over.max(), y)])
-                colours.append(colour_of(prediction.verdict))
-        self._averages.set_segments(lines)
-        self._averages.set_color(colours)
+    def _mean(self, average: Average) -> list[tuple[Average, Value]]:
+        """Heights of the probabilities in an average; they have no intervals."""
+        classes = average.point.prediction.classes.get(self.name)
+        heights = [] if classes is None else (self._feet + _ROW * np.array(self._shares(classes))).tolist()
+        return [(average, Value(y, math.nan, y, y)) for y in heights]
 
-    def _latest(self, classes: Classes | None) -> None:
-        colour = colour_of(self._points[-1].prediction.verdict) if self._points else BLUE
+    def _latest(self, classes: Classes | None, shown: Shown) -> None:
+        last = shown.latest
+        colour = BLUE if last is None else colour_of(last.prediction.verdict, shown.mark[-1])
         for one, text in zip(self.names, self._rows, strict=True):
-            name = one if len(one) <= _CLASS_NAME else f"{one[: _CLASS_NAME - 1]}…"
+            name = shortened(one, _CLASS_NAME)
             member = classes is not None and one in classes.members
             short = len(name) <= _SHORT_NAME
             share = "" if classes is None else f"{classes.probabilities.get(one, 0.0):.2f}"
@@ -282,12 +284,13 @@ class CurvePanel(OutputPanel):
     TRACES = 6
     by_sweep = False
 
-    def __init__(self, ax: Axes, name: str, example: OutputResult, x: XAxis, *, last: bool) -> None:
+    def __init__(self, ax: Axes, name: str, example: OutputResult, x: str, *, last: bool) -> None:
         super().__init__(ax, name, example, x, last=last)
         assert isinstance(example, Curve)
         self._band = PolyCollection([], facecolor=BLUE, alpha=_FAINT, lw=0.0, zorder=2)
         ax.add_collection(self._band, autolim=False)
-        self._traces = [line(ax, color=BLUE, lw=1.0, alpha=0.08 + 0.04 * k) for k in range(self.TRACES)]
+        self._traces = [line(ax, lw=1.0, alpha=0.08 + 0.04 * k) for k in range(self.TRACES)]
+        self._key: tuple[str, ...] = ()
         self._curve = line(ax, color=BLUE, lw=2.2, zorder=3)
         self._name_beside(f"{name} ({example.unit})" if example.unit else name, at=-0.105)
         unit = f" ({example.x_unit})" if example.x_unit else ""
@@ -302,10 +305,12 @@ class CurvePanel(OutputPanel):
         """That of two numbers and more."""
         return 2.3
 
-    def update(self, points: Sequence[Point], averages: Sequence[Average] = ()) -> None:
+    def update(self, shown: Shown) -> None:
         """See `OutputPanel`."""
-        self._points = points
-        every = [(p, p.prediction.curves[self.name]) for p in points if self.name in p.prediction.curves]
+        pairs = zip(shown.points, shown.mark.tolist(), strict=True)
+        every = [
+            (p, mark, p.prediction.curves[self.name]) for p, mark in pairs if self.name in p.prediction.curves
+        ]
         every = every[-self.TRACES - 1 :]
         for artist in self._traces:
             artist.set_data([], [])
@@ -313,26 +318,38 @@ class CurvePanel(OutputPanel):
         self._curve.set_data([], [])
         if not every:
             return
-        point, latest = every[-1]
-        for artist, (_, old) in zip(reversed(self._traces), reversed(every[:-1]), strict=False):
+        point, mark, latest = every[-1]
+        for artist, (_, of, old) in zip(reversed(self._traces), reversed(every[:-1]), strict=False):
             artist.set_data(old.x, old.y)
+            artist.set_color(STYLES[of][1])
         around = (
             np.concatenate([latest.x, latest.x[::-1]]),
             np.concatenate([latest.lower, latest.upper[::-1]]),
         )
         self._band.set_verts([np.transpose(around)])
         self._curve.set_data(latest.x, latest.y)
-        colour = colour_of(point.prediction.verdict)
+        colour = colour_of(point.prediction.verdict, mark)
         self._band.set_facecolor(colour)
         self._curve.set_color(colour)
-        self._curve.set_label(f"scan {point.label}")
-        self._band.set_label(f"{latest.level:.0%} band".replace("%", " %"))
-        heights = np.concatenate([latest.lower, latest.upper, *(old.y for _, old in every[:-1])])
+        heights = np.concatenate([latest.lower, latest.upper, *(old.y for _, _, old in every[:-1])])
         heights = heights[np.isfinite(heights)]
         if len(heights):
             low, high = float(heights.min()), float(heights.max())
             room = (high - low) or 0.1 * abs(high) or 1.0
             self.ax.set_ylim(low - 0.06 * room, high + 0.06 * room)
+        self._explain(
+            f"scan {shortened(point.label, _SCAN_NAME)}",
+            f"{latest.level:.0%} band".replace("%", " %"),
+            colour,
+        )
+
+    def _explain(self, curve: str, band: str, colour: str) -> None:
+        """Show the key beside the panel; it is made anew only where it has changed."""
+        if self._key == (curve, band, colour):
+            return
+        self._key = (curve, band, colour)
+        self._curve.set_label(curve)
+        self._band.set_label(band)
         self.ax.legend(
             handles=[self._curve, self._band], loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False,
             fontsize=10, labelcolor=INK, handlelength=1.2, borderaxespad=0.2, handletextpad=0.5,
@@ -353,18 +370,11 @@ def panel_of(result: OutputResult) -> type[OutputPanel]:
     return PANELS[type(result)]
 
 
-def results_of(points: Sequence[Point]) -> dict[str, OutputResult]:
-    """The newest result of each name that any of the points has, in the order of panels."""
-    found: dict[str, OutputResult] = {}
-    for point in points:
-        found |= point.prediction.outcome.results
-        if point.prediction.chemistry is not None:
-            found[CHEMISTRY] = point.prediction.chemistry
-    if SIZE not in found and any(point.prediction.size is not None for point in points):
-        found[SIZE] = Value(math.nan, math.nan, math.nan, math.nan, unit="nm")
+def in_order(results: Mapping[str, OutputResult]) -> dict[str, OutputResult]:
+    """The results in the order of their panels: by kind, the size after the numbers."""
     kinds = list(PANELS)
-    order = {name: (kinds.index(type(each)), name == SIZE) for name, each in found.items()}
-    return {name: found[name] for name in sorted(found, key=lambda name: order[name])}
+    order = {name: (kinds.index(type(each)), name == SIZE) for name, each in results.items()}
+    return {name: results[name] for name in sorted(results, key=lambda name: order[name])}
 
 
 def likeness(result: OutputResult) -> tuple[object, ...]:

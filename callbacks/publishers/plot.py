@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -18,21 +17,16 @@ from matplotlib.figure import Figure, SubFigure
 from xas_live.callbacks.assembly import edge_energy
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.callbacks.publishers.layout import Layout
-from xas_live.callbacks.publishers.output_panel import OutputPanel
-from xas_live.callbacks.publishers.output_panels import likeness, panel_of, results_of
-from xas_live.callbacks.publishers.panels import (
-    Average,
-    Cloud,
-    Key,
-    LatentPanel,
-    LightsPanel,
-    Point,
-    SpectrumPanel,
-    XAxis,
-)
+from xas_live.callbacks.publishers.marks import figures_of, shortened
+from xas_live.callbacks.publishers.output_panel import Key, OutputPanel
+from xas_live.callbacks.publishers.output_panels import in_order, likeness, panel_of
+from xas_live.callbacks.publishers.panels import Cloud, LatentPanel, LightsPanel
+from xas_live.callbacks.publishers.series import History, Point, Series, Shown, measured_as
+from xas_live.callbacks.publishers.spectrum_panel import Growing, SpectrumPanel
 from xas_live.errors import Refusal
 from xas_live.flags import Flag
-from xas_live.prediction import Degree, Prediction
+from xas_live.models.sections import bulk_numbers
+from xas_live.prediction import Degree, OutputResult, Prediction
 from xas_live.spectrum import Array, Spectrum
 
 if TYPE_CHECKING:
@@ -46,9 +40,22 @@ REDRAW_INTERVAL_MS = 200
 MOST_PANELS = 8
 """A figure shows so many results unless `targets` names them."""
 
+_HEAD = 50  # letters that the line under the head has room for, but for what parts them
+
 
 class FigureError(Refusal):
     """Settings of a live figure that cannot be used."""
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What the user wants to see: see `LiveStructurePlot.show`."""
+
+    x: str
+    absorber: str | None = None
+    samples: tuple[str, ...] | None = None
+    waterfall: bool = False
+    raw: bool = False
 
 
 class LiveStructurePlot(BasePublisher):
@@ -56,44 +63,45 @@ class LiveStructurePlot(BasePublisher):
 
     A band at the top says how far to believe the latest sweep, and why. The first result shows what the
     model gives; from then on numbers (with the particle's size), the chemistry, classes and curves have a
-    panel each.
+    panel each. Samples are told apart by colour and marker, and lines join sweeps of one sample only.
 
     On a screen it draws in the main thread's event loop, at most five times a second, never in the worker;
     without one (Agg) it draws on `refresh` and `save`. Closing its window ends the drawing and nothing else.
-    It shows the absorber measured last; a change of element or edge begins a new history, a refused sweep of
-    which neither is known does not. Of several models it shows the primary one's predictions.
+    It keeps the history of every absorber, and shows the one analysed last; `show` chooses another, some of
+    the samples, or another axis. Of several models it shows the primary one's predictions.
 
     Parameters
     ----------
-    x : "scan" lays the predictions out one by one, "time" by the clock.
+    x : "scan" lays the predictions out one by one, "time" by the clock; or the name of a recorded signal:
+        "temperature" (K), or any number in the start documents, at their top or under `sample`.
     targets : what to show, by name, one panel each, as ("CN1", "size"). Default: all that the model gives.
     ax : your own axes, to embed the plot, by panel: any of "spectrum", "lights", "size", "latent" and the
         names of targets and outputs, and "chemistry". Only these are drawn into.
     fig : your own figure or subfigure to lay all panels out in. Default: a new figure.
-    history : number of predictions kept.
+    history : number of predictions kept of each absorber.
 
     Raises
     ------
-    FigureError : for both `ax` and `fig`, panels that do not exist, or another `x`.
+    FigureError : for both `ax` and `fig`, panels that do not exist, or an `x` that is no name.
 
     Examples
     --------
     >>> plot = LiveStructurePlot(x="time")
     >>> live = LiveAnalysis(AnalyzerPool(), [plot])
+    >>> plot.show(absorber="Pt L3", x="temperature")
     >>> plot.save("structure.png")
     """
 
     def __init__(
         self,
         *,
-        x: XAxis = "scan",
+        x: str = "scan",
         targets: Sequence[str] | None = None,
         ax: Mapping[str, Axes] | None = None,
         fig: Figure | SubFigure | None = None,
         history: int = 2000,
     ) -> None:
-        if x not in get_args(XAxis):
-            raise FigureError(f"x is 'scan' or 'time', not {x!r}")
+        self._default_x = self._checked_x(x)
         if ax is not None and fig is not None:
             raise FigureError("give either ax (your axes by panel) or fig (a figure to fill), not both")
         panels = ("spectrum", "lights", *(targets or ()), "size", "latent")
@@ -102,23 +110,21 @@ class LiveStructurePlot(BasePublisher):
         if ax is not None and not ax:
             raise FigureError(f"ax names no panel: choose from {', '.join(panels)} and what the model gives")
         self._lock = threading.Lock()
-        self._points: deque[Point] = deque(maxlen=history)
-        self._averages: dict[tuple[str | None, str], Point] = {}
-        self._last: tuple[Spectrum, Prediction] | None = None
-        self._absorber: tuple[str | None, str | None] | None = None
+        self._history = History(history)
+        self._choice = _Choice(self._default_x)
         self._growing: Spectrum | None = None
         self._preview: Prediction | None = None
         self._clouds: dict[str, Cloud] = {}
+        self._bulk: dict[str, Mapping[str, float]] = {}
         self._changed = True
         self._open = True
-        self._x: XAxis = x
         self._targets = None if targets is None else tuple(targets)
         self._layout = None if ax is not None else Layout(fig if fig is not None else _new_figure())
         self._given = dict(ax or {})
         axes = self._given if self._layout is None else self._layout.common
         self.figure: Figure = next(iter(axes.values())).get_figure(root=True)  # type: ignore[assignment]
         self._panels: dict[str, OutputPanel] = {}
-        self._shown: dict[str, tuple[object, ...]] = {}
+        self._laid_out: tuple[object, ...] = ()
         self._spectrum = SpectrumPanel(axes["spectrum"]) if "spectrum" in axes else None
         self._latent = LatentPanel(axes["latent"]) if "latent" in axes else None
         beside = None if self._layout is None else axes["latent"]
@@ -132,10 +138,16 @@ class LiveStructurePlot(BasePublisher):
     # --- called in the worker thread: only takes notes ---------------------------------------------------
 
     def models_used(self, models: Sequence[Bundle]) -> None:
-        """Remember the training spectra of models that have a latent map."""
+        """Remember the training spectra of models that have a latent map, and what their bulk has."""
         clouds = {model.sha256: _cloud(model) for model in models if "latent_cloud" in model.tensors}
+        bulk = {
+            model.sha256: bulk_numbers(size)
+            for model in models
+            if (size := model.card.sections.size) is not None
+        }
         with self._lock:
             self._clouds |= clouds
+            self._bulk |= bulk
 
     def measuring(self, spectrum: Spectrum, preview: Prediction | None = None) -> None:
         """Show the growing sweep as a preview, at the next redraw."""
@@ -145,27 +157,15 @@ class LiveStructurePlot(BasePublisher):
 
     def predicted(self, result: SweepResult) -> None:
         """Add the primary model's prediction, at the next redraw."""
-        spectrum, prediction = result.spectrum, result.primary
         with self._lock:
-            if (absorber := _absorber(prediction)) != (None, None):
-                if self._absorber not in (None, absorber):
-                    self._points.clear()
-                    self._averages.clear()
-                    self._last = None
-                self._absorber = absorber
-            self._points.append(_point(prediction))
-            if prediction.reduced is not None:
-                self._last = (spectrum, prediction)
+            self._history.add(result.spectrum, result.primary)
             self._growing = None
             self._changed = True
 
     def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
         """Draw a line across the sweeps that it is the average of, at the next redraw."""
         with self._lock:
-            point = _point(prediction)
-            self._averages[_run(point)] = point
-            shown = {_run(p) for p in self._points}
-            self._averages = {run: p for run, p in self._averages.items() if run in shown}
+            self._history.average(spectrum, prediction)
             self._changed = True
 
     def run_stopped(self, stop: RunStop) -> None:
@@ -176,28 +176,74 @@ class LiveStructurePlot(BasePublisher):
 
     # --- called in the main thread -----------------------------------------------------------------------
 
+    def show(
+        self,
+        *,
+        absorber: str | None = None,
+        sample: str | Sequence[str] | None = None,
+        x: str | None = None,
+        waterfall: bool = False,
+        raw: bool = False,
+    ) -> None:
+        """Choose what is shown, from the next redraw on; what is left out goes back to its default.
+
+        Parameters
+        ----------
+        absorber : element and edge, as "Pt L3", or the element alone. Default: that of the last sweep that
+            was analysed; of samples that are named, the one that they were measured at.
+        sample : name of a sample, or several. Default: all.
+        x : what sweeps are laid out against: see the class. Default: as the figure was made.
+        waterfall : show the last twelve spectra, one shifted above the other; chi(k) stays as it is.
+        raw : show the channels of the newest sweep as they were measured, in place of the spectra.
+
+        Raises
+        ------
+        FigureError : for an absorber or a sample of which there is no sweep; the message names those there
+            are.
+        """
+        with self._lock:
+            series = self._history.series
+            if absorber is not None:
+                known = [name for name in series if absorber in (name, name.split(" ")[0])]
+                if not known:
+                    there = ", ".join(filter(None, series)) or "none so far"
+                    raise FigureError(f"no sweep of {absorber!r} was measured: there are {there}")
+                absorber = known[-1]
+            samples = (sample,) if isinstance(sample, str) else None if sample is None else tuple(sample)
+            among = {name: each.samples for name, each in series.items() if absorber in (None, name)}
+            if samples is not None:
+                seen = list(dict.fromkeys(name for each in among.values() for name in each))
+                if unknown := [name for name in samples if name not in seen]:
+                    names = ", ".join(map(repr, seen)) or "none so far"
+                    raise FigureError(f"no sweep of sample {unknown[0]!r} was analysed: there are {names}")
+                at = [name for name, each in among.items() if set(each) & set(samples)]
+                absorber = self._history.latest if self._history.latest in at else at[-1]
+            x = self._default_x if x is None else self._checked_x(x)
+            self._choice = _Choice(x, absorber, samples, waterfall, raw)
+            self._changed = True
+
     def refresh(self) -> None:
         """Bring the figure up to date now. Call it from the thread that owns the figure."""
         with self._lock:
-            points, growing, last = list(self._points), self._growing, self._last
-            prediction, cloud = self._preview, self._cloud_of(points)
-            averages = _laid_over(points, self._averages.values())
+            choice, newest, growing = self._choice, self._history.newest, self._growing
+            absorber = self._absorber_to_show()
+            series = self._history.of(absorber)
+            shown = Shown.of(series, choice.x, choice.samples, self._bulk_of(series))
+            results, last, cloud = dict(series.results), series.last, self._cloud_of(shown)
+            preview = self._preview
             self._changed = False
-        self._make_panels(points)
+        self._make_panels(results, choice.x)
         for panel in self._panels.values():
-            panel.update(points, averages)
+            panel.update(shown)
         if self._spectrum is not None:
-            preview, note = None, ""
-            if growing is not None:
-                preview = previewed(growing, last)
-                where = growing.provenance
-                note = f"measuring scan {where.scan}: {np.nanmax(growing.energy):.0f} eV{_words(prediction)}"
-            self._spectrum.update(points, preview, note)
+            grows = None if growing is None else _growing(growing, preview, last, absorber)
+            raw = (growing or (newest and newest[0])) if choice.raw else None
+            self._spectrum.update(shown, grows, waterfall=choice.waterfall, raw=raw)
         if self._latent is not None:
-            self._latent.update(points, cloud)
+            self._latent.update(shown, cloud)
         if self._lights is not None:
-            self._lights.update(points[-1].prediction if points else None)
-        self._head_line(points, averages)
+            self._lights.update(newest[1].prediction if newest else None)
+        self._head_line(shown, None if newest is None else newest[1], absorber)
 
     def save(self, path: str | Path, dpi: int = 150) -> Path:
         """Bring the figure up to date and write it to a file of any kind matplotlib knows."""
@@ -205,10 +251,30 @@ class LiveStructurePlot(BasePublisher):
         self.figure.savefig(path, dpi=dpi)
         return Path(path)
 
-    def _cloud_of(self, points: Sequence[Point]) -> Cloud | None:
+    def _absorber_to_show(self) -> str:
+        """The absorber chosen, else that of the growing sweep if it has a history, else the last analysed."""
+        if self._choice.absorber is not None:
+            return self._choice.absorber
+        growing = _absorber(self._growing) if self._growing is not None else ""
+        has_results = growing in self._history.series and self._history.series[growing].results
+        return growing if has_results else self._history.latest
+
+    def _cloud_of(self, shown: Shown) -> Cloud | None:
         """The training spectra of the model that judged last; None where none did, or they are not there."""
-        judged = next((p.prediction for p in reversed(points) if p.prediction.domain.latent), None)
+        judged = next((p.prediction for p in reversed(shown.points) if p.prediction.domain.latent), None)
         return None if judged is None else self._clouds.get(judged.model_sha256)
+
+    def _bulk_of(self, series: Series) -> Mapping[str, float]:
+        """What the bulk has by the model that was used last."""
+        return {} if series.last is None else self._bulk.get(series.last[1].model_sha256, {})
+
+    @staticmethod
+    def _checked_x(x: object) -> str:
+        if not isinstance(x, str) or not x:
+            raise FigureError(
+                f"x is 'scan', 'time', 'temperature' or the name of a recorded number, not {x!r}"
+            )
+        return x
 
     def _tick(self) -> None:
         if self._open and self._changed:
@@ -219,17 +285,17 @@ class LiveStructurePlot(BasePublisher):
         self._open = False
         self._timer.stop()
 
-    def _make_panels(self, points: Sequence[Point]) -> None:
+    def _make_panels(self, results: Mapping[str, OutputResult], x: str) -> None:
         """Make the panels anew where the results to show are of other names or kinds than before."""
-        results = results_of(points)
+        results = in_order(results)
         if self._layout is None:
             results = {name: each for name, each in results.items() if name in self._given}
         elif self._targets is not None:
             results = {name: results[name] for name in (*self._targets, "size") if name in results}
         else:
             results = dict(list(results.items())[:MOST_PANELS])
-        shown = {name: likeness(each) for name, each in results.items()}
-        if shown == self._shown:
+        laid_out = (x, *((name, likeness(each)) for name, each in results.items()))
+        if laid_out == self._laid_out:
             return
         if self._layout is not None:
             axes = self._layout.place(results)
@@ -239,54 +305,52 @@ class LiveStructurePlot(BasePublisher):
                 self._given[name].clear()
         lowest = [name for name, each in results.items() if panel_of(each).by_sweep][-1:]
         self._panels = {
-            name: panel_of(each)(axes[name], name, each, self._x, last=name in lowest)
+            name: panel_of(each)(axes[name], name, each, x, last=name in lowest)
             for name, each in results.items()
         }
-        self._shown = shown
+        self._laid_out = laid_out
 
-    def _head_line(self, points: Sequence[Point], averages: Sequence[Average]) -> None:
+    def _head_line(self, shown: Shown, newest: Point | None, absorber: str) -> None:
         if self._layout is None:
             return
-        latest = points[-1] if points else None
-        if latest is None:
+        if newest is None:
             self._layout.say("xas_live", "waiting for the first sweep")
             return
+        latest = shown.latest or newest
         p = latest.prediction
-        absorber = " ".join(filter(None, _absorber(p))) or "unknown absorber"
-        metadata = p.provenance.metadata
-        sample = metadata.get("sample_name") or metadata.get("sample")
-        parts = [f"scan {latest.label}", str(sample) if isinstance(sample, str) else "", p.model]
-        parts += ["unanchored" if Flag.UNANCHORED in p.flags else ""]
+        parts = [p.model, "unanchored" if Flag.UNANCHORED in p.flags else ""]
+        room = _HEAD - sum(map(len, parts))
+        label = shortened(latest.label, max(room // 2, room - len(latest.sample)))
+        parts = [f"scan {label}", shortened(latest.sample, room - len(label)), *parts]
         self._layout.say(
-            "   ".join(filter(None, (absorber, _in_short(p)))), "  ·  ".join(filter(None, parts))
+            "   ".join(filter(None, (absorber or "unknown absorber", _in_short(p)))),
+            "  ·  ".join(filter(None, parts)),
         )
-        self._layout.judge(latest)
-        self._key(points, averages)
+        self._layout.judge(newest, newest.absorber if newest.absorber != absorber else "")
+        self._key(shown)
 
-    def _key(self, points: Sequence[Point], averages: Sequence[Average]) -> None:
+    def _key(self, shown: Shown) -> None:
         assert self._layout is not None
-        predictions = [point.prediction for point in points]
+        predictions = [point.prediction for point in shown.points]
         by_sweep = [panel for panel in self._panels.values() if panel.by_sweep]
         names: list[Key] = list(dict.fromkeys(name for panel in by_sweep for name in panel.keys))
         if not names:
             return
-        given = (average.point.prediction.outcome.results for average in averages)
         degrees = {p.verdict.degree for p in predictions if p.refused is None}
         judged = bool(degrees - {None})
         further: dict[Key, bool] = {
             "trusted": judged and "prediction" in names and Degree.TRUSTED in degrees,
             "caution": Degree.CAUTION in degrees,
             "unusable": Degree.NOT_USABLE in degrees,
-            "adsorbates": any(p.chemistry is not None and p.chemistry.adsorbates for p in predictions),
-            "average": any(panel.name in results for results in given for panel in by_sweep),
-            "truth": any(panel.knows_truth(points) for panel in by_sweep),
-            "refused": any(p.refused is not None for p in predictions),
+            "refused": bool(shown.refused.any()),
         }
         if judged and None not in degrees:
             names = [name for name in names if name != "prediction"]
+        names += [name for name, there in further.items() if there]
+        needed = set[Key]().union(*(panel.needs(shown) for panel in by_sweep))
         results = (each for p in reversed(predictions) for each in p.outcome.results.values())
         level = next((each.level for each in results), 0.9)
-        self._layout.show_key(names + [name for name, shown in further.items() if shown], level)
+        self._layout.show_key([*names, *sorted(needed)], level, shown.groups if shown.several else ())
 
 
 def previewed(growing: Spectrum, last: tuple[Spectrum, Prediction] | None) -> tuple[Array, Array] | None:
@@ -312,10 +376,11 @@ def previewed(growing: Spectrum, last: tuple[Spectrum, Prediction] | None) -> tu
     if last is not None and last[1].reduced is not None and last[1].edge_step > 0:
         before, prediction, reduced = last[0], last[1], last[1].reduced
         known = np.isfinite(before.energy) & np.isfinite(before.mu)
-        x, step = energy - prediction.e0, prediction.edge_step
+        x, step = measured_as(energy, prediction), prediction.edge_step
+        before_x = measured_as(before.energy[known], prediction)
 
         def before_at(where: Array) -> Array:
-            return np.interp(where + prediction.e0, before.energy[known], before.mu[known])
+            return np.interp(where, before_x, before.mu[known])
 
         # Beyond the grid the curve goes on as the absorption did.
         on_grid = np.clip(x, reduced.grid[0], reduced.grid[-1])
@@ -339,25 +404,16 @@ def _cloud(model: Bundle) -> Cloud:
     return Cloud(model.sha256, at, target, latent.shown_by)
 
 
-def _point(prediction: Prediction) -> Point:
-    where = prediction.provenance
-    time = where.time if where.time is not None else math.nan
-    return Point(prediction, where.scan if where.sweep == 0 else f"{where.scan}.{where.sweep + 1}", time)
-
-
-def _run(point: Point) -> tuple[str | None, str]:
-    where = point.prediction.provenance
-    return where.run_uid, where.stream
-
-
-def _laid_over(points: Sequence[Point], averages: Iterable[Point]) -> list[Average]:
-    """The averages of those points that are still shown."""
-    first: dict[tuple[str | None, str], int] = {}
-    last: dict[tuple[str | None, str], int] = {}
-    for k, point in enumerate(points):
-        first.setdefault(_run(point), k)
-        last[_run(point)] = k
-    return [Average(first[_run(a)], last[_run(a)], a) for a in averages if _run(a) in first]
+def _growing(
+    growing: Spectrum, preview: Prediction | None, last: tuple[Spectrum, Prediction] | None, absorber: str
+) -> Growing:
+    """What the figure shows of a growing sweep; `last` is the last one of the absorber shown."""
+    own = _absorber(growing)
+    foreign = own not in ("", absorber)
+    energy = float(np.nanmax(growing.energy, initial=-np.inf))
+    words = f": {energy:.0f} eV{_words(preview)}"
+    curve = previewed(growing, None if foreign else last)
+    return Growing(growing.provenance.scan, curve, f" ({own}){words}" if foreign else words, foreign)
 
 
 def _words(preview: Prediction | None) -> str:
@@ -367,7 +423,7 @@ def _words(preview: Prediction | None) -> str:
     name, value = next(iter(preview.values.items()))
     degree = preview.verdict.degree
     doubt = f" ({degree})" if degree in (Degree.CAUTION, Degree.NOT_USABLE) else ""
-    return f"; {name} so far {value.lower:.1f} to {value.upper:.1f}{doubt}"
+    return f"; {name} so far {figures_of(value)[1]}{doubt}"
 
 
 def is_headless() -> bool:
@@ -403,5 +459,5 @@ def _in_short(prediction: Prediction) -> str:
     return next((each.likeliest for each in prediction.classes.values() if each.members), "")
 
 
-def _absorber(prediction: Prediction) -> tuple[str | None, str | None]:
-    return prediction.element, prediction.edge
+def _absorber(spectrum: Spectrum) -> str:
+    return " ".join(filter(None, (spectrum.element, spectrum.edge)))

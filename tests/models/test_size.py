@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from xas_live.models.sections.size import ParticleSize, fcc_diameter, sphere_diameter
@@ -51,4 +52,17 @@ def test_bulk_has_no_size(size_of):
 def test_where_the_interval_reaches_bulk_there_is_no_upper_end(size_of):
     size = size_of(values((10.5, 5.1, 18.0, 9.0), half=(1.0, 0.5, 2, 1)))
     assert size.upper is None
-    assert "or larger" in size.label
+    assert size.label == f"> {size.lower:.1f} nm"
+
+
+def test_a_wide_interval_gives_no_bolder_size_than_its_lower_end(size_of):
+    size = size_of(values((10.4, 5.0, 17.6, 8.8), half=(1.8, 1.2, 4, 2.5)))
+    assert size.diameter_nm > size.lower + 1.0
+    assert size.label == f"> {size.lower:.1f} nm"
+
+
+@pytest.mark.parametrize("cn1", np.linspace(4.0, 10.5, 14))
+def test_the_label_is_rounded_from_the_number_that_is_stored(size_of, cn1):
+    size = size_of(values((cn1, cn1 / 2, 2 * cn1 - 5, cn1 - 3), half=(0.2, 0.2, 0.4, 0.4)))
+    shown = size.diameter_nm if size.upper is not None else size.lower
+    assert size.label.removeprefix("> ") == f"{shown:.1f} nm"

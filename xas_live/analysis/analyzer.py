@@ -583,6 +583,7 @@ def _shown(sweep: ReducedSweep, reducer: Reducer, judged: Judged, row: int, netw
         denoised=denoised,
         kind=reducer.target.kind,
         k_weight=reducer.target.k_weight,
+        energy=None if reducer.target.kind == "chi" else sweep.plan.points,
     )
 
 

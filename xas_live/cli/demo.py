@@ -90,7 +90,7 @@ def _run(archive: Archive, output: Path, scans: int, metal: str, model: str, see
     results: list[tuple[Sample, Prediction]] = []
     raw_uids: list[str] = []
     for number, sample in enumerate(growth(scans, metal), start=1):
-        raw_uids += RE(simulated_scan(beamline, sample))
+        raw_uids += RE(simulated_scan(beamline, sample, md={"sample_name": "growing particle"}))
         if not live.wait(_ANALYSIS_SECONDS) or live.latest is None:
             refuse(f"scan {number} was not analysed in {_ANALYSIS_SECONDS:.0f} s: {live.status()}")
         if not results:  # the session has said what it found in the first scan: now the table is left alone

@@ -14,6 +14,7 @@ from xas_live.prediction.results import (
     Size,
     Value,
     finite,
+    nanometres,
 )
 from xas_live.prediction.verdict import SAID_BY_VERDICT, Degree, DomainVerdict, Verdict
 
@@ -41,4 +42,5 @@ __all__ = [
     "Verdict",
     "change",
     "finite",
+    "nanometres",
 ]

@@ -28,6 +28,7 @@ class Reduced:
         is predicted from it.
     kind : flat or norm of mu(E), or chi(k).
     k_weight : power of k that chi is multiplied by.
+    energy : (g,) measured energies (eV) that the grid was read at; None for chi.
     """
 
     grid: Array
@@ -37,6 +38,7 @@ class Reduced:
     denoised: Array | None = None
     kind: Literal["flat", "norm", "chi"] = "flat"
     k_weight: int = 0
+    energy: Array | None = None
 
     @property
     def x_unit(self) -> str:

@@ -146,7 +146,7 @@ class Size:
     Attributes
     ----------
     diameter_nm, lower, upper : nm; None where the coordination numbers no longer tell sizes apart.
-    label : in words, as "1.8 nm" or "bulk-like".
+    label : in words, as "1.8 nm", "> 1.5 nm" where its upper end is not known, or "bulk-like".
     """
 
     diameter_nm: float | None
@@ -274,6 +274,11 @@ class Curve:
             "level": self.level,
         }
         return points | about
+
+
+def nanometres(diameter: float) -> str:
+    """A diameter (nm) as text, without its unit: titles, tables and figures round it alike."""
+    return f"{diameter:.1f}"
 
 
 def finite(x: float | None) -> float | None:

@@ -62,5 +62,6 @@ def growing_particles(
     """Scan a sample that grows from 13 to 309 atoms, one run a size; see `growth` for the properties."""
     uids = []
     for sample in growth(n_scans, beamline.library.name, **properties):
-        uids.append((yield from simulated_scan(beamline, sample, md=md)))
+        metadata = {"sample_name": "growing particle", **(md or {})}
+        uids.append((yield from simulated_scan(beamline, sample, md=metadata)))
     return uids

@@ -122,7 +122,8 @@ def test_all_models_of_a_sweep_are_published_and_written(beamline, tmp_path):
         "au-l3-msd": (each, "success"),
     }
     plot.save(tmp_path / "figure.png", dpi=40)
-    assert [point.prediction.model for point in plot._points] == ["au-l3"] * 2
+    shown = plot._panels["CN1"]._points
+    assert [point.prediction.model for point in shown] == ["au-l3"] * 2
 
 
 def test_models_are_swapped_within_a_run_and_nothing_is_lost(beamline, tuned):

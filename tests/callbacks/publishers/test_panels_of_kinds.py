@@ -24,7 +24,7 @@ from tests.models.kinds import (
 from xas_live import Analyzer
 from xas_live.analysis.drift import Drift
 from xas_live.callbacks.publishers.base import SweepResult
-from xas_live.callbacks.publishers.marks import BLUE, VERMILION
+from xas_live.callbacks.publishers.marks import BLUE, PLAIN, VERMILION
 from xas_live.callbacks.publishers.output_panels import PANELS, ClassesPanel, CurvePanel, SeriesPanel
 from xas_live.callbacks.publishers.plot import MOST_PANELS, LiveStructurePlot, previewed
 from xas_live.prediction import (
@@ -94,13 +94,12 @@ def test_a_classifier_shows_classes_and_nothing_else():
     plot, predictions = figure_of(classifier_bundle(), refused=(0,))
     assert list(plot._panels) == ["environment"]
     panel = plot._panels["environment"]
-    segments = np.array(panel._bars.get_segments())  # (bars, ends, x and y)
-    assert len(segments) == 2 * len(CLASSES)
-    heights = np.ptp(segments[:, :, 1], axis=1).reshape(2, len(CLASSES)) / 0.78
+    ends = panel._bars.lines[PLAIN].get_ydata().reshape(2, len(CLASSES), 3)[..., :2]
+    heights = np.ptp(ends, axis=-1) / 0.78
     given = [list(p.classes["environment"].probabilities.values()) for p in predictions[1:]]
     np.testing.assert_allclose(heights, given)
     members = sum(len(p.classes["environment"].members) for p in predictions[1:])
-    assert len(panel._dots.trusted.get_xdata()) == members
+    assert len(panel._dots[PLAIN].trusted.get_xdata()) == members
     assert panel._refused.get_xdata().tolist() == [1.0]
     best = predictions[-1].classes["environment"].likeliest
     said = texts(plot.figure)
@@ -129,8 +128,8 @@ def test_classes_are_marked_by_degree_and_true_ones_named():
     classes = Classes({"T4": 0.8, "O6": 0.2}, ("T4",))
     plot = shown([Outcome(classes={"site": classes})] * 2, verdict=Verdict(Degree.NOT_USABLE, ("odd",)))
     panel = plot._panels["site"]
-    assert len(panel._dots.unusable.get_xdata()) == 2
-    assert len(panel._dots.trusted.get_xdata()) == 0
+    assert len(panel._dots[PLAIN].unusable.get_xdata()) == 2
+    assert len(panel._dots[PLAIN].trusted.get_xdata()) == 0
     assert panel._rows[0].get_color() == VERMILION
     assert "not usable" in texts(plot.figure)
     assert "Pt L3" in texts(plot.figure)  # without a class
@@ -148,7 +147,7 @@ def test_an_average_is_a_line_in_every_row():
     mean = Prediction("m", "", "Pt", "L3", where, Outcome(classes={"site": classes}))
     plot.averaged(replace(spectrum, provenance=where), mean)
     plot.refresh()
-    lines = np.array(plot._panels["site"]._averages.get_segments())
+    lines = np.array(plot._panels["site"]._means.lines.get_segments())
     np.testing.assert_allclose(lines[:, :, 1], [[1.1 + 0.78 * 0.75] * 2, [0.1 + 0.78 * 0.25] * 2])
     assert "mean of sweeps" in texts(plot.figure)
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.callbacks.edges import E0, GRID, documents, predict, result_of
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
+from xas_live.callbacks.publishers.marks import PLAIN
 from xas_live.callbacks.publishers.plot import FigureError, LiveStructurePlot, previewed
 from xas_live.models.registry import load_model
 from xas_live.prediction import Degree, DomainVerdict, Outcome, Prediction, Size, Value, Verdict
@@ -42,6 +43,11 @@ def feed(plot: LiveStructurePlot, count: int, **start) -> None:
         where = replace(one.provenance, scan=str(scan), time=1.7e9 + 60.0 * scan)
         spectrum = replace(one, provenance=where)
         plot.predicted(result_of(spectrum))
+
+
+def shown(plot: LiveStructurePlot, name: str):
+    """Points of a panel."""
+    return plot._panels[name]._points
 
 
 def texts(figure: Figure) -> str:
@@ -76,11 +82,14 @@ def test_an_average_is_a_line_across_its_sweeps_and_only_where_there_are_repeats
             plot.averaged(mean, replace(predict(mean), outcome=Outcome(values={"CN1": value})))
     plot.refresh()
     assert "mean of sweeps" in texts(plot.figure)
-    [line] = plot._panels["CN1"]._averages.get_segments()
+    means = plot._panels["CN1"]._means
+    [line] = means.lines.get_segments()
     np.testing.assert_array_equal(line, [[2.0, 52.0], [4.0, 52.0]])
+    [band] = means.bands.get_paths()
+    assert {tuple(at) for at in band.vertices} == {(2.0, 49.0), (4.0, 49.0), (4.0, 53.0), (2.0, 53.0)}
     feed(plot, 1, element="Pd", edge="K")
     plot.refresh()
-    assert plot._panels["CN1"]._averages.get_segments() == []
+    assert means.lines.get_segments() == []
 
 
 def test_the_key_stays_in_the_figure_with_all_there_is_to_tell():
@@ -132,7 +141,7 @@ def test_the_latent_map_shows_the_sweeps_over_the_models_training_spectra(tmp_pa
     cloud = load_model("pt-l3").array("latent_cloud")[:, :2]
     np.testing.assert_array_equal(panel._training.get_offsets(), cloud)
     assert "darker: higher CN1" in texts(plot.figure)
-    dots, newest = panel._dots, panel._newest
+    dots, newest = panel._trails.dots[PLAIN], panel._newest.dots[PLAIN]
     np.testing.assert_allclose(np.transpose(dots.trusted.get_data()), [[0, 0], [0.1, -0.1], [0.2, -0.2]])
     np.testing.assert_allclose(np.transpose(dots.caution.get_data()), [[0.5, 0.5]])
     rim = panel.ax.get_xlim()[1]
@@ -141,13 +150,14 @@ def test_the_latent_map_shows_the_sweeps_over_the_models_training_spectra(tmp_pa
     plot.predicted(refused_of(swept(), "no edge"))
     plot.refresh()
     assert panel.ax.get_visible()
-    assert len(panel._way.get_xdata()) == 5
+    assert len(panel._trails.paths[PLAIN].get_xdata()) == 6
     assert len(newest.unusable.get_xdata()) == 0  # the newest has no place
 
 
 def test_another_model_has_a_map_of_its_own_and_one_without_training_spectra_has_none():
     plot = LiveStructurePlot()
-    without = SimpleNamespace(sha256=load_model("pd-k").sha256, tensors={})
+    pd = load_model("pd-k")
+    without = SimpleNamespace(sha256=pd.sha256, tensors={}, card=pd.card)
     plot.models_used([load_model("pt-l3"), load_model("au-l3"), without])
     plot.predicted(placed((0.0, 0.0)))
     plot.predicted(placed((1.0, 1.0), model="au-l3"))
@@ -156,7 +166,9 @@ def test_another_model_has_a_map_of_its_own_and_one_without_training_spectra_has
     np.testing.assert_array_equal(
         panel._training.get_offsets(), load_model("au-l3").array("latent_cloud")[:, :2]
     )
-    np.testing.assert_allclose(np.transpose(panel._way.get_data()), [[1.0, 1.0]])
+    x, y = panel._trails.paths[PLAIN].get_data()
+    np.testing.assert_allclose(x[np.isfinite(x)], [1.0])
+    np.testing.assert_allclose(y[np.isfinite(x)], [1.0])
     for model in ("pd-k", "au-l3-msd"):  # one without, and one that it was not told of
         plot.predicted(placed((0.0, 0.0), model="au-l3"))
         plot.refresh()
@@ -215,23 +227,13 @@ def test_bulk_like_has_no_number():
     assert "Pt L3   bulk-like" in texts(plot.figure)
 
 
-def test_another_absorber_begins_a_new_history():
-    plot = LiveStructurePlot()
-    feed(plot, 3)
-    feed(plot, 1, element="Pd", edge="K")
-    plot.refresh()
-    assert "Pd K" in texts(plot.figure)
-    assert "unknown" not in texts(plot.figure)
-    assert len(plot._points) == 1
-
-
 def test_a_refused_sweep_of_no_known_absorber_leaves_the_history():
     plot = LiveStructurePlot()
     feed(plot, 3)
     plot.predicted(refused_of(swept(), "it is no spectrum", None, None))
     feed(plot, 1)
     plot.refresh()
-    assert len(plot._points) == 5
+    assert len(shown(plot, "CN1")) == 5
 
 
 def test_preview_before_and_after_the_first_sweep():
@@ -270,8 +272,8 @@ def test_embedded_in_a_subfigure(tmp_path):
 
 def test_wrong_settings_say_what_is_right():
     axes = Figure().subplots()
-    with pytest.raises(FigureError, match="'scan' or 'time'"):
-        LiveStructurePlot(x="energy")  # type: ignore[arg-type]
+    with pytest.raises(FigureError, match="name of a recorded number, not 7"):
+        LiveStructurePlot(x=7)  # type: ignore[arg-type]
     with pytest.raises(FigureError, match="no panels CN9: choose from spectrum, lights, CN1"):
         LiveStructurePlot(ax={"CN9": axes}, targets=("CN1",))
     with pytest.raises(FigureError, match="not both"):

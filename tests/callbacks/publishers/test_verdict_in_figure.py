@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -21,6 +20,7 @@ from xas_live.callbacks.publishers.marks import (
     GREEN,
     ORANGE,
     PALE,
+    PLAIN,
     VERMILION,
     quality_light,
     said,
@@ -83,20 +83,23 @@ def texts(plot: LiveStructurePlot) -> list[str]:
 def test_points_are_marked_by_their_degree():
     plot = figure_of([TRUSTED, CAUTION, UNUSABLE, TRUSTED, Verdict(), REFUSED])
     panel = plot._panels["CN1"]
-    assert panel._dots.trusted.get_data()[1].tolist() == [9.0, 12.0, 13.0]
-    assert panel._dots.caution.get_data()[1].tolist() == [10.0]
-    assert panel._dots.unusable.get_data()[1].tolist() == [11.0]
+    dots = panel._trails.dots[PLAIN]
+    assert dots.trusted.get_data()[1].tolist() == [9.0, 12.0, 13.0]
+    assert dots.caution.get_data()[1].tolist() == [10.0]
+    assert dots.unusable.get_data()[1].tolist() == [11.0]
     assert panel._refused.get_xdata().tolist() == [6.0]
-    assert panel._dots.caution.get_markerfacecolor() == "white"
-    path = panel._path.get_ydata()
-    assert np.isnan(path).tolist() == [False, False, True, False, False, True]  # not joined
-    colours = {tuple(colour[:3]) for colour in panel._intervals.get_colors()}
-    assert len(colours) == 3
+    assert dots.caution.get_markerfacecolor() == "white"
+    path = panel._trails.paths[PLAIN].get_ydata()
+    assert np.isnan(path).tolist() == [False, False, True, False, False]  # not joined
+    bars = {bar.get_color()[:3]: len(bar.get_xdata()) // 3 for bar in panel._intervals.lines.values()}
+    assert sorted(bars.values()) == [1, 1, 3]
 
 
 def test_what_is_not_usable_does_not_set_the_scale():
     plot = figure_of([TRUSTED, UNUSABLE])
-    wild = replace(plot._points[-1].prediction, outcome=Outcome({"CN1": Value(9.2, 9, -30.0, 60.0)}))
+    wild = replace(
+        plot._panels["CN1"]._points[-1].prediction, outcome=Outcome({"CN1": Value(9.2, 9, -30.0, 60.0)})
+    )
     plot.predicted(result_of(sweep(), wild))
     plot.refresh()
     low, high = plot._panels["CN1"].ax.get_ylim()
@@ -170,10 +173,10 @@ def test_chemistry_has_a_panel_of_its_own_from_none_to_all():
     plot = figure_of([TRUSTED, CAUTION, UNUSABLE], chemistry(0.02), chemistry(0.1, 0.4), chemistry(0.9))
     assert list(plot._panels) == ["CN1", "size", "chemistry"]
     panel = plot._panels["chemistry"]
-    assert panel._path.get_ydata().tolist() == [0.02, 0.1, 0.9]
-    assert panel._dots.unusable.get_data()[1].tolist() == [0.9]
-    assert panel._adsorbed.get_data()[0].tolist() == [2.0]
-    assert panel._adsorbed.get_data()[1].tolist() == [0.4]
+    assert panel._trails.paths[PLAIN].get_ydata().tolist() == [0.02, 0.1, 0.9]
+    assert panel._trails.dots[PLAIN].unusable.get_data()[1].tolist() == [0.9]
+    assert panel._adsorbed.get_xdata()[np.isfinite(panel._adsorbed.get_ydata())].tolist() == [2.0]
+    assert np.nansum(panel._adsorbed.get_ydata()) == 0.4
     low, high = panel.ax.get_ylim()
     assert low < 0 < 1 < high < 1.1
     assert panel._value.get_text() == "0.90"
@@ -186,18 +189,19 @@ def test_chemistry_has_a_panel_of_its_own_from_none_to_all():
 
 def test_an_average_has_its_share_too():
     plot = figure_of([TRUSTED, TRUSTED], chemistry(0.1))
-    mean = replace(plot._points[-1].prediction, outcome=Outcome(chemistry=chemistry(0.3)))
+    last = plot._panels["CN1"]._points[-1].prediction
+    mean = replace(last, outcome=Outcome(chemistry=chemistry(0.3)))
     where = replace(mean.provenance, averaged=2)
     plot.averaged(sweep(), replace(mean, provenance=where))
     plot.refresh()
-    [line] = plot._panels["chemistry"]._averages.get_segments()
+    [line] = plot._panels["chemistry"]._means.lines.get_segments()
     assert line[:, 1].tolist() == [0.3, 0.3]
 
 
 def test_refused_sweeps_have_no_share():
     plot = figure_of([REFUSED, TRUSTED, REFUSED], chemistry(0.1))
     panel = plot._panels["chemistry"]
-    assert [math.isnan(y) for y in panel._path.get_ydata()] == [True, False, True]
+    assert panel._trails.paths[PLAIN].get_xdata().tolist() == [2.0]
     assert panel._value.get_text() == "–"
 
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from xas_live.models.sections.specs import SizeSection
-from xas_live.prediction import Size, Value
+from xas_live.prediction import Size, Value, nanometres
 from xas_live.spectrum import Array
 
-BULK_CN1 = 12.0
+BULK = (12.0, 6.0, 24.0, 12.0)
+"""Coordination numbers of an fcc metal's first shells."""
 
 
 def sphere_diameter(cn1: float, r1: float) -> float:
@@ -25,10 +26,10 @@ def sphere_diameter(cn1: float, r1: float) -> float:
     cn1 : average number of nearest neighbours.
     r1 : nearest-neighbour distance, Å.
     """
-    if cn1 >= BULK_CN1:
+    if cn1 >= BULK[0]:
         return float("inf")
     # u^3 - 12 u + 16 (1 - CN1/12) = 0 with u = r/R, 0 to 2: of its three real roots the middle one.
-    angle = math.acos(max(-1.0, cn1 / BULK_CN1 - 1.0))
+    angle = math.acos(max(-1.0, cn1 / BULK[0] - 1.0))
     ratio = min(4.0 * math.cos(angle / 3.0 - 2.0 * math.pi / 3.0), 2.0)
     return 2.0 * r1 / ratio / 10.0
 
@@ -39,6 +40,11 @@ def fcc_diameter(n_atoms: Array, r1: float) -> Array:
     return np.asarray(np.cbrt(6.0 * volume / np.pi) / 10.0)
 
 
+def bulk_numbers(section: SizeSection) -> dict[str, float]:
+    """What the coordination numbers of the section's shells are in the bulk, by target."""
+    return dict(zip(section.shells, BULK, strict=False))
+
+
 class ParticleSize:
     """Diameter from predicted coordination numbers, with the interval that theirs allows.
 
@@ -46,7 +52,8 @@ class ParticleSize:
     predicted ones, within their standard deviations; the diameter is the weighted median, its interval the
     weighted quantiles of the predictions' own level, widened where need be to what the spherical formula
     gives for the first shell's interval. Where that interval reaches as high as the library's largest
-    particles, sizes are no longer told apart: "bulk-like", or "over ... nm".
+    particles, larger sizes are no longer told apart: the label says only what the diameter is above, as
+    "> 1.5 nm", or "bulk-like".
 
     Parameters
     ----------
@@ -71,7 +78,8 @@ class ParticleSize:
         if first.value >= self._largest:
             if first.lower >= self._largest - 0.5:
                 return Size(None, None, None, "bulk-like")
-            return Size(None, round(low_bound, 2), None, f"bulk-like, over {low_bound:.1f} nm")
+            low_bound = round(low_bound, 2)
+            return Size(None, low_bound, None, f"bulk-like, over {nanometres(low_bound)} nm")
 
         misfit, shells = np.zeros(len(self._diameter)), 0
         for column, name in enumerate(self._shells):
@@ -84,8 +92,8 @@ class ParticleSize:
         tail = 0.5 * (1.0 - first.level)
         quantiles = np.interp((tail, 0.5, 1.0 - tail), share / share[-1], self._diameter)
         low, median, high = quantiles.tolist()
-        low = min(low, low_bound)
+        median, low = round(median, 2), round(min(low, low_bound), 2)  # labels are made of what is stored
         if first.upper >= self._largest:
-            return Size(round(median, 2), round(low, 2), None, f"{median:.1f} nm, or larger")
+            return Size(median, low, None, f"> {nanometres(low)} nm")
         high = max(high, sphere_diameter(first.upper, self._r1))
-        return Size(round(median, 2), round(low, 2), round(high, 2), f"{median:.1f} nm")
+        return Size(median, low, round(high, 2), f"{nanometres(median)} nm")
