@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import httpx
 
-from xas_live.archive.address import Address, sub_catalog
+from xas_live.archive.address import Address
 from xas_live.archive.documents import decode, is_stop
 from xas_live.archive.errors import ArchiveError
 from xas_live.archive.messages import Order, Report
@@ -50,14 +50,14 @@ class Delivery:
     ----------
     path : of the file.
     adopted : left by another session: it will not grow.
-    replace_shorter : as in `Order`.
+    order : of the session.
     """
 
-    def __init__(self, path: Path, *, adopted: bool, replace_shorter: bool) -> None:
+    def __init__(self, path: Path, order: Order, *, adopted: bool) -> None:
         self.path = path
         self.final = adopted
         self._adopted = adopted
-        self._replace_shorter = replace_shorter
+        self._order = order
         self._whole = False
         self._attempts = 0
         self._retry_at = 0.0
@@ -130,7 +130,7 @@ class Delivery:
             return False
         if found == "partial":
             remove(catalog, start["uid"])
-        self._sink = RunSink(catalog, whole=self._whole)
+        self._sink = RunSink(catalog, whole=self._whole, access_tags=self._order.access_tags)
         return True
 
     def _settle(self, catalog: Any, start: dict[str, Any]) -> bool:
@@ -143,7 +143,7 @@ class Delivery:
         name, stop = decode(lines[-1])
         here = dict(stop.get("num_events") or {}) if name == "stop" else {}
         if sum(here.values()) > sum(there.values()):
-            if not self._replace_shorter:
+            if not self._order.replace_shorter:
                 raise ValueError(f"the archive has a run {start['uid']} with {there} events, not {here}")
             remove(catalog, start["uid"])
             return self._deliver(catalog)
@@ -236,14 +236,14 @@ class Follower:
     def _find(self) -> None:
         for path in run_files(self._session):
             if path not in self._runs:
-                self._runs[path] = Delivery(path, adopted=False, replace_shorter=self._order.replace_shorter)
+                self._runs[path] = Delivery(path, self._order, adopted=False)
 
     def _adopt(self) -> None:
         self._adopt_at = time.monotonic() + _ADOPT_SECONDS
         for folder in forgotten(self._root):
             self._adopted.append(folder)
             for path in run_files(folder.path):
-                self._runs[path] = Delivery(path, adopted=True, replace_shorter=self._order.replace_shorter)
+                self._runs[path] = Delivery(path, self._order, adopted=True)
 
     def _return(self, folder: SessionFolder) -> bool:
         if not folder.remove_if_empty():
@@ -257,8 +257,7 @@ class Follower:
         if time.monotonic() < self._connect_at:
             return False
         try:
-            root = self._address.connect()
-            self._catalog = sub_catalog(root, self._order.catalog) if self._order.catalog else root
+            self._catalog = self._address.connect()
         except (ArchiveError, httpx.HTTPError) as error:
             self._disconnect(str(error))
             return False
