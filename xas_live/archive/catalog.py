@@ -40,6 +40,7 @@ def open_archive(
     readable_storage: Sequence[str | Path] = (),
     derived: str | Path | None = None,
     access_tags: Sequence[str] | None = None,
+    copied: Sequence[str] = (),
 ) -> Archive:
     """Open an archive: start (or join) the Tiled server of a folder, or connect to a catalog elsewhere.
 
@@ -54,6 +55,8 @@ def open_archive(
         name than `raw`, as `smi`, `smi_xas_live`.
     access_tags : for Tiled: those of a catalog of derived runs that is made here (default: those of the raw
         runs' catalog), and of derived runs whose raw run has none in its start document.
+    copied : entries of raw runs' start documents that derived runs have too, besides those that they have in
+        any case (`xas_live.callbacks.publishers.COPIED`).
 
     Raises
     ------
@@ -65,7 +68,7 @@ def open_archive(
         raise ArchiveError("the archive's name is empty: give a folder, or the URI of a Tiled server")
     if is_uri(place):
         address = Address.of_uri(place, api_key)
-        return Archive(address, _spool_of(address), derived=derived, access_tags=access_tags)
+        return Archive(address, _spool_of(address), None, derived, access_tags, copied)
     folder = _folder(place)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -73,8 +76,7 @@ def open_archive(
         server = _join_or_start(folder, readable)
     except OSError as error:
         raise ArchiveError(f"the archive folder {folder} cannot be used: {error}") from error
-    address, spool = Address(folder, RAW), folder / "spool"
-    return Archive(address, spool, server, derived=derived, access_tags=access_tags)
+    return Archive(Address(folder, RAW), folder / "spool", server, derived, access_tags, copied)
 
 
 class Archive:
@@ -84,6 +86,7 @@ class Archive:
     ----------
     address : how the catalog of raw runs is reached.
     folder : of an embedded archive, else None.
+    copied : further entries of raw runs' start documents for derived runs.
     """
 
     def __init__(
@@ -91,12 +94,13 @@ class Archive:
         address: Address,
         spool: Path,
         server: subprocess.Popen[str] | None = None,
-        *,
         derived: str | Path | None = None,
         access_tags: Sequence[str] | None = None,
+        copied: Sequence[str] = (),
     ) -> None:
         self.address = address
         self.folder = address.folder
+        self.copied = tuple(copied)
         self._spool = spool
         self._derived_spool = spool
         self._tags = None if access_tags is None else tuple(access_tags)
@@ -140,6 +144,12 @@ class Archive:
         if self._derived_address is None:
             raise no_place(self.address)
         return find_or_make(self._derived_address, self._root, self._tags)
+
+    def find_derived(self) -> Any | None:
+        """Tiled client of the catalog of derived runs, or None where there is none yet."""
+        if self._elsewhere is not None:
+            return self._elsewhere.derived
+        return None if self._derived_address is None else self._derived_address.find()
 
     def raw_writer(self, on_trouble: Callable[[str], None] | None = None) -> RunWriter:
         """A new writer of raw runs, to subscribe to a RunEngine; closed by the archive if not before.

@@ -22,9 +22,9 @@ from typing import Any, Literal
 import httpx
 
 from xas_live.archive.address import Address
-from xas_live.archive.documents import decode, is_stop
+from xas_live.archive.documents import decode, is_stop, names_files
 from xas_live.archive.errors import ArchiveError
-from xas_live.archive.messages import Order, Report
+from xas_live.archive.messages import ROUTE, Order, Report
 from xas_live.archive.sink import RunSink, presence, remove
 from xas_live.archive.spool import SessionFolder, forgotten, run_files
 from xas_live.host import when_parent_ends
@@ -106,6 +106,8 @@ class Delivery:
     def _deliver(self, catalog: Any) -> bool:
         if (self._whole or self._waiting) and not self._ends():
             return False
+        if self._sink is None and not self._whole and self._stored_at_once(catalog):
+            return True
         stopped = False
         for line in self._lines(None if self._whole else _CHUNK):
             name, doc = decode(line)
@@ -122,6 +124,25 @@ class Delivery:
         if self._sink is not None:
             self._sink.flush()
         return stopped or (self.final and next(self._lines(1), None) is None)
+
+    def _stored_at_once(self, catalog: Any) -> bool:
+        """Have a run that has ended stored by one request, where the server is ours; False where it is not."""
+        if self._order.address["folder"] is None or self.path.stat().st_size > _CHUNK or not self._has_stop():
+            return False
+        lines = list(self._lines(None))
+        if any(names_files(line) for line in lines):
+            return False
+        server, _, key = catalog.uri.partition("/metadata/")
+        try:
+            answer = catalog.context.http_client.post(f"{server}/{ROUTE}/{key}", content=b"".join(lines))
+        except httpx.TransportError as error:
+            logger.warning("%s was not stored at once: %r", self.path.name, error)
+            return False
+        if answer.status_code != httpx.codes.CREATED:  # it is there already, or needs another try
+            return False
+        self._offset += sum(map(len, lines))
+        self._documents = len(lines)
+        return True
 
     def _open(self, catalog: Any, start: dict[str, Any]) -> bool:
         """Begin a run in the catalog; False when it is there already."""

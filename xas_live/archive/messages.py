@@ -1,4 +1,4 @@
-"""What a session and its delivery process tell each other."""
+"""What a session, its delivery process and the embedded server tell each other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import contextlib
 import json
 from dataclasses import asdict, dataclass
 from typing import Literal
+
+ROUTE = "xas_live/whole_run"
+"""Of a catalog, under the API of the embedded server: it takes the lines of a run that has ended."""
 
 
 @dataclass(frozen=True)

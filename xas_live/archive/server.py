@@ -28,6 +28,7 @@ from tiled.server.app import build_app
 from tiled.server.logging_config import LOGGING_CONFIG
 
 from xas_live.archive.address import DERIVED, RAW, ServerState
+from xas_live.archive.whole import whole_run_router
 from xas_live.host import when_parent_ends
 
 LOOPBACK = "127.0.0.1"
@@ -59,6 +60,7 @@ def build_archive_app(folder: Path, api_key: str, readable: tuple[str, ...] = ()
         root,
         serialization_registry=serializers,
         authentication=Authentication(single_user_api_key=api_key),
+        include_routers=[whole_run_router({RAW: raw, DERIVED: derived})],
         tasks={
             "startup": [*raw.startup_tasks, *derived.startup_tasks],
             "shutdown": [*raw.shutdown_tasks, *derived.shutdown_tasks],

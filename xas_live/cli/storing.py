@@ -36,8 +36,9 @@ def open_store(place: str, option: str) -> Archive:
 
 def open_past(place: str, option: str) -> Archive:
     """Return an archive that is there already; end the command when it is not."""
-    is_uri = place.startswith(("http://", "https://"))
-    if not is_uri and not (Path(place).expanduser() / "catalog.db").is_file():
+    from xas_live.archive.uri import is_uri
+
+    if not is_uri(place) and not (Path(place).expanduser() / "catalog.db").is_file():
         refuse(f"{option} {place!r} is no archive: give the folder of one, or the URI of a Tiled server")
     return open_store(place, option)
 

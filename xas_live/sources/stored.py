@@ -91,7 +91,11 @@ class StoredRun:
         import httpx
 
         try:
-            yield "start", self._start.copy()
+            start = self._start.copy()
+            # TiledWriter keeps them at the node only; derived runs are to have them, too.
+            if tags := getattr(self.run, "access_tags", None):
+                start["tiled_access_tags"] = list(tags)
+            yield "start", start
             for name in self.run:
                 yield from self._stream(self.run[name])
             stop = self.run.metadata.get("stop")
@@ -157,7 +161,7 @@ def stored_runs(catalog: Catalog, uids: Sequence[str], source: str = "") -> list
     ----------
     catalog : Tiled client of a catalog of Bluesky runs, as `Archive.client`.
     uids : whole or their first characters; a number of up to five digits is a scan id, and finds the latest
-        run that has it.
+        run that has it; -1 is the last run, -2 the one before.
     source : written to the provenance of what is found; default: the catalog's address.
     """
     import httpx
@@ -166,8 +170,9 @@ def stored_runs(catalog: Catalog, uids: Sequence[str], source: str = "") -> list
     found: list[StoredRun | Unreadable] = []
     for uid in uids:
         try:
-            run = catalog[int(uid)] if uid.isdecimal() and len(uid) < 6 else catalog[uid]
-            if "start" not in run.metadata:  # the sub-catalog of derived runs, where there is no run
+            number = uid.removeprefix("-")
+            run = catalog[int(uid)] if number.isdecimal() and len(number) < 6 else catalog[uid]
+            if "start" not in run.metadata:  # a container of something else
                 raise LookupError(uid)
             # databroker's Broker switches every run of the process to its older interface: ask for the newer.
             found.append(StoredRun(source, _label(run.metadata["start"] or {}), run.v3))
