@@ -1,4 +1,5 @@
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,25 @@ def test_a_server_that_cannot_start_shows_its_log(tmp_path):
     (tmp_path / "catalog.db").write_text("not a database" * 100)
     with pytest.raises(ArchiveError, match="not a database"):
         open_archive(tmp_path)
+
+
+def test_many_may_read_at_once_while_a_run_is_written(archive, raw_writer, make_run):
+    def read(run):
+        return run.base["primary"].base["internal"].read(["det"])["det"].tolist()
+
+    uids = []
+    for _ in range(4):
+        documents = make_run([1.0, 2.0])
+        uids.append(documents[0][1]["uid"])
+        for name, doc in documents:
+            raw_writer(name, doc)
+    assert raw_writer.flush(60)
+    for name, doc in make_run([3.0] * 50):
+        raw_writer(name, doc)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(read, [archive.client[uid] for uid in uids] * 20)) == [[1.0, 2.0]] * 80
+    assert raw_writer.flush(60)
+    assert ServerState.load(archive.folder).alive()
 
 
 def test_an_address_takes_its_key_from_where_it_is_given(monkeypatch):

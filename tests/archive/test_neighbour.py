@@ -223,4 +223,3 @@ def test_runs_without_access_tags_get_those_given(make_run: Callable[..., Any]) 
         (_, start), *_ = make_run([1.0], metadata=own)
         sink("start", start)
         assert started[0]["tiled_access_tags"] == expected
-

@@ -126,7 +126,7 @@ class Delivery:
         return stopped or (self.final and next(self._lines(1), None) is None)
 
     def _stored_at_once(self, catalog: Any) -> bool:
-        """Have a run that has ended stored by one request, where the server is ours; False where it is not."""
+        """Have a run that has ended stored by one request, if the server is ours; False if it was not."""
         if self._order.address["folder"] is None or self.path.stat().st_size > _CHUNK or not self._has_stop():
             return False
         lines = list(self._lines(None))

@@ -18,7 +18,7 @@ _MODULES = (
 
 
 def writers_of(RE: object) -> list[str]:
-    """Return the names of the callbacks of a RunEngine that store its runs, as "TiledWriter"; none if unknown.
+    """Return the names of the callbacks of a RunEngine that store its runs, as "TiledWriter".
 
     A facility's writer must not be doubled, and a session without one would keep nothing.
     """

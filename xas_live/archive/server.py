@@ -12,11 +12,13 @@ import importlib
 import os
 import secrets
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from bluesky_tiled_plugins.exporters import json_seq_exporter
+from sqlalchemy.pool import QueuePool
 from tiled.adapters.mapping import MapAdapter
 from tiled.catalog import from_uri as catalog_from_uri
 from tiled.catalog import orm
@@ -26,6 +28,7 @@ from tiled.media_type_registration import default_serialization_registry
 from tiled.mimetypes import ZARR_MIMETYPE
 from tiled.server.app import build_app
 from tiled.server.logging_config import LOGGING_CONFIG
+from tiled.storage import SQLStorage
 
 from xas_live.archive.address import DERIVED, RAW, ServerState
 from xas_live.archive.whole import whole_run_router
@@ -33,6 +36,7 @@ from xas_live.host import when_parent_ends
 
 LOOPBACK = "127.0.0.1"
 _GRACE_SECONDS = 3
+_TURN_SECONDS = 120.0
 
 
 def build_archive_app(folder: Path, api_key: str, readable: tuple[str, ...] = ()) -> Any:
@@ -85,8 +89,22 @@ def _raw_and_derived(folder: Path, readable: tuple[str, ...]) -> tuple[Any, Any]
     # To make a catalog costs seconds and another process.
     everything = catalog_from_uri(uri, init_if_not_exists=not catalog_file.exists(), **options)
     raw = everything.new_variation(conditions=[orm.Node.key != DERIVED])
+    _one_at_a_time(raw.context.writable_storage.values())
     derived = catalog_from_uri(uri, mount_node=DERIVED, create_mount_nodes_if_not_exist=True, **options)
     return raw, derived
+
+
+def _one_at_a_time(storages: Iterable[Any]) -> None:
+    """Have requests wait for each other at a DuckDB.
+
+    Tiled gives its one connection to all of them at once: two that read fail, or end the process.
+    """
+    for storage in storages:
+        if isinstance(storage, SQLStorage):
+            pool = QueuePool(
+                storage.create_adbc_connection, pool_size=1, max_overflow=0, timeout=_TURN_SECONDS
+            )
+            vars(storage)["_connection_pool"] = pool
 
 
 class _AnnouncingServer(uvicorn.Server):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from io import BytesIO
@@ -22,14 +21,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 When = str | float | date
-"""A date and time: text as "2026-03-01 14:00", a `datetime` or `date`, or Unix seconds. Local, if not said."""
+"""A date and time: text as "2026-03-01 14:00", a `datetime` or `date`, or Unix seconds; local by default."""
 
 _SAMPLE = ("sample_name", "sample", "sample.name", "sample_id")
 _ARROW = "application/vnd.apache.arrow.file"
-_AT_ONCE = 4
 _FIRST = ("uid", "scan", "sample", "temperature", "element", "edge", "sweep", "time", "model")
-_LAST = ("size", "verdict", "verdict_reason", "widening", "in_domain", "domain_judged", "anchor", "flags")
-_LAST = (*_LAST, "refused", "derived_uid")
+_LAST = (
+    "size", "verdict", "verdict_reason", "widening", "in_domain", "domain_judged", "anchor", "flags",
+    "refused", "derived_uid",
+)  # fmt: skip
 _LEFT_OUT = (
     "raw_stream", "left_out", "other_values", "partial", "aligned", "anchored", "analysis_seconds", "seq_num",
     "domain_p", "domain_score", "domain_reason", "diameter", "diameter_lower", "diameter_upper", "e0",
@@ -89,8 +89,8 @@ def predictions(
     wanted += [Comparison("lt", "start.time", _seconds(until, "until"))] if until is not None else []
     with _derived(catalog) as catalogs:
         runs = [found for each in catalogs for found in _search(each, wanted, sample, run)]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            frames = [frame for frame in pool.map(_frame, runs) if frame is not None]
+        # One after the other: the DuckDB behind a Tiled server may fail when it is read by two at once.
+        frames = [frame for frame in map(_frame, runs) if frame is not None]
     return _table(frames)
 
 
@@ -196,7 +196,6 @@ def _nth_last(newest_first: list[Any], number: int) -> list[Any]:
 
 def _frame(run: Any) -> pd.DataFrame | None:
     """Return the rows of one derived run; None while it has none."""
-    import pandas as pd
     from pyarrow import feather
     from tiled.client.utils import ClientError, handle_error, retry_context
 
@@ -237,7 +236,7 @@ def _table(frames: list[pd.DataFrame]) -> pd.DataFrame:
     rows["time"] = [local_time(seconds) for seconds in rows["time"]]
     given = [
         column
-        for column in rows
+        for column in map(str, rows.columns)
         if column not in {*_FIRST, *_LAST, *_LEFT_OUT, "_analysed"}
         and not column.startswith(("ts_", "share_"))
         and not column.endswith("_std")

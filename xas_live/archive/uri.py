@@ -64,7 +64,7 @@ def joined(uri: str, *keys: str) -> str:
 
 
 def parent_and_key(uri: str) -> tuple[str, str] | None:
-    """Return the URI of the container that holds a catalog, and the catalog's key in it; None for the root."""
+    """Return the URI of what holds a catalog, and the catalog's key in it; None for the root of a server."""
     server, _, path = uri.partition(_METADATA)
     keys = [key for key in path.split("/") if key]
     return (joined(f"{server}{_METADATA}", *keys[:-1]), keys[-1]) if keys else None

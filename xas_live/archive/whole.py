@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow
 from fastapi import APIRouter, HTTPException, Request, Security
 from tiled.server.authentication import check_scopes
+from tiled.server.schemas import DataSource
 from tiled.structures.array import ArrayStructure, BuiltinDtype
 from tiled.structures.core import StructureFamily
-from tiled.server.schemas import DataSource
 from tiled.structures.table import TableStructure
 from tiled.utils import ensure_awaitable
 
@@ -26,6 +26,7 @@ from xas_live.archive.messages import ROUTE
 from xas_live.archive.sink import RunSink
 
 _SQL_TABLE = "application/x-tiled-sql-table"
+_SCOPES = ["write:metadata", "write:data", "create:node"]
 
 
 def whole_run_router(catalogs: Mapping[str, Any]) -> APIRouter:
@@ -37,19 +38,15 @@ def whole_run_router(catalogs: Mapping[str, Any]) -> APIRouter:
     ----------
     catalogs : Tiled's adapters by key.
     """
-    router = APIRouter()
+    router = APIRouter(dependencies=[Security(check_scopes, scopes=_SCOPES)])
 
-    # Annotations are read when the route is made, where `from __future__` has left names only.
-    async def store(catalog: str, request: Request, _: Any = Security(check_scopes, scopes=_SCOPES)) -> None:
+    @router.post(f"/{ROUTE}/{{catalog}}", status_code=201)
+    async def store(catalog: str, request: Request) -> None:
         if catalog not in catalogs:
             raise HTTPException(404, f"no catalog {catalog!r}")
         await anyio.to_thread.run_sync(_store, Node(catalogs[catalog], catalog), await request.body())
 
-    router.post(f"/{ROUTE}/{{catalog}}", status_code=201)(store)
     return router
-
-
-_SCOPES = ["write:metadata", "write:data", "create:node"]
 
 
 def _store(catalog: Node, lines: bytes) -> None:
@@ -96,7 +93,10 @@ class Node:
             data_type=BuiltinDtype.from_numpy_dtype(array.dtype),
         )
         node = self._new(
-            StructureFamily.array, key, DataSource(structure_family=StructureFamily.array, structure=structure), **about
+            StructureFamily.array,
+            key,
+            DataSource(structure_family=StructureFamily.array, structure=structure),
+            **about,
         )
         node._inside("write", array)
         return node

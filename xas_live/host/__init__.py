@@ -1,4 +1,4 @@
-"""What the computer provides: helper processes, the user's folders, metadata kept in a file, the time of day."""
+"""What the computer provides: helper processes, the user's folders and metadata, the time of day."""
 
 from xas_live.host.clock import local_time
 from xas_live.host.folders import user_folder

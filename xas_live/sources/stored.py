@@ -94,7 +94,7 @@ class StoredRun:
             start = self._start.copy()
             # TiledWriter keeps them at the node only; derived runs are to have them, too.
             if tags := getattr(self.run, "access_tags", None):
-                start["tiled_access_tags"] = list(tags)
+                start = cast("RunStart", {**start, "tiled_access_tags": list(tags)})
             yield "start", start
             for name in self.run:
                 yield from self._stream(self.run[name])
