@@ -77,8 +77,8 @@ class PredictionWriter(BasePublisher):
     ----------
     write : takes `(name, document)`, as `Archive.derived_writer()` does.
     copied : entries of the raw run's start document that derived runs have too; of them
-        `tiled_access_tags` says in Tiled who may read them. Wherever a copied entry has the sample's name, it is
-        there as `sample_name`, too. The temperature of the first sweep (K) is always there.
+        `tiled_access_tags` says in Tiled who may read them. Wherever a copied entry has the sample's name, it
+        is there as `sample_name`, too. The temperature of the first sweep (K) is always there.
     attempt : given the uid of a raw run, the number of this attempt; default: always 1. For a forced redo:
         `Archive.next_attempt`.
     """
