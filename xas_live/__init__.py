@@ -12,6 +12,7 @@ from xas_live.lazy import lazily
 
 if TYPE_CHECKING:
     from xas_live.analysis import AnalysisConfig, Analyzer, AnalyzerPool, AnalyzerProcess
+    from xas_live.archive import predictions
     from xas_live.callbacks.assembly import ChannelMapping
     from xas_live.callbacks.publishers import BasePublisher
     from xas_live.models import load_model
@@ -36,6 +37,7 @@ __all__ = [
     "Spectrum",
     "attach",
     "load_model",
+    "predictions",
     "register_mode",
 ]
 
@@ -43,6 +45,7 @@ __getattr__ = lazily(
     __name__,
     {
         "analysis": ("AnalysisConfig", "Analyzer", "AnalyzerPool", "AnalyzerProcess"),
+        "archive": ("predictions",),
         "callbacks.assembly": ("ChannelMapping",),
         "callbacks.publishers": ("BasePublisher",),
         "models": ("load_model",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +18,11 @@ from xas_live.analysis import (
     SettingsError,
     checked_alignment,
 )
-from xas_live.archive import Archive, RunWriter, open_archive
+from xas_live.archive import Archive, RunWriter, open_archive, writers_of
 from xas_live.callbacks.assembly import ChannelMapping, checked_mapping
 from xas_live.callbacks.live import LiveAnalysis, Notices, Status
 from xas_live.callbacks.publishers import (
+    COPIED,
     LiveStructurePlot,
     PredictionWriter,
     Publisher,
@@ -127,7 +128,7 @@ def attach(
     mapping: ChannelMapping | None = None,
     device: str = "auto",
     publishers: Iterable[Publisher] = (),
-    write_raw: bool = False,
+    write_raw: bool | None = None,
     standards: Mapping[str, Spectrum] | None = None,
     process: bool = False,
 ) -> AttachedAnalysis:
@@ -153,7 +154,8 @@ def attach(
     publishers : others to tell of every prediction. Those that installed packages register, as entry points
         of the group `xas_live.publishers`, are told too; one that cannot be made is named and left out.
     standards : measured spectra of other phases by name, as {"oxide": spectrum}: their shares are fitted.
-    write_raw : also write the raw runs into `archive`. Leave it False where the beamline writes them itself.
+    write_raw : also write the raw runs into `archive`. Default: into a folder's archive, unless RE has a
+        writer of runs already, as a beamline's TiledWriter; never into a catalog elsewhere.
     process : analyse in a second process, for sessions with much to do: the plan then shares its interpreter
         with less. A sweep takes a little longer, and the process a few hundred MB.
 
@@ -200,11 +202,14 @@ def attach(
         if store is not None and not isinstance(store, Archive):
             store = open_archive(store)
             opened.callback(store.close)
-        writers = {} if store is None else _writers(store, notices, raw_too=write_raw)
+        others = writers_of(RE)
+        raw_too = store is not None and store.folder is not None and not others
+        raw_too = raw_too if write_raw is None else write_raw
+        writers = {} if store is None else _writers(store, notices, raw_too=raw_too)
         figure = _figure(plot)
         registered = registered_publishers(notices.say)
         everyone += [*registered.values(), SeriesWatch(notices.say)]
-        everyone += [PredictionWriter(writers["derived"])] if "derived" in writers else []
+        everyone += [PredictionWriter(writers["derived"], copied=(*COPIED, *store.copied))] if store else []
         everyone += [] if figure is None else [figure]
         live = AttachedAnalysis(
             RE,
@@ -224,7 +229,7 @@ def attach(
             anchor,
             registered=list(registered),
             process=process,
-            raw_too=write_raw,
+            writers=[] if raw_too else others,
             plot_wanted=plot is True,
             replaced=replaced,
         )
@@ -246,8 +251,23 @@ def _writers(archive: Archive, notices: Notices, *, raw_too: bool) -> dict[str, 
     def tell(line: str) -> None:
         notices.trouble("archive", line)
 
-    raw = {"raw": archive.raw_writer(tell)} if raw_too else {}
-    return raw | {"derived": archive.derived_writer(tell)}
+    derived = archive.derived_writer(tell)  # the one that may be refused comes first
+    return {**({"raw": archive.raw_writer(tell)} if raw_too else {}), "derived": derived}
+
+
+def _places(archive: Archive, own: Container[str], others: Sequence[str]) -> str:
+    """Return where runs go, in words.
+
+    Parameters
+    ----------
+    own : "raw", "derived": what is written here.
+    others : names of writers that RE has already.
+    """
+    derived = f"derived runs go to {archive.derived.uri}"
+    if "raw" in own:
+        return f"raw runs go to {archive.uri}, {derived}"
+    why = f"RE has {' and '.join(others)}" if others else "write_raw=True stores them, too"
+    return f"{derived}, raw runs do not go there ({why})"
 
 
 def _figure(plot: bool | LiveStructurePlot) -> LiveStructurePlot | None:
@@ -328,11 +348,16 @@ def _summary(
     *,
     registered: Sequence[str],
     process: bool,
-    raw_too: bool,
+    writers: Sequence[str],
     plot_wanted: bool,
     replaced: bool,
 ) -> str:
-    """Return what attach did, in one line."""
+    """Return what attach did, in one line.
+
+    Parameters
+    ----------
+    writers : of raw runs elsewhere, by name.
+    """
     by_absorber = f"by element and edge ({', '.join(models_by_absorber())})"
     by = f"with {' and '.join(model.name for model in models)}" if models else by_absorber
     foil = "unanchored" if anchor is None else "anchored by the foil given"
@@ -348,7 +373,7 @@ def _summary(
     if process:
         parts.append("analysed in a second process")
     if live.archive is not None:
-        parts.append(f"{'raw and derived' if raw_too else 'derived'} runs go to {live.archive.uri}")
+        parts.append(_places(live.archive, live.status().writers, writers))
     if registered:
         parts.append(f"predictions also go to {', '.join(registered)}")
     if plot_wanted and live.plot is None:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
         anchor_of,
         table,
     )
-    from xas_live.callbacks.publishers.writer import PredictionWriter
+    from xas_live.callbacks.publishers.writer import COPIED, PredictionWriter
 
 __all__ = [
+    "COPIED",
     "BasePublisher",
     "LastAverages",
     "LiveStructurePlot",
@@ -48,6 +49,6 @@ __getattr__ = lazily(
         "plot": ("LiveStructurePlot", "is_headless"),
         "registered": ("checked_publisher", "registered_publishers"),
         "results": ("LastAverages", "PrimaryPredictions", "Result", "anchor_of", "table"),
-        "writer": ("PredictionWriter",),
+        "writer": ("COPIED", "PredictionWriter"),
     },
 )

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
-from event_model import ComposeEventPage, ComposeRunBundle, compose_run
+from event_model import ComposeEventPage, ComposeRunBundle, DocumentNames, compose_run, schema_validators
 
 from xas_live import __version__
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
+from xas_live.callbacks.publishers.results import anchor_of
 from xas_live.errors import Refusal
 from xas_live.prediction import Prediction, Reduced, finite
 from xas_live.spectrum import Array, Spectrum
@@ -76,7 +77,8 @@ class PredictionWriter(BasePublisher):
     ----------
     write : takes `(name, document)`, as `Archive.derived_writer()` does.
     copied : entries of the raw run's start document that derived runs have too; of them
-        `tiled_access_tags` says in Tiled who may read them.
+        `tiled_access_tags` says in Tiled who may read them. Wherever a copied entry has the sample's name, it
+        is there as `sample_name`, too. The temperature of the first sweep (K) is always there.
     attempt : given the uid of a raw run, the number of this attempt; default: always 1. For a forced redo:
         `Archive.next_attempt`.
     """
@@ -169,6 +171,7 @@ class PredictionWriter(BasePublisher):
         attempt = self._first_attempt[raw_uid] + self._opened[raw_uid, identity]
         self._opened[raw_uid, identity] += 1
         raw_start = self._starts.get(raw_uid)
+        given: Mapping[str, object] = spectrum.provenance.metadata if raw_start is None else raw_start
         metadata: dict[str, object] = {
             "raw_uid": raw_uid,
             "attempt": attempt,
@@ -185,9 +188,15 @@ class PredictionWriter(BasePublisher):
         began, scan_id = _time(spectrum), spectrum.provenance.scan_id
         if raw_start is not None:
             began, scan_id = raw_start.get("time", began), raw_start.get("scan_id", scan_id)
-            given: Mapping[str, object] = raw_start
-            metadata = {key: given[key] for key in self._copied if key in given} | metadata
-        optional = {"scan_id": scan_id, "element": prediction.element, "edge": prediction.edge}
+        copied = _valid({key: given[key] for key in self._copied if key in given})
+        metadata = copied | metadata
+        optional = {
+            "scan_id": scan_id,
+            "element": prediction.element,
+            "edge": prediction.edge,
+            "sample_name": _sample_name(copied),
+            "temperature": spectrum.temperature,
+        }
         metadata |= {key: value for key, value in optional.items() if value is not None}
         bundle = compose_run(
             uid=derived_uid(raw_uid, prediction, attempt),
@@ -212,6 +221,26 @@ def derived_uid(raw_uid: str, prediction: Prediction, attempt: int = 1) -> str:
     layout, and the attempt.
     """
     return str(uuid5(_NAMESPACE, f"{raw_uid}\n{_identity(prediction)}\n{attempt}"))
+
+
+def _valid(entries: dict[str, object]) -> dict[str, object]:
+    """Return entries of a start document; of one that event-model does not allow, its text.
+
+    A RunEngine takes them as they are, and a result must not be lost by a strange one.
+    """
+    schema = schema_validators[DocumentNames.start]
+    for error in schema.iter_errors({"uid": "", "time": 0.0, **entries}):
+        key = str(error.absolute_path[0])
+        entries[key] = str(entries[key])
+    return entries
+
+
+def _sample_name(start: Mapping[str, object]) -> str | None:
+    """Return the sample's name, wherever a start document has it: one key is enough to search for it."""
+    sample = start.get("sample")
+    within = sample.get("name") if isinstance(sample, Mapping) else sample
+    name = start.get("sample_name") or within
+    return str(name) if isinstance(name, str | int) else None
 
 
 def _raw_uid(spectrum: Spectrum, prediction: Prediction) -> str:
@@ -278,12 +307,13 @@ class _DerivedRun:
         when, sweep = _time(spectrum), {"sweep": int(prediction.provenance.sweep)}
         units = partial(_units, prediction)
         quantities, curves = prediction.outcome.columns(), _curves(prediction)
-        self._predictions.add(when, _facts(prediction), dict(quantities), units, tells=_tells(prediction))
+        facts = _facts(spectrum, prediction)
+        self._predictions.add(when, facts, dict(quantities), units, tells=_tells(prediction))
         self._spectra.add(when, sweep, curves, units, tells=bool(curves))
         self._drift.add(when, sweep, _standing(drift), units, tells=True)
 
     def add_average(self, spectrum: Spectrum, prediction: Prediction) -> None:
-        facts = _facts(prediction) | {
+        facts = _facts(spectrum, prediction) | {
             "averaged": int(prediction.provenance.averaged),
             "noise": _number(_noise(spectrum, prediction)),
         }
@@ -440,6 +470,7 @@ _DTYPES: dict[type, dict[str, object]] = {
 }
 
 _UNITS = {
+    "temperature": "K",
     "e0": "eV",
     "shift": "eV",
     "diameter": "nm",
@@ -469,7 +500,7 @@ def _worth_showing(quantities: Values) -> list[str]:
     return [k for k in numbers if not k.endswith(("_lower", "_upper", "_std"))]
 
 
-def _facts(prediction: Prediction) -> Values:
+def _facts(spectrum: Spectrum, prediction: Prediction) -> Values:
     size = prediction.size
     return {
         "sweep": int(prediction.provenance.sweep),
@@ -485,6 +516,8 @@ def _facts(prediction: Prediction) -> Values:
         "domain_score": _number(prediction.domain.score),
         "domain_reason": prediction.domain.reason,
         "anchored": bool(prediction.anchored),
+        "anchor": anchor_of(prediction),
+        "temperature": _number(spectrum.temperature),
         "aligned": prediction.aligned,
         "partial": bool(prediction.partial),
         "e0": _number(prediction.e0),

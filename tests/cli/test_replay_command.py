@@ -16,6 +16,7 @@ from parts import Cable, write
 from tiled.queries import Eq
 from typer.testing import Result
 
+import xas_live
 from xas_live.archive import Archive
 from xas_live.cli.storing import quick_close_on_interrupt
 from xas_live.models.registry import SHIPPED_FOLDER
@@ -204,6 +205,8 @@ def test_plot(run: Run, pt: Path, counts_file: Path, tmp_path: Path) -> None:
         (["--json", "/"], "is a folder"),
         (["--plot", "out.xyz"], "no kind of picture"),
         (["--archive", ""], "is empty"),
+        (["--archive", "http://me:secret@localhost:1"], "takes an API key instead"),
+        (["--derived", "folder"], "with --archive"),
         (["--redo"], "with --archive"),
         (["--from", "http://127.0.0.1:1", "--columns", "energy=0,mu=1"], "are for files"),
     ],
@@ -237,6 +240,25 @@ def test_replay_into_an_archive_and_again_from_it(
     assert attempts(archive, uid) == [1]
     assert run("replay", uid, *options, "--archive", archive.folder, "--redo").exit_code == 0
     assert attempts(archive, uid) == [1, 2]
+
+
+def test_predictions_are_stored_where_the_user_says(
+    run: Run, pt: Path, archive: Archive, counts_file: Path, tmp_path: Path
+) -> None:
+    """Of a catalog without a place beside it: here one in a folder that has none."""
+    inside = f"{archive.derived.uri}?api_key={archive.api_key}"
+    result = run("replay", counts_file, "--model", pt, "--archive", inside)
+    assert result.exit_code == 2
+    assert "--derived FOLDER" in " ".join(result.output.split())
+    before, mine = len(archive.derived), tmp_path / "mine"
+    result = run("replay", counts_file, "--model", pt, "--archive", archive.folder, "--derived", mine)
+    assert result.exit_code == 0, result.output
+    assert len(archive.derived) == before
+    rows = xas_live.predictions(mine, -1)
+    assert list(rows["sample"]) == ["sample"]
+    result = run("replay", "--model", pt, "--from", archive.folder, "--", "-1")
+    assert result.exit_code == 0, result.output
+    assert "1 spectra analysed" in result.output
 
 
 def test_repeats_in_a_run_give_a_last_row_with_their_average(run: Run, pt: Path, archive: Archive) -> None:

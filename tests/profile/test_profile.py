@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ deadline = time.monotonic() + 60
 while uid not in catalog and time.monotonic() < deadline:
     time.sleep(0.2)
 print('LAST', catalog[-1].start['uid'] == uid)
+print('SCAN', catalog[-1].start['scan_id'])
 xas.close()
 archive.close()
 """
@@ -36,6 +38,9 @@ def test_profile_in_ipython(tmp_path: Path) -> None:
     devices = profile / "startup" / "20-devices.py"
     devices.write_text(devices.read_text().replace("dwell=0.01", "dwell=0.0"))
     home = {"IPYTHONDIR": str(tmp_path), "XAS_LIVE_HOME": str(tmp_path / "home"), "MPLBACKEND": "Agg"}
+    kept = tmp_path / "home" / "metadata" / "RE.md.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text('{"scan_id": 41}')  # of a session before
     command = [sys.executable, "-m", "IPython", f"--profile-dir={profile}", "--simple-prompt", "--no-banner"]
     done = subprocess.run(
         [*command, "--HistoryManager.enabled=False", "-c", SESSION],
@@ -50,3 +55,5 @@ def test_profile_in_ipython(tmp_path: Path) -> None:
     assert "xas_live is watching RE" in done.stdout
     assert "CN1 " in done.stdout
     assert "LAST True" in done.stdout
+    assert "SCAN 42" in done.stdout
+    assert json.loads(kept.read_text())["scan_id"] == 42

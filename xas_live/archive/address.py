@@ -8,14 +8,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import httpx
 
 from xas_live.archive.errors import ArchiveError
+from xas_live.archive.uri import joined, parent_and_key, read_uri
+
+RAW = "raw"
+"""Key of the catalog of raw runs on the embedded server."""
+
+DERIVED = "xas_live"
+"""Key of the catalog of derived runs there, and beside a catalog called "raw" elsewhere."""
 
 _STATE_FILE = "server.json"
 _PROBE_SECONDS = 5.0
+_UNDER_A_PATH = "a catalog of a server is written http://HOST:PORT/api/v1/metadata/CATALOG"
 
 
 @dataclass(frozen=True)
@@ -68,30 +76,34 @@ class ServerState:
             os.kill(self.pid, 0)
         except OSError:
             return False
-        return probe(self.uri, self.api_key, local=True) is None
+        return probe(joined(self.uri, "metadata"), self.api_key, local=True) is None
 
 
 @dataclass(frozen=True)
 class Address:
-    """How to reach an archive: a folder, whose server may come back on another port, or a fixed URI.
+    """How to reach a catalog: in a folder, whose server may come back on another port, or by a fixed URI.
 
     Attributes
     ----------
     folder : of the embedded archive, or None.
-    uri, api_key : of a server elsewhere; unused with a folder.
+    catalog : in a folder: `RAW` or `DERIVED`.
+    uri, api_key : of a catalog elsewhere, as `read_uri` gives them; unused with a folder.
     """
 
     folder: Path | None = None
+    catalog: str = ""
     uri: str = ""
     api_key: str | None = None
 
     @classmethod
     def of_uri(cls, uri: str, api_key: str | None = None) -> Address:
-        """Split an http(s) URI from its key: the argument, else `?api_key=`, else `TILED_API_KEY`."""
-        parts = urlsplit(uri)
-        query = dict(parse_qsl(parts.query))
-        inline = query.pop("api_key", None)
-        bare = urlunsplit(parts._replace(query=urlencode(query)))
+        """Read a URI; its key is the argument, else `?api_key=`, else `TILED_API_KEY`.
+
+        Raises
+        ------
+        ArchiveError : when it is no URI of a catalog.
+        """
+        bare, inline = read_uri(uri)
         return cls(uri=bare, api_key=api_key or inline or os.environ.get("TILED_API_KEY"))
 
     @property
@@ -100,7 +112,7 @@ class Address:
         return self.folder is not None
 
     def current(self) -> tuple[str, str | None]:
-        """URI and key of the server now.
+        """URI and key of the catalog now.
 
         Raises
         ------
@@ -111,10 +123,22 @@ class Address:
         state = ServerState.load(self.folder)
         if state is None:
             raise ArchiveError(f"no server runs on {self.folder}; start one with open_archive(folder)")
-        return state.uri, state.api_key
+        return joined(state.uri, "metadata", self.catalog), state.api_key
 
     def connect(self) -> Any:
-        """A Tiled client of the root catalog.
+        """A Tiled client of the catalog.
+
+        Raises
+        ------
+        ArchiveError : when no server answers, it does not accept the key, or there is no such catalog.
+        """
+        client = self.find()
+        if client is None:
+            raise ArchiveError(self._not_there())
+        return client
+
+    def find(self) -> Any | None:
+        """A Tiled client of the catalog, or None when its server has no such catalog.
 
         Raises
         ------
@@ -124,75 +148,78 @@ class Address:
 
         uri, api_key = self.current()
         trouble = probe(uri, api_key, local=self.local)
+        if trouble is not None and trouble.absent:
+            return None
         if trouble is not None:
-            raise ArchiveError(trouble)
+            raise ArchiveError(trouble.text)
         return from_uri(uri, api_key=api_key, trust_env=not self.local)
+
+    def _not_there(self) -> str:
+        uri, _ = self.current()
+        if self.folder is not None:
+            return (
+                f"the server that runs on {self.folder} is one of an earlier version of xas_live: close the "
+                "session that started it"
+            )
+        text = f"there is no catalog at {uri}"
+        above = parent_and_key(uri)
+        hint = f"the catalog {above[1]!r} may have another name or lie elsewhere" if above else _UNDER_A_PATH
+        return f"{text}: {hint}"
 
     def to_json(self) -> dict[str, str | None]:
         """For another process; holds the key."""
-        return {"folder": str(self.folder) if self.folder else None, "uri": self.uri, "api_key": self.api_key}
+        return asdict(self) | {"folder": str(self.folder) if self.folder else None}
 
     @classmethod
     def from_json(cls, record: Mapping[str, str | None]) -> Address:
         """The inverse of `to_json`."""
         folder = record["folder"]
-        return cls(Path(folder) if folder else None, record["uri"] or "", record["api_key"])
+        where = Path(folder) if folder else None
+        return cls(where, record["catalog"] or "", record["uri"] or "", record["api_key"])
 
 
-def sub_catalog(root: Any, key: str) -> Any:
-    """The catalog of runs under `key` of a catalog, made if missing, with the access tags of that catalog."""
-    from tiled.client.container import Container
-    from tiled.client.utils import ClientError
-    from tiled.structures.core import Spec
+@dataclass(frozen=True)
+class Trouble:
+    """Why a server does not serve us.
 
-    # Not root[key]: a catalog of runs takes a string for the beginning of a uid.
-    try:
-        return Container.__getitem__(root, key)
-    except KeyError:
-        pass
-    try:
-        return root.create_container(key, specs=[Spec("CatalogOfBlueskyRuns", "3.0")], **_access_of(root))
-    except ClientError:
-        # Another session was faster.
-        return Container.__getitem__(root, key)
+    Attributes
+    ----------
+    text : in words.
+    absent : a Tiled server answers, and has no such catalog.
+    """
+
+    text: str
+    absent: bool = False
 
 
-def _access_of(catalog: Any) -> dict[str, list[str]]:
-    """The access tags of a catalog, as `create_container` takes them; nothing where it has none."""
-    tags = (catalog.item["attributes"].get("access_blob") or {}).get("tags")
-    return {"access_tags": list(tags)} if tags else {}
-
-
-def probe(uri: str, api_key: str | None, *, local: bool) -> str | None:
-    """Ask a Tiled server once, for at most some seconds, whether it serves us: None, or what is wrong.
+def probe(uri: str, api_key: str | None, *, local: bool) -> Trouble | None:
+    """Ask a Tiled server once, for at most some seconds, whether it serves us a catalog.
 
     The client's own first request would retry for a minute, and its entry page answers without a key.
+
+    Parameters
+    ----------
+    uri : of a catalog, as `read_uri` gives it.
     """
     headers = {"Authorization": f"Apikey {api_key}"} if api_key else {}
     try:
         answer = httpx.get(
-            _metadata_url(uri),
+            f"{uri}/",
             headers=headers,
             timeout=_PROBE_SECONDS,
             trust_env=not local,
             follow_redirects=True,
         )
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        return f"{uri!r} is not the URI of a Tiled server: {error}"
+        return Trouble(f"{uri!r} is not the URI of a Tiled server: {error}")
     except httpx.HTTPError as error:
-        return f"no Tiled server answers at {uri} ({error})"
+        return Trouble(f"no Tiled server answers at {uri} ({error})")
+    json = "json" in answer.headers.get("content-type", "")
     if answer.status_code in (401, 403):
-        return f"the server at {uri} does not accept the API key: give api_key=, ?api_key= or TILED_API_KEY"
+        return Trouble(
+            f"the server at {uri} does not accept the API key: give api_key=, ?api_key= or TILED_API_KEY"
+        )
     if answer.is_error:
-        return f"the server at {uri} answers {answer.status_code} {answer.reason_phrase}"
-    return None
-
-
-def _metadata_url(uri: str) -> str:
-    parts = urlsplit(uri)
-    path = parts.path.rstrip("/")
-    if "/api/v1" not in path:
-        path += "/api/v1"
-    if path.endswith("/api/v1"):
-        path += "/metadata"
-    return urlunsplit(parts._replace(path=f"{path}/"))
+        absent = answer.status_code == httpx.codes.NOT_FOUND and json
+        return Trouble(f"the server at {uri} answers {answer.status_code} {answer.reason_phrase}", absent)
+    return None if json else Trouble(f"what answers at {uri} is no Tiled server")

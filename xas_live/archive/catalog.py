@@ -5,24 +5,28 @@ from __future__ import annotations
 import atexit
 import fcntl
 import hashlib
+import logging
 import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from xas_live.archive.address import Address, ServerState, sub_catalog
+from xas_live.archive.address import DERIVED, RAW, Address, ServerState
+from xas_live.archive.derived import RUNS, beside, chosen, find_or_make, no_place, specs
 from xas_live.archive.errors import ArchiveError
 from xas_live.archive.spool import has_forgotten
+from xas_live.archive.uri import is_uri, joined
 from xas_live.archive.writer import RunWriter
 from xas_live.host import end_process, start_module, tail, user_folder
 
-DERIVED = "xas_live"
-"""Key of the sub-catalog that holds derived runs."""
+logger = logging.getLogger(__name__)
 
 _START_SECONDS = 90.0
 _END_SECONDS = 10.0
@@ -34,34 +38,45 @@ def open_archive(
     api_key: str | None = None,
     *,
     readable_storage: Sequence[str | Path] = (),
+    derived: str | Path | None = None,
+    access_tags: Sequence[str] | None = None,
+    copied: Sequence[str] = (),
 ) -> Archive:
-    """Open an archive: start (or join) the Tiled server of a folder, or connect to one elsewhere.
+    """Open an archive: start (or join) the Tiled server of a folder, or connect to a catalog elsewhere.
 
     Parameters
     ----------
-    dir_or_uri : a folder, made if missing; or an http(s) URI.
+    dir_or_uri : a folder, made if missing; or the URI of a catalog of runs, as its server, its web pages or
+        Tiled's client give it. Of a container that is no catalog of runs its `raw` is meant.
     api_key : for a URI; default: its `?api_key=`, else the variable TILED_API_KEY. A folder keeps its own.
     readable_storage : for a folder: folders of detector files that runs refer to.
+    derived : where derived runs go: the URI of a catalog, which is made if its container allows it; or the
+        folder of an archive. Default: the catalog `xas_live` beside the raw runs, for a catalog of another
+        name than `raw`, as `smi`, `smi_xas_live`.
+    access_tags : for Tiled: those of a catalog of derived runs that is made here (default: those of the raw
+        runs' catalog), and of derived runs whose raw run has none in its start document.
+    copied : entries of raw runs' start documents that derived runs have too, besides those that they have in
+        any case (`xas_live.callbacks.publishers.COPIED`).
 
     Raises
     ------
     ArchiveError : when the server does not start (with the end of its log) or does not answer, when it
         refuses the key, or when a server already running does not read one of `readable_storage`.
     """
-    if str(dir_or_uri).startswith(("http://", "https://")):
-        address = Address.of_uri(str(dir_or_uri), api_key)
-        name = hashlib.sha256(address.uri.encode()).hexdigest()[:12]
-        return Archive(address, user_folder("spool") / name)
-    if not str(dir_or_uri).strip():
+    place = str(dir_or_uri)
+    if not place.strip():
         raise ArchiveError("the archive's name is empty: give a folder, or the URI of a Tiled server")
-    folder = Path(dir_or_uri).expanduser().resolve()
+    if is_uri(place):
+        address = Address.of_uri(place, api_key)
+        return Archive(address, _spool_of(address), None, derived, access_tags, copied)
+    folder = _folder(place)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         readable = tuple(str(Path(path).expanduser().resolve()) for path in readable_storage)
         server = _join_or_start(folder, readable)
     except OSError as error:
         raise ArchiveError(f"the archive folder {folder} cannot be used: {error}") from error
-    return Archive(Address(folder=folder), folder / "spool", server)
+    return Archive(Address(folder, RAW), folder / "spool", server, derived, access_tags, copied)
 
 
 class Archive:
@@ -69,22 +84,33 @@ class Archive:
 
     Attributes
     ----------
-    address : how it is reached.
+    address : how the catalog of raw runs is reached.
     folder : of an embedded archive, else None.
+    copied : further entries of raw runs' start documents for derived runs.
     """
 
-    def __init__(self, address: Address, spool: Path, server: subprocess.Popen[str] | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        spool: Path,
+        server: subprocess.Popen[str] | None = None,
+        derived: str | Path | None = None,
+        access_tags: Sequence[str] | None = None,
+        copied: Sequence[str] = (),
+    ) -> None:
         self.address = address
         self.folder = address.folder
+        self.copied = tuple(copied)
         self._spool = spool
+        self._derived_spool = spool
+        self._tags = None if access_tags is None else tuple(access_tags)
         self._server = server
         self._writers: list[RunWriter] = []
+        self._elsewhere: Archive | None = None
         atexit.register(self.close)
         try:
-            self._root = address.connect()
-            if self.folder is not None:
-                # Before the first run, so that client[-1] is always a run.
-                sub_catalog(self._root, DERIVED)
+            self._root = self._connect()
+            self._derived_address = self._place_of_derived(derived)
             self._deliver_leftovers()
         except BaseException:
             self.close()
@@ -92,7 +118,7 @@ class Archive:
 
     @property
     def uri(self) -> str:
-        """URI of the server, without the key."""
+        """URI of the catalog of raw runs, without the key."""
         return self.address.current()[0]
 
     @property
@@ -107,8 +133,23 @@ class Archive:
 
     @cached_property
     def derived(self) -> Any:
-        """Tiled client of the sub-catalog `xas_live` of derived runs, made if missing."""
-        return sub_catalog(self._root, DERIVED)
+        """Tiled client of the catalog of derived runs, made if missing.
+
+        Raises
+        ------
+        ArchiveError : when there is no place for it; the message says what to give as `derived`.
+        """
+        if self._elsewhere is not None:
+            return self._elsewhere.derived
+        if self._derived_address is None:
+            raise no_place(self.address)
+        return find_or_make(self._derived_address, self._root, self._tags)
+
+    def find_derived(self) -> Any | None:
+        """Tiled client of the catalog of derived runs, or None where there is none yet."""
+        if self._elsewhere is not None:
+            return self._elsewhere.derived
+        return None if self._derived_address is None else self._derived_address.find()
 
     def raw_writer(self, on_trouble: Callable[[str], None] | None = None) -> RunWriter:
         """A new writer of raw runs, to subscribe to a RunEngine; closed by the archive if not before.
@@ -117,25 +158,36 @@ class Archive:
         ----------
         on_trouble : told of troubles, one line each; default: Python's log.
         """
-        return self._writer(RunWriter(self.address, self._spool / "raw", on_trouble=on_trouble))
+        return self._writer(RunWriter(self.address, self._spool / RAW, on_trouble=on_trouble))
 
     def derived_writer(self, on_trouble: Callable[[str], None] | None = None) -> RunWriter:
-        """A new writer of derived runs; a run that analysed more replaces its shorter twin."""
+        """A new writer of derived runs; a run that analysed more replaces its shorter twin.
+
+        Raises
+        ------
+        ArchiveError : see `derived`.
+        """
+        if self._elsewhere is not None:
+            return self._elsewhere.derived_writer(on_trouble)
+        _ = self.derived  # made, or refused, before the first run
+        assert self._derived_address is not None
         return self._writer(
             RunWriter(
-                self.address,
-                self._spool / DERIVED,
-                catalog=DERIVED,
+                self._derived_address,
+                self._derived_spool / DERIVED,
                 replace_shorter=True,
+                access_tags=self._tags,
                 on_trouble=on_trouble,
             )
         )
 
     def next_attempt(self, raw_uid: str) -> int:
         """The number of a forced redo: one above the highest among the runs derived from a raw run."""
+        from tiled.client.container import Container
         from tiled.queries import Eq
 
-        runs = self.derived.search(Eq("raw_uid", raw_uid)).values()
+        # Not derived.search: a catalog of the user's choice need not know that start documents are meant.
+        runs = Container.search(self.derived, Eq("start.raw_uid", raw_uid)).values()
         return 1 + max((int(run.metadata["start"].get("attempt", 1)) for run in runs), default=0)
 
     def close(self, timeout: float = _CLOSE_SECONDS) -> None:
@@ -143,6 +195,8 @@ class Archive:
         atexit.unregister(self.close)
         while self._writers:
             self._writers.pop().close(timeout)
+        if self._elsewhere is not None:
+            self._elsewhere.close(timeout)
         if self._server is not None:
             end_process(self._server, _END_SECONDS)
             self._server = None
@@ -161,15 +215,53 @@ class Archive:
     def __repr__(self) -> str:
         return f"<Archive {self.folder or self.address.uri}>"
 
+    def _connect(self) -> Any:
+        """The catalog of raw runs; of a container that only holds it, as `/chx`, its `raw`."""
+        client = self.address.connect()
+        if self.folder is None and RUNS not in specs(client):
+            inner = replace(self.address, uri=joined(self.address.uri, RAW))
+            within = inner.find()
+            if within is not None and RUNS in specs(within):
+                self.address = inner
+                return within
+        return client
+
+    def _place_of_derived(self, given: str | Path | None) -> Address | None:
+        """Where derived runs are; None where they are `_elsewhere`, or have no place by default."""
+        if given is None:
+            return beside(self.address)
+        if is_uri(str(given)):
+            address = chosen(str(given), self.address)
+            self._derived_spool = _spool_of(address)
+            return address
+        if _folder(str(given)) == self.folder:
+            return beside(self.address)
+        self._elsewhere = open_archive(given)
+        return None
+
     def _deliver_leftovers(self) -> None:
         """Have delivered what sessions before this one left in the spool."""
-        for name, make in (("raw", self.raw_writer), (DERIVED, self.derived_writer)):
-            if has_forgotten(self._spool / name):
-                make().begin()
+        if has_forgotten(self._spool / RAW):
+            self.raw_writer().begin()
+        if self._elsewhere is None and has_forgotten(self._derived_spool / DERIVED):
+            try:
+                self.derived_writer().begin()
+            except ArchiveError as error:
+                logger.warning("runs kept in %s cannot be delivered: %s", self._derived_spool, error)
 
     def _writer(self, writer: RunWriter) -> RunWriter:
         self._writers = [*(known for known in self._writers if not known.closed), writer]
         return writer
+
+
+def _folder(place: str) -> Path:
+    path = unquote(urlsplit(place).path) if place.startswith("file://") else place
+    return Path(path).expanduser().resolve()
+
+
+def _spool_of(address: Address) -> Path:
+    """Folder where runs wait for a catalog elsewhere."""
+    return user_folder("spool") / hashlib.sha256(address.uri.encode()).hexdigest()[:12]
 
 
 def _join_or_start(folder: Path, readable: tuple[str, ...]) -> subprocess.Popen[str] | None:

@@ -21,10 +21,10 @@ from typing import Any, Literal
 
 import httpx
 
-from xas_live.archive.address import Address, sub_catalog
-from xas_live.archive.documents import decode, is_stop
+from xas_live.archive.address import Address
+from xas_live.archive.documents import decode, is_stop, names_files
 from xas_live.archive.errors import ArchiveError
-from xas_live.archive.messages import Order, Report
+from xas_live.archive.messages import ROUTE, Order, Report
 from xas_live.archive.sink import RunSink, presence, remove
 from xas_live.archive.spool import SessionFolder, forgotten, run_files
 from xas_live.host import when_parent_ends
@@ -50,14 +50,14 @@ class Delivery:
     ----------
     path : of the file.
     adopted : left by another session: it will not grow.
-    replace_shorter : as in `Order`.
+    order : of the session.
     """
 
-    def __init__(self, path: Path, *, adopted: bool, replace_shorter: bool) -> None:
+    def __init__(self, path: Path, order: Order, *, adopted: bool) -> None:
         self.path = path
         self.final = adopted
         self._adopted = adopted
-        self._replace_shorter = replace_shorter
+        self._order = order
         self._whole = False
         self._attempts = 0
         self._retry_at = 0.0
@@ -106,6 +106,8 @@ class Delivery:
     def _deliver(self, catalog: Any) -> bool:
         if (self._whole or self._waiting) and not self._ends():
             return False
+        if self._sink is None and not self._whole and self._stored_at_once(catalog):
+            return True
         stopped = False
         for line in self._lines(None if self._whole else _CHUNK):
             name, doc = decode(line)
@@ -123,6 +125,25 @@ class Delivery:
             self._sink.flush()
         return stopped or (self.final and next(self._lines(1), None) is None)
 
+    def _stored_at_once(self, catalog: Any) -> bool:
+        """Have a run that has ended stored by one request, if the server is ours; False if it was not."""
+        if self._order.address["folder"] is None or self.path.stat().st_size > _CHUNK or not self._has_stop():
+            return False
+        lines = list(self._lines(None))
+        if any(names_files(line) for line in lines):
+            return False
+        server, _, key = catalog.uri.partition("/metadata/")
+        try:
+            answer = catalog.context.http_client.post(f"{server}/{ROUTE}/{key}", content=b"".join(lines))
+        except httpx.TransportError as error:
+            logger.warning("%s was not stored at once: %r", self.path.name, error)
+            return False
+        if answer.status_code != httpx.codes.CREATED:  # it is there already, or needs another try
+            return False
+        self._offset += sum(map(len, lines))
+        self._documents = len(lines)
+        return True
+
     def _open(self, catalog: Any, start: dict[str, Any]) -> bool:
         """Begin a run in the catalog; False when it is there already."""
         found, _ = presence(catalog, start["uid"])
@@ -130,7 +151,7 @@ class Delivery:
             return False
         if found == "partial":
             remove(catalog, start["uid"])
-        self._sink = RunSink(catalog, whole=self._whole)
+        self._sink = RunSink(catalog, whole=self._whole, access_tags=self._order.access_tags)
         return True
 
     def _settle(self, catalog: Any, start: dict[str, Any]) -> bool:
@@ -143,7 +164,7 @@ class Delivery:
         name, stop = decode(lines[-1])
         here = dict(stop.get("num_events") or {}) if name == "stop" else {}
         if sum(here.values()) > sum(there.values()):
-            if not self._replace_shorter:
+            if not self._order.replace_shorter:
                 raise ValueError(f"the archive has a run {start['uid']} with {there} events, not {here}")
             remove(catalog, start["uid"])
             return self._deliver(catalog)
@@ -236,14 +257,14 @@ class Follower:
     def _find(self) -> None:
         for path in run_files(self._session):
             if path not in self._runs:
-                self._runs[path] = Delivery(path, adopted=False, replace_shorter=self._order.replace_shorter)
+                self._runs[path] = Delivery(path, self._order, adopted=False)
 
     def _adopt(self) -> None:
         self._adopt_at = time.monotonic() + _ADOPT_SECONDS
         for folder in forgotten(self._root):
             self._adopted.append(folder)
             for path in run_files(folder.path):
-                self._runs[path] = Delivery(path, adopted=True, replace_shorter=self._order.replace_shorter)
+                self._runs[path] = Delivery(path, self._order, adopted=True)
 
     def _return(self, folder: SessionFolder) -> bool:
         if not folder.remove_if_empty():
@@ -257,8 +278,7 @@ class Follower:
         if time.monotonic() < self._connect_at:
             return False
         try:
-            root = self._address.connect()
-            self._catalog = sub_catalog(root, self._order.catalog) if self._order.catalog else root
+            self._catalog = self._address.connect()
         except (ArchiveError, httpx.HTTPError) as error:
             self._disconnect(str(error))
             return False

@@ -18,6 +18,7 @@ _ARRAY = "__array__"
 _PACKED_SIZE = 64
 _DEEPEST = 40
 _PAGE = b'{"name":"event_page"'
+_FILES = tuple(f'{{"name":"{name}"'.encode() for name in ("resource", "stream_resource"))
 _ATOMS = frozenset({str, int, float, bool, type(None), np.float64, np.int64, np.bool_})
 
 Document = dict[str, Any]
@@ -85,6 +86,11 @@ def decode(line: bytes) -> tuple[str, Document]:
 def is_stop(line: bytes) -> bool:
     """Whether a line holds a stop document, without parsing it."""
     return line.startswith(b'{"name":"stop"')
+
+
+def names_files(line: bytes) -> bool:
+    """Whether a line holds a document about files of a detector, without parsing it."""
+    return line.startswith(_FILES)
 
 
 def _pack(array: np.ndarray[Any, Any]) -> Any:

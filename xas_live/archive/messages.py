@@ -1,4 +1,4 @@
-"""What a session and its delivery process tell each other."""
+"""What a session, its delivery process and the embedded server tell each other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import contextlib
 import json
 from dataclasses import asdict, dataclass
 from typing import Literal
+
+ROUTE = "xas_live/whole_run"
+"""Of a catalog, under the API of the embedded server: it takes the lines of a run that has ended."""
 
 
 @dataclass(frozen=True)
@@ -15,8 +18,8 @@ class Order:
     Attributes
     ----------
     root, session : spool folder of the catalog, and the session's own folder in it.
-    address : of the archive, as `Address.to_json` gives it.
-    catalog : key of a sub-catalog, or None for the root.
+    address : of the catalog, as `Address.to_json` gives it.
+    access_tags : in Tiled, of runs that bring none; None for those that the server gives them.
     replace_shorter : a complete run in the archive with fewer events than its twin here is replaced.
     parent : process id of the session.
     """
@@ -24,7 +27,7 @@ class Order:
     root: str
     session: str
     address: dict[str, str | None]
-    catalog: str | None
+    access_tags: list[str] | None
     replace_shorter: bool
     parent: int
 

@@ -12,28 +12,37 @@ import importlib
 import os
 import secrets
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from bluesky_tiled_plugins.exporters import json_seq_exporter
+from sqlalchemy.pool import QueuePool
+from tiled.adapters.mapping import MapAdapter
 from tiled.catalog import from_uri as catalog_from_uri
+from tiled.catalog import orm
 from tiled.catalog.adapter import STORAGE_ADAPTERS_BY_MIMETYPE
 from tiled.config import Authentication, StreamingCacheConfig
 from tiled.media_type_registration import default_serialization_registry
 from tiled.mimetypes import ZARR_MIMETYPE
 from tiled.server.app import build_app
 from tiled.server.logging_config import LOGGING_CONFIG
+from tiled.storage import SQLStorage
 
-from xas_live.archive.address import ServerState
+from xas_live.archive.address import DERIVED, RAW, ServerState
+from xas_live.archive.whole import whole_run_router
 from xas_live.host import when_parent_ends
 
 LOOPBACK = "127.0.0.1"
 _GRACE_SECONDS = 3
+_TURN_SECONDS = 120.0
 
 
 def build_archive_app(folder: Path, api_key: str, readable: tuple[str, ...] = ()) -> Any:
     """The Tiled application over a folder: SQLite catalog, DuckDB tables, arrays in files.
+
+    It serves two catalogs side by side: raw runs as `/raw`, derived runs as `/xas_live`.
 
     Parameters
     ----------
@@ -47,23 +56,55 @@ def build_archive_app(folder: Path, api_key: str, readable: tuple[str, ...] = ()
     )
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
-    catalog_file = folder / "catalog.db"
-    catalog = catalog_from_uri(
-        f"sqlite:///{catalog_file}",
-        # Costs seconds and another process, so only for a new catalog.
-        init_if_not_exists=not catalog_file.exists(),
-        specs=[{"name": "CatalogOfBlueskyRuns", "version": "3.0"}],
-        writable_storage=[data, f"duckdb:///{folder / 'storage.duckdb'}"],
-        readable_storage=list(readable),
-        cache_config=StreamingCacheConfig(uri="memory").model_dump(),
-    )
+    raw, derived = _raw_and_derived(folder, readable)
+    root = MapAdapter({RAW: raw, DERIVED: derived})
     serializers = copy.copy(default_serialization_registry)
     serializers.register("BlueskyRun", "application/json-seq", json_seq_exporter)
     return build_app(
-        catalog,
+        root,
         serialization_registry=serializers,
         authentication=Authentication(single_user_api_key=api_key),
+        include_routers=[whole_run_router({RAW: raw, DERIVED: derived})],
+        tasks={
+            "startup": [*raw.startup_tasks, *derived.startup_tasks],
+            "shutdown": [*raw.shutdown_tasks, *derived.shutdown_tasks],
+        },
     )
+
+
+def _raw_and_derived(folder: Path, readable: tuple[str, ...]) -> tuple[Any, Any]:
+    """The catalog of raw runs and that of derived runs, over one database.
+
+    In the database the derived runs are in a container among the raw runs, as the first archives had it, so
+    that those are served as they are. The server hides the container there, and shows it as a sibling.
+    """
+    catalog_file, data = folder / "catalog.db", folder / "data"
+    options: dict[str, Any] = {
+        "specs": [{"name": "CatalogOfBlueskyRuns", "version": "3.0"}],
+        "writable_storage": [data, f"duckdb:///{folder / 'storage.duckdb'}"],
+        "readable_storage": list(readable),
+        "cache_config": StreamingCacheConfig(uri="memory").model_dump(),
+    }
+    uri = f"sqlite:///{catalog_file}"
+    # To make a catalog costs seconds and another process.
+    everything = catalog_from_uri(uri, init_if_not_exists=not catalog_file.exists(), **options)
+    raw = everything.new_variation(conditions=[orm.Node.key != DERIVED])
+    _one_at_a_time(raw.context.writable_storage.values())
+    derived = catalog_from_uri(uri, mount_node=DERIVED, create_mount_nodes_if_not_exist=True, **options)
+    return raw, derived
+
+
+def _one_at_a_time(storages: Iterable[Any]) -> None:
+    """Have requests wait for each other at a DuckDB.
+
+    Tiled gives its one connection to all of them at once: two that read fail, or end the process.
+    """
+    for storage in storages:
+        if isinstance(storage, SQLStorage):
+            pool = QueuePool(
+                storage.create_adbc_connection, pool_size=1, max_overflow=0, timeout=_TURN_SECONDS
+            )
+            vars(storage)["_connection_pool"] = pool
 
 
 class _AnnouncingServer(uvicorn.Server):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from xas_live.archive.documents import Document
 from xas_live.archive.values import Column, UnevenRows, fit, fit_array, kind, plain
 
 Presence = Literal["absent", "partial", "complete"]
+_TAGS = "tiled_access_tags"  # TiledWriter's name
 Emit = Callable[[str, Document], None]
 
 
@@ -34,16 +35,22 @@ class RunSink:
     catalog : Tiled client of the catalog.
     whole : write all rows in one batch at the stop document. Slower to be seen, but columns get a type that
         fits all rows.
+    access_tags : in Tiled, of a run whose start document brings none.
     """
 
-    def __init__(self, catalog: Any, *, whole: bool = False) -> None:
+    def __init__(
+        self, catalog: Any, *, whole: bool = False, access_tags: Sequence[str] | None = None
+    ) -> None:
         self._batches: _Batches | None = None
+        self._tags = access_tags
         self._whole = whole
         # batch_size=1 is what TiledWriter falls back to if _Rows can no longer raise it.
         self._write = TiledWriter(catalog, normalizer=self._normalizer, batch_size=1)
 
     def __call__(self, name: str, doc: Document) -> None:
         """Hand in the next document. Raises what TiledWriter and the Tiled client raise."""
+        if name == "start" and self._tags:
+            doc = {_TAGS: list(self._tags), **doc}
         if name == "event_page" and self._batches is not None:
             # TiledWriter's router would take it to pieces, to fill in what files hold.
             self._batches.event_page(doc)

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -136,10 +136,10 @@ class RunWriter:
 
     Parameters
     ----------
-    address : of the archive.
+    address : of the catalog.
     spool : folder of the spool, one per catalog.
-    catalog : key of a sub-catalog, or None for the root.
     replace_shorter : replace a complete run of the same uid in the archive that has fewer events.
+    access_tags : in Tiled, of runs whose start document brings none.
     on_trouble : called with one line for each distinct trouble, and when it is over, from a thread of the
         writer; default: Python's log.
     """
@@ -149,13 +149,13 @@ class RunWriter:
         address: Address,
         spool: Path,
         *,
-        catalog: str | None = None,
         replace_shorter: bool = False,
+        access_tags: Sequence[str] | None = None,
         on_trouble: Callable[[str], None] | None = None,
     ) -> None:
         self._address = address
         self._spool = spool
-        self._catalog = catalog
+        self._access_tags = None if access_tags is None else list(access_tags)
         self._replace_shorter = replace_shorter
         self._queue: SimpleQueue[tuple[str, Any] | threading.Event] = SimpleQueue()
         self._changed = threading.Condition()
@@ -355,7 +355,7 @@ class RunWriter:
             root=str(self._spool),
             session=str(self._session.path),
             address=self._address.to_json(),
-            catalog=self._catalog,
+            access_tags=self._access_tags,
             replace_shorter=self._replace_shorter,
             parent=os.getpid(),
         )

@@ -78,6 +78,10 @@ def replay(
     archive: Annotated[
         str | None, typer.Option(metavar="DIR_OR_URI", help="Store the runs and their predictions there.")
     ] = None,
+    derived: Annotated[
+        str | None,
+        typer.Option(metavar="DIR_OR_URI", help="With --archive: store the predictions there instead."),
+    ] = None,
     redo: Annotated[
         bool,
         typer.Option("--redo", help="With --archive: store the predictions once more, as a new attempt."),
@@ -123,6 +127,8 @@ def replay(
     numbers, chosen_mode = columns_of(columns), mode_of(mode)
     if from_ is not None and (columns is not None or mode is not None):
         refuse("--columns and --mode are for files: the fields of stored runs are told by their names")
+    if derived is not None and archive is None:
+        refuse("--derived is where predictions go: say where runs go, with --archive")
     if redo and archive is None:
         refuse("--redo stores a new attempt: say where, with --archive")
     if json_path is not None:
@@ -139,7 +145,9 @@ def replay(
             foil = anchor_of(anchor, primary, anchor_columns)
             pool = _pool(model, foil, alignment, _standards(standards or [], primary))
             past = stack.enter_context(open_past(from_, "--from")) if from_ is not None else None
-            store = stack.enter_context(open_store(archive, "--archive")) if archive is not None else None
+            store = None
+            if archive is not None:
+                store = stack.enter_context(open_store(archive, "--archive", derived))
             outputs = _outputs(store, figure, raw_too=past is None, redo=redo)
             if store is not None:
                 stack.enter_context(quick_close_on_interrupt(store))

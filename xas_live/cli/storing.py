@@ -22,24 +22,41 @@ _OFFLINE_SECONDS = 5.0  # the same while the archive does not answer: time to co
 _INTERRUPTED_SECONDS = 1.0  # for a writer, after Ctrl-C
 
 
-def open_store(place: str, option: str) -> Archive:
-    """Return the archive of a folder (made if missing) or URI; end the command when it cannot be had."""
-    from xas_live.archive import ArchiveError, open_archive
+def open_store(place: str, option: str, derived: str | None = None) -> Archive:
+    """Return an archive to store into; end the command when it, or a place for derived runs, cannot be had.
 
-    if not place.strip():
-        refuse(f"{option} is empty: give a folder, or the URI of a Tiled server")
+    Parameters
+    ----------
+    place : folder (made if missing) or URI.
+    derived : the same for derived runs; default: beside the raw ones.
+    """
+    from xas_live.archive import ArchiveError
+
+    archive = _open(place, option, derived)
     try:
-        return open_archive(place)
+        _ = archive.derived  # made, or refused, before anything is analysed
     except ArchiveError as error:
-        refuse(f"{option}: {error}")
+        archive.close()
+        refuse(f"{option}: {error}. Here that is --derived FOLDER or --derived URI")
+    return archive
 
 
 def open_past(place: str, option: str) -> Archive:
     """Return an archive that is there already; end the command when it is not."""
-    is_uri = place.startswith(("http://", "https://"))
-    if not is_uri and not (Path(place).expanduser() / "catalog.db").is_file():
+    from xas_live.archive.uri import is_uri
+
+    if not is_uri(place) and not (Path(place).expanduser() / "catalog.db").is_file():
         refuse(f"{option} {place!r} is no archive: give the folder of one, or the URI of a Tiled server")
-    return open_store(place, option)
+    return _open(place, option)
+
+
+def _open(place: str, option: str, derived: str | None = None) -> Archive:
+    from xas_live.archive import ArchiveError, open_archive
+
+    try:
+        return open_archive(place, derived=derived)
+    except ArchiveError as error:
+        refuse(f"{option}: {error}")
 
 
 def wait_until_stored(writers: Sequence[RunWriter]) -> bool:

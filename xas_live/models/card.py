@@ -23,6 +23,7 @@ RESERVED = frozenset(
         "aligned", "flags", "refused", "lag", "e0", "edge_step", "shift", "partial", "energy", "k", "flat",
         "norm", "chi", "foil", "network_input", "denoised", "latent", "averaged", "noise", "other_values",
         "raw_stream", "analysis_seconds", "verdict", "verdict_reason", "widening", "chemistry", "looks",
+        "left_out", "sample", "temperature", "uid", "derived_uid",
         *(f"{name}{end}" for name in ("non_metal", "adsorbates") for end in ("", "_lower", "_upper", "_std")),
         *(f"share_{kind}" for kind in KINDS),
     )

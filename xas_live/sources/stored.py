@@ -94,7 +94,11 @@ class StoredRun:
         import httpx
 
         try:
-            yield "start", self._start.copy()
+            start = self._start.copy()
+            # TiledWriter keeps them at the node only; derived runs are to have them, too.
+            if tags := getattr(self.run, "access_tags", None):
+                start = cast("RunStart", {**start, "tiled_access_tags": list(tags)})
+            yield "start", start
             for name in sorted(self.run, key=lambda name: name != SWEEP_DONE):  # marks before what they mark
                 yield from self._stream(self.run[name])
             stop = self.run.metadata.get("stop")
@@ -170,7 +174,7 @@ def stored_runs(catalog: Catalog, uids: Sequence[str], source: str = "") -> list
     for uid in uids:
         try:
             run = catalog[int(uid)] if _NUMBER.fullmatch(uid) else catalog[uid]
-            if "start" not in run.metadata:  # the sub-catalog of derived runs, where there is no run
+            if "start" not in run.metadata:  # a container of something else
                 raise LookupError(uid)
             # databroker's Broker switches every run of the process to its older interface: ask for the newer.
             found.append(StoredRun(source, _label(run.metadata["start"] or {}), run.v3))

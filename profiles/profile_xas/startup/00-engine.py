@@ -3,7 +3,10 @@
 import matplotlib.pyplot as plt
 from bluesky import RunEngine
 
-RE = RunEngine({})
+from xas_live.host import PersistentMetadata, user_folder
+
+# RE.md is kept in a file, so that scan_id goes on where the last session ended.
+RE = RunEngine(PersistentMetadata(user_folder("metadata") / "RE.md.json"))
 
 # What every run shall say of itself, beside what each plan adds:
 RE.md["beamline"] = "simulated"

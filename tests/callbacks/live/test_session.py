@@ -6,15 +6,21 @@ import os
 import signal
 import time
 
+import databroker
 import matplotlib as mpl
 import pytest
 from bluesky import RunEngine
+from bluesky.callbacks.best_effort import BestEffortCallback
+from bluesky_tiled_plugins import TiledWriter
+from typer.testing import CliRunner
 
 import xas_live
 import xas_live.archive
 from xas_live.analysis import SettingsError
+from xas_live.archive import writers_of
 from xas_live.archive.address import ServerState
 from xas_live.callbacks import LiveStructurePlot
+from xas_live.cli import app
 from xas_live.errors import XasLiveError
 from xas_live.models.bundle import ModelError
 from xas_live.simulator import SimulatedBeamline, growing_particles, simulated_scan
@@ -97,6 +103,40 @@ def test_derived_runs_reach_the_archive(tmp_path, capsys):
         assert derived.metadata["start"]["raw_uid"] == uid
     finally:
         archive.close()
+
+
+@pytest.mark.slow
+def test_raw_runs_are_stored_where_nobody_else_stores_them(archive, capsys):
+    """As README has it: attach with a folder, scan, replay from the folder."""
+    RE = RunEngine({})
+    beamline = SimulatedBeamline("au_l3", seed=1)
+    with xas_live.attach(RE, archive=archive.folder, plot=False) as xas:
+        assert list(xas.status().writers) == ["raw", "derived"]
+        assert "raw runs go to" in capsys.readouterr().out
+        with xas_live.attach(RE, archive=archive, plot=False) as second:  # the first stores them already
+            assert list(second.status().writers) == ["derived"]
+            assert "raw runs do not go there (RE has RunWriter)" in capsys.readouterr().out
+        [uid] = RE(simulated_scan(beamline, None))
+    done = CliRunner().invoke(app, ["replay", "--from", str(archive.folder), uid])
+    assert done.exit_code == 0, done.output
+    assert "1 spectra analysed, 0 refused" in done.output
+    with xas_live.attach(RE, archive=archive, plot=False, write_raw=False) as xas:
+        assert list(xas.status().writers) == ["derived"]
+        assert "write_raw=True stores them, too" in capsys.readouterr().out
+
+
+def test_writers_of_runs_are_known_by_what_they_are(archive):
+    RE = RunEngine({})
+    assert writers_of(RE) == []
+    RE.subscribe(print)
+    RE.subscribe(BestEffortCallback())
+    assert writers_of(RE) == []
+    broker = databroker.temp()
+    RE.subscribe(broker.v1.insert)
+    RE.subscribe(TiledWriter(archive.client))
+    RE.subscribe(archive.client.post_document)
+    assert set(writers_of(RE)) == {"TiledWriter", "CatalogOfBlueskyRuns", type(broker.v1).__name__}
+    assert writers_of(object()) == []
 
 
 def test_settings_that_cannot_be_had_are_refused_at_once(tmp_path):

@@ -517,3 +517,33 @@ def test_a_derived_run_says_what_was_understood_and_what_was_left_out():
         "2 events are lost; a row",
         "",
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"sample": "Pt/Al2O3"}, "Pt/Al2O3"),
+        ({"sample": {"name": "Pt/Al2O3", "mass": 3}}, "Pt/Al2O3"),
+        ({"sample": {"name": "b"}, "sample_name": "a"}, "a"),
+        ({"sample": 17}, "17"),
+        ({"sample": ["a", "b"]}, "['a', 'b']"),
+        ({"sample": {"id": 3}}, None),
+        ({}, None),
+    ],
+)
+def test_sample_and_temperature_are_searched_by_one_key_each(given, expected):
+    documents = Documents()
+    writer = PredictionWriter(documents)
+    writer.run_started({**raw_start(), **given})
+    prediction = good(0)
+    for i, temperature in enumerate((523.0, 573.0)):
+        measured = replace(spectrum(i), temperature=temperature)
+        drift = SeriesMonitor().add(prediction)
+        writer.predicted(SweepResult(measured, (replace(prediction, provenance=sweep(i)),), (drift,)))
+    writer.run_stopped(raw_stop())
+    (start,) = documents.of("start")  # valid, whatever the raw run's sample was
+    assert start.get("sample_name") == expected
+    assert start["temperature"] == 523.0
+    rows = [event["data"] for event in documents.events("predictions")]
+    assert [row["temperature"] for row in rows] == [523.0, 573.0]
+    assert [row["anchor"] for row in rows] == ["reference"] * 2
