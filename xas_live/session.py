@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,13 +24,18 @@ from xas_live.callbacks.assembly import ChannelMapping
 from xas_live.callbacks.live import LiveAnalysis, Notices, Status
 from xas_live.callbacks.publishers import (
     LiveStructurePlot,
+    PictureFile,
     PredictionWriter,
     Publisher,
     SeriesWatch,
     checked_publisher,
-    is_headless,
+    draw_while_plans_run,
+    picture_path,
     registered_publishers,
+    why_no_window,
+    windowless_figure,
 )
+from xas_live.host import user_folder
 from xas_live.models import models_by_absorber
 from xas_live.reduction import FoilAnchor
 from xas_live.spectrum import Spectrum
@@ -39,6 +46,8 @@ if TYPE_CHECKING:
     from xas_live.models import Bundle
 
 Callback = Callable[[str, "Document"], None]
+
+_ROWS = 8  # of the table, under the picture in a notebook
 
 
 class Subscribable(Protocol):
@@ -89,6 +98,23 @@ class AttachedAnalysis(LiveAnalysis):
             super().status(), writers={name: writer.status() for name, writer in self._writers.items()}
         )
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the state, the figure as it is now, the last rows of the table."""
+        parts = [f"<pre>{html.escape(repr(self))}</pre>"]
+        picture = None
+        try:
+            picture = None if self.plot is None else self.plot.figure_png()
+        except Exception as error:  # noqa: BLE001 whatever cannot be drawn, the table can be shown
+            self._notices.error("LiveStructurePlot", error)
+        if picture is not None:
+            data = base64.b64encode(picture).decode()
+            parts.append(f'<img alt="live figure" style="max-width:100%" src="data:image/png;base64,{data}">')
+        if not (rows := self.table.tail(_ROWS)).empty:
+            values = [name for name in rows if f"{name}_lower" in rows and f"{name}_x" not in rows]
+            shown = rows[["scan", "sweep", "model", *values, "size", "verdict", "refused"]]
+            parts.append(shown.to_html(index=False, na_rep="", float_format="{:.2f}".format, border=0))
+        return "\n".join(parts)
+
     def close(self, timeout: float | None = 60.0) -> bool:
         """Detach, analyse and publish what is waiting, then close the publishers and an archive opened here.
 
@@ -114,7 +140,7 @@ def attach(
     anchor: FoilAnchor | Sequence[FoilAnchor] | Literal["auto", "reference"] | None = "auto",
     align: Alignment | float = "auto",
     archive: Archive | str | Path | None = None,
-    plot: bool | LiveStructurePlot = True,
+    plot: bool | str | Path | LiveStructurePlot = True,
     mapping: ChannelMapping | None = None,
     device: str = "auto",
     publishers: Iterable[Publisher] = (),
@@ -136,7 +162,9 @@ def attach(
         absorber, else unanchored.
     align : how the scan's energies are laid on the foil's: see `AnalysisConfig`.
     archive : where to write derived runs: an archive, or a folder or URI to open (and close with the rest).
-    plot : True opens a live figure where there is a screen; or a figure of your own.
+    plot : True opens a live figure in a window or a notebook widget, and where there is neither keeps its
+        picture in the user's folder (`figures`); the path of a PNG file keeps it there, without a window; or
+        a figure of your own.
     mapping : fields that hold energy and detectors; what it leaves out is guessed.
     device : "auto", or torch's name of a device.
     publishers : others to tell of every prediction. Those that installed packages register, as entry points
@@ -164,7 +192,7 @@ def attach(
     >>> xas.latest
     """
     everyone = list(publishers)
-    _check_settings(RE, anchor, mapping, everyone)
+    _check_settings(RE, anchor, mapping, plot, everyone)
     if write_raw and archive is None:
         raise SettingsError("write_raw=True needs an archive: give archive='FOLDER' or a URI")
     config = AnalysisConfig(align=checked_alignment(align))
@@ -181,10 +209,14 @@ def attach(
             opened.callback(store.close)
         writers = {} if store is None else _writers(store, notices, raw_too=write_raw)
         figure = _figure(plot)
+        picture = None if figure is None else _picture(plot, figure, notices)
         registered = registered_publishers(notices.say)
         everyone += [*registered.values(), SeriesWatch(notices.say)]
         everyone += [PredictionWriter(writers["derived"])] if "derived" in writers else []
-        everyone += [] if figure is None else [figure]
+        everyone += [each for each in (figure, picture) if each is not None]
+        if figure is not None:
+            figure.screen.failed = notices.error
+            opened.callback(draw_while_plans_run(RE, figure.screen))
         live = AttachedAnalysis(
             RE,
             analyzer,
@@ -204,9 +236,11 @@ def attach(
             registered=list(registered),
             process=process,
             raw_too=write_raw,
-            plot_wanted=plot is True,
         )
     )
+    if figure is not None and picture is not None:
+        why = "" if isinstance(plot, str | Path) else f" No live figure, for {why_no_window(figure.figure)}."
+        live.say(f"The figure is kept in {picture.path}, and shown by `xas` in a notebook.{why}")
     return live
 
 
@@ -220,14 +254,31 @@ def _writers(archive: Archive, notices: Notices, *, raw_too: bool) -> dict[str, 
     return raw | {"derived": archive.derived_writer(tell)}
 
 
-def _figure(plot: bool | LiveStructurePlot) -> LiveStructurePlot | None:
-    """Return the figure given, or a new one where that is asked for and there is a screen."""
+def _figure(plot: bool | str | Path | LiveStructurePlot) -> LiveStructurePlot | None:
+    """Return the figure given, or a new one where that is asked for."""
     if isinstance(plot, LiveStructurePlot):
         return plot
-    return LiveStructurePlot() if plot and not is_headless() else None
+    if isinstance(plot, bool):
+        return LiveStructurePlot() if plot else None
+    return LiveStructurePlot(fig=windowless_figure())
 
 
-def _check_settings(RE: object, anchor: object, mapping: object, publishers: Iterable[Publisher]) -> None:
+def _picture(
+    plot: bool | str | Path | LiveStructurePlot, figure: LiveStructurePlot, notices: Notices
+) -> PictureFile | None:
+    """Return what keeps the picture of a figure that is not shown live."""
+    if figure.screen.live:
+        return None
+    if isinstance(plot, str | Path):
+        path = Path(plot).expanduser()
+    else:
+        path = picture_path(user_folder("figures", make=False))
+    return PictureFile(path.absolute(), figure.figure_png, notices.error)
+
+
+def _check_settings(
+    RE: object, anchor: object, mapping: object, plot: object, publishers: Iterable[Publisher]
+) -> None:
     """Refuse, before anything is made, what would make every scan fail.
 
     Raises
@@ -247,6 +298,12 @@ def _check_settings(RE: object, anchor: object, mapping: object, publishers: Ite
         raise SettingsError(
             f"mapping={mapping!r}: give a ChannelMapping, as ChannelMapping(energy='mono_energy')"
         )
+    if not isinstance(plot, bool | LiveStructurePlot) and not (
+        isinstance(plot, str | Path) and Path(plot).suffix.lower() == ".png"
+    ):
+        raise SettingsError(
+            f"plot={plot!r}: give True, False, the path of a .png file, or a LiveStructurePlot"
+        )
     for publisher in publishers:
         checked_publisher(publisher)
 
@@ -259,7 +316,6 @@ def _summary(
     registered: Sequence[str],
     process: bool,
     raw_too: bool,
-    plot_wanted: bool,
 ) -> str:
     """Return what attach did, in one line."""
     by_absorber = f"by element and edge ({', '.join(models_by_absorber())})"
@@ -278,6 +334,4 @@ def _summary(
         parts.append(f"{'raw and derived' if raw_too else 'derived'} runs go to {live.archive.uri}")
     if registered:
         parts.append(f"predictions also go to {', '.join(registered)}")
-    if plot_wanted and live.plot is None:
-        parts.append("no screen, so no live figure")
     return "; ".join(parts) + ". See .latest, .table, .errors; .close() ends it."
