@@ -27,7 +27,10 @@ TURN_S = 0.05
 """While a plan runs, the window has a turn this often (s): it answers the mouse, and draws what is new."""
 
 _SHARE = 0.2  # of the time that drawing may take,
-_PERIOD_S = (0.2, 0.9)  # in so far as from one drawing to the next there are at least and at most so many seconds
+_PERIOD_S = (
+    0.2,
+    0.9,
+)  # in so far as from one drawing to the next there are at least and at most so many seconds
 _BREATH_S = 0.1  # that a figure slower than that leaves between drawings
 
 
