@@ -26,12 +26,9 @@ TIMER_MS = 200
 TURN_S = 0.05
 """While a plan runs, the window has a turn this often (s): it answers the mouse, and draws what is new."""
 
-_SHARE = 0.2  # of the time that drawing may take,
-_PERIOD_S = (
-    0.2,
-    0.9,
-)  # in so far as from one drawing to the next there are at least and at most so many seconds
-_BREATH_S = 0.1  # that a figure slower than that leaves between drawings
+_SHARE = 0.2  # of the time goes into drawing, where the next limits allow it
+_PERIOD_S = (0.2, 0.9)  # shortest and longest from one drawing to the next
+_PAUSE_S = 0.1  # shortest from the end of one drawing to the next: a slow figure must not take all the time
 
 
 class LiveFigure(Figure):
@@ -57,7 +54,7 @@ class LiveFigure(Figure):
 
 
 def new_figure() -> LiveFigure:
-    """Return a new figure: in a window or notebook widget where matplotlib's backend has any, else without."""
+    """Return a new figure, in a window or a notebook widget where matplotlib's backend has such."""
     import matplotlib.pyplot as plt
 
     reason = ""
@@ -143,7 +140,8 @@ class Screen:
             return
         canvas: Any = self._figure.canvas
         if hasattr(canvas, "syncing_data_url"):
-            # ipympl sends bare pixels, and no picture, until the browser has answered: after a plan in this cell.
+            # Until the browser has answered, which it cannot in a cell that goes on to run a plan, ipympl
+            # sends pixels that no browser reads.
             canvas.syncing_data_url = False
         try:
             self._figure.show()
@@ -175,7 +173,7 @@ class Screen:
             self.failed("LiveStructurePlot", error)
         end = time.monotonic()
         shortest, longest = _PERIOD_S
-        self._due = max(start + min(max((end - start) / _SHARE, shortest), longest), end + _BREATH_S)
+        self._due = max(start + min(max((end - start) / _SHARE, shortest), longest), end + _PAUSE_S)
 
     def _closed(self, _: Event) -> None:
         self._open = False

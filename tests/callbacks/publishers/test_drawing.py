@@ -1,4 +1,4 @@
-"""The live figure and the RunEngine: turns while a plan runs, errors kept away from it, the picture on disk."""
+"""The live figure and the RunEngine: turns while a plan runs, errors, the picture on disk."""
 
 from __future__ import annotations
 

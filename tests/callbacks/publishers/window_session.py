@@ -1,4 +1,4 @@
-"""A session with a window, in a process of its own: a scan, and one that Ctrl-C pauses; what was drawn meanwhile.
+"""A session with a window: a scan, and one that Ctrl-C pauses; what was drawn meanwhile.
 
     python window_session.py BACKEND PICTURE
 
