@@ -23,6 +23,7 @@ from xas_live.archive import Archive, RunWriter, open_archive
 from xas_live.callbacks.assembly import ChannelMapping
 from xas_live.callbacks.live import LiveAnalysis, Notices, Status
 from xas_live.callbacks.publishers import (
+    LiveFigure,
     LiveStructurePlot,
     PictureFile,
     PredictionWriter,
@@ -266,8 +267,8 @@ def _figure(plot: bool | str | Path | LiveStructurePlot) -> LiveStructurePlot | 
 def _picture(
     plot: bool | str | Path | LiveStructurePlot, figure: LiveStructurePlot, notices: Notices
 ) -> PictureFile | None:
-    """Return what keeps the picture of a figure that is not shown live."""
-    if figure.screen.live:
+    """Return what keeps the picture of a figure of ours that is not shown live."""
+    if figure.screen.live or not isinstance(figure.figure, LiveFigure):
         return None
     if isinstance(plot, str | Path):
         path = Path(plot).expanduser()

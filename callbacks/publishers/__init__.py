@@ -11,7 +11,12 @@ from xas_live.lazy import lazily
 
 if TYPE_CHECKING:
     from xas_live.callbacks.publishers.base import BasePublisher, Publisher, SweepResult
-    from xas_live.callbacks.publishers.drawing import draw_while_plans_run, why_no_window, windowless_figure
+    from xas_live.callbacks.publishers.drawing import (
+        LiveFigure,
+        draw_while_plans_run,
+        why_no_window,
+        windowless_figure,
+    )
     from xas_live.callbacks.publishers.drift import SeriesWatch
     from xas_live.callbacks.publishers.picture import PictureFile, picture_path
     from xas_live.callbacks.publishers.plot import LiveStructurePlot
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BasePublisher",
     "LastAverages",
+    "LiveFigure",
     "LiveStructurePlot",
     "PictureFile",
     "PredictionWriter",
@@ -50,7 +56,7 @@ __getattr__ = lazily(
     __name__,
     {
         "base": ("BasePublisher", "Publisher", "SweepResult"),
-        "drawing": ("draw_while_plans_run", "why_no_window", "windowless_figure"),
+        "drawing": ("LiveFigure", "draw_while_plans_run", "why_no_window", "windowless_figure"),
         "drift": ("SeriesWatch",),
         "picture": ("PictureFile", "picture_path"),
         "plot": ("LiveStructurePlot",),

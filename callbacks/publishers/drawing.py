@@ -26,7 +26,7 @@ TIMER_MS = 200
 TURN_S = 0.05
 """While a plan runs, the window has a turn this often (s): it answers the mouse, and draws what is new."""
 
-_SHARE = 0.2  # of the time goes into drawing, where the next limits allow it
+_SHARE = 0.1  # of the time goes into drawing, where the next limits allow it
 _PERIOD_S = (0.2, 0.9)  # shortest and longest from one drawing to the next
 _PAUSE_S = 0.1  # shortest from the end of one drawing to the next: a slow figure must not take all the time
 

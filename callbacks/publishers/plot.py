@@ -174,6 +174,10 @@ class LiveStructurePlot(BasePublisher):
 
     def refresh(self) -> None:
         """Bring the figure up to date now. Call it from the thread that owns the figure."""
+        with self._drawing:
+            self._refresh()
+
+    def _refresh(self) -> None:
         with self._lock:
             points, growing, last = list(self._points), self._growing, self._last
             prediction, cloud = self._preview, self._cloud_of(points)
@@ -225,8 +229,7 @@ class LiveStructurePlot(BasePublisher):
         with self._lock:
             changed, self._changed = self._changed, False
         if changed:
-            with self._drawing:
-                self.refresh()
+            self.refresh()
         return changed
 
     def _make_panels(self, points: Sequence[Point]) -> None:

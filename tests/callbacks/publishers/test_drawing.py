@@ -206,6 +206,13 @@ def test_the_picture_is_kept_where_the_user_wants_it(tmp_path, capsys):
             xas_live.attach(RE, plot=wrong)
 
 
+def test_a_figure_of_the_users_own_is_left_to_the_user(tmp_path, capsys):
+    figure = Figure()
+    with xas_live.attach(RunEngine({}), plot=LiveStructurePlot(fig=figure)) as xas:
+        assert not any(isinstance(each, PictureFile) for each in xas.publishers)
+        assert "figure is kept" not in capsys.readouterr().out
+
+
 def test_a_picture_that_cannot_be_written_is_told_once_and_tried_again(tmp_path):
     (tmp_path / "file").write_text("")
     told: list[str] = []
