@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import weakref
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,14 +24,20 @@ from xas_live.callbacks.assembly import ChannelMapping, checked_mapping
 from xas_live.callbacks.live import LiveAnalysis, Notices, Status
 from xas_live.callbacks.publishers import (
     COPIED,
+    LiveFigure,
     LiveStructurePlot,
+    PictureFile,
     PredictionWriter,
     Publisher,
     SeriesWatch,
     checked_publisher,
-    is_headless,
+    draw_while_plans_run,
+    picture_path,
     registered_publishers,
+    why_no_window,
+    windowless_figure,
 )
+from xas_live.host import user_folder
 from xas_live.models import models_by_absorber
 from xas_live.reduction import FoilAnchor
 from xas_live.spectrum import Spectrum
@@ -99,6 +106,19 @@ class AttachedAnalysis(LiveAnalysis):
             super().status(), writers={name: writer.status() for name, writer in self._writers.items()}
         )
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the state, the last rows of the table, the figure as it is now."""
+        text = super()._repr_html_()
+        try:
+            picture = None if self.plot is None else self.plot.figure_png()
+        except Exception as error:  # noqa: BLE001 whatever cannot be drawn, the table can be shown
+            self._notices.error("LiveStructurePlot", error)
+            return text
+        if picture is None:
+            return text
+        data = base64.b64encode(picture).decode()
+        return f'{text}<img alt="live figure" style="max-width:100%" src="data:image/png;base64,{data}">'
+
     def close(self, timeout: float | None = 60.0) -> bool:
         """Detach, analyse and publish what is waiting, then close the publishers and an archive opened here.
 
@@ -124,7 +144,7 @@ def attach(
     anchor: FoilAnchor | Sequence[FoilAnchor] | Literal["auto", "reference"] | None = "auto",
     align: Alignment | float = "auto",
     archive: Archive | str | Path | None = None,
-    plot: bool | LiveStructurePlot = True,
+    plot: bool | str | Path | LiveStructurePlot = True,
     mapping: ChannelMapping | None = None,
     device: str = "auto",
     publishers: Iterable[Publisher] = (),
@@ -147,7 +167,9 @@ def attach(
         absorber, else unanchored.
     align : how the scan's energies are laid on the foil's: see `AnalysisConfig`.
     archive : where to write derived runs: an archive, or a folder or URI to open (and close with the rest).
-    plot : True opens a live figure where there is a screen; or a figure of your own.
+    plot : True opens a live figure in a window or a notebook widget, and where there is neither keeps its
+        picture in the user's folder (`figures`); the path of a PNG file keeps it there, without a window; or
+        a figure of your own.
     mapping : fields that hold energy and detectors; what it leaves out is guessed. `xas.mapping = ...`
         changes it from the next run on.
     device : "auto", or torch's name of a device.
@@ -207,10 +229,14 @@ def attach(
         raw_too = raw_too if write_raw is None else write_raw
         writers = {} if store is None else _writers(store, notices, raw_too=raw_too)
         figure = _figure(plot)
+        picture = None if figure is None else _picture(plot, figure, notices)
         registered = registered_publishers(notices.say)
         everyone += [*registered.values(), SeriesWatch(notices.say)]
         everyone += [PredictionWriter(writers["derived"], copied=(*COPIED, *store.copied))] if store else []
-        everyone += [] if figure is None else [figure]
+        everyone += [each for each in (figure, picture) if each is not None]
+        if figure is not None:
+            figure.screen.failed = notices.error
+            opened.callback(draw_while_plans_run(RE, figure.screen))
         live = AttachedAnalysis(
             RE,
             analyzer,
@@ -230,10 +256,12 @@ def attach(
             registered=list(registered),
             process=process,
             writers=[] if raw_too else others,
-            plot_wanted=plot is True,
             replaced=replaced,
         )
     )
+    if figure is not None and picture is not None:
+        why = "" if isinstance(plot, str | Path) else f" No live figure, for {why_no_window(figure.figure)}."
+        live.say(f"The figure is kept in {picture.path}, and shown by `xas` in a notebook.{why}")
     return live
 
 
@@ -270,11 +298,13 @@ def _places(archive: Archive, own: Container[str], others: Sequence[str]) -> str
     return f"{derived}, raw runs do not go there ({why})"
 
 
-def _figure(plot: bool | LiveStructurePlot) -> LiveStructurePlot | None:
-    """Return the figure given, or a new one where that is asked for and there is a screen."""
+def _figure(plot: bool | str | Path | LiveStructurePlot) -> LiveStructurePlot | None:
+    """Return the figure given, or a new one where that is asked for."""
     if isinstance(plot, LiveStructurePlot):
         return plot
-    return LiveStructurePlot() if plot and not is_headless() else None
+    if isinstance(plot, bool):
+        return LiveStructurePlot() if plot else None
+    return LiveStructurePlot(fig=windowless_figure())
 
 
 def _listed(publishers: object) -> list[Publisher]:
@@ -282,6 +312,19 @@ def _listed(publishers: object) -> list[Publisher]:
     if isinstance(publishers, str) or not isinstance(publishers, Iterable):
         raise SettingsError(f"publishers={publishers!r}: give a list of publishers, as [MyPublisher()]")
     return [checked_publisher(publisher) for publisher in publishers]
+
+
+def _picture(
+    plot: bool | str | Path | LiveStructurePlot, figure: LiveStructurePlot, notices: Notices
+) -> PictureFile | None:
+    """Return what keeps the picture of a figure of ours that is not shown live."""
+    if figure.screen.live or not isinstance(figure.figure, LiveFigure):
+        return None
+    if isinstance(plot, str | Path):
+        path = Path(plot).expanduser()
+    else:
+        path = picture_path(user_folder("figures", make=False))
+    return PictureFile(path.absolute(), figure.figure_png, notices.error)
 
 
 def _check_settings(RE: object, anchor: object, mapping: object) -> None:
@@ -313,7 +356,11 @@ def _check_types(**given: object) -> None:
     """
     path = (str, Path)
     wanted: dict[str, tuple[str, bool]] = {
-        "plot": ("True, False, or a LiveStructurePlot", isinstance(given["plot"], bool | LiveStructurePlot)),
+        "plot": (
+            "True, False, the path of a .png file, or a LiveStructurePlot",
+            isinstance(given["plot"], bool | LiveStructurePlot)
+            or (isinstance(given["plot"], path) and Path(given["plot"]).suffix.lower() == ".png"),
+        ),
         "device": ("'auto', or torch's name of a device, as 'cpu'", isinstance(given["device"], str)),
         "archive": (
             "an Archive, a folder or a URI",
@@ -333,7 +380,7 @@ def _check_types(**given: object) -> None:
                 and all(isinstance(each, Spectrum) for each in given["standards"].values())
             ),
         ),
-        "write_raw": ("True or False", isinstance(given["write_raw"], bool)),
+        "write_raw": ("True, False or None", isinstance(given["write_raw"], bool | None)),
         "process": ("True or False", isinstance(given["process"], bool)),
     }
     for name, (what, right) in wanted.items():
@@ -349,7 +396,6 @@ def _summary(
     registered: Sequence[str],
     process: bool,
     writers: Sequence[str],
-    plot_wanted: bool,
     replaced: bool,
 ) -> str:
     """Return what attach did, in one line.
@@ -376,6 +422,4 @@ def _summary(
         parts.append(_places(live.archive, live.status().writers, writers))
     if registered:
         parts.append(f"predictions also go to {', '.join(registered)}")
-    if plot_wanted and live.plot is None:
-        parts.append("no screen, so no live figure")
     return "; ".join(parts) + ". See .latest, .table, .errors; .close() ends it."

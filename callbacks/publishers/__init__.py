@@ -11,8 +11,15 @@ from xas_live.lazy import lazily
 
 if TYPE_CHECKING:
     from xas_live.callbacks.publishers.base import BasePublisher, Publisher, SweepResult
+    from xas_live.callbacks.publishers.drawing import (
+        LiveFigure,
+        draw_while_plans_run,
+        why_no_window,
+        windowless_figure,
+    )
     from xas_live.callbacks.publishers.drift import SeriesWatch
-    from xas_live.callbacks.publishers.plot import LiveStructurePlot, is_headless
+    from xas_live.callbacks.publishers.picture import PictureFile, picture_path
+    from xas_live.callbacks.publishers.plot import LiveStructurePlot
     from xas_live.callbacks.publishers.registered import checked_publisher, registered_publishers
     from xas_live.callbacks.publishers.results import (
         LastAverages,
@@ -27,7 +34,9 @@ __all__ = [
     "COPIED",
     "BasePublisher",
     "LastAverages",
+    "LiveFigure",
     "LiveStructurePlot",
+    "PictureFile",
     "PredictionWriter",
     "PrimaryPredictions",
     "Publisher",
@@ -36,17 +45,22 @@ __all__ = [
     "SweepResult",
     "anchor_of",
     "checked_publisher",
-    "is_headless",
+    "draw_while_plans_run",
+    "picture_path",
     "registered_publishers",
     "table",
+    "why_no_window",
+    "windowless_figure",
 ]
 
 __getattr__ = lazily(
     __name__,
     {
         "base": ("BasePublisher", "Publisher", "SweepResult"),
+        "drawing": ("LiveFigure", "draw_while_plans_run", "why_no_window", "windowless_figure"),
         "drift": ("SeriesWatch",),
-        "plot": ("LiveStructurePlot", "is_headless"),
+        "picture": ("PictureFile", "picture_path"),
+        "plot": ("LiveStructurePlot",),
         "registered": ("checked_publisher", "registered_publishers"),
         "results": ("LastAverages", "PrimaryPredictions", "Result", "anchor_of", "table"),
         "writer": ("COPIED", "PredictionWriter"),

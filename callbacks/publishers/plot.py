@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backend_bases import Event
 from matplotlib.figure import Figure, SubFigure
 
 from xas_live.callbacks.assembly import edge_energy
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
+from xas_live.callbacks.publishers.drawing import Screen, lock_of, new_figure
 from xas_live.callbacks.publishers.layout import Layout
 from xas_live.callbacks.publishers.marks import figures_of, shortened
 from xas_live.callbacks.publishers.output_panel import Key, OutputPanel
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from event_model.documents import RunStop
 
     from xas_live.models import Bundle
-
-REDRAW_INTERVAL_MS = 200
-"""A figure on the screen is redrawn at most this often (ms)."""
 
 MOST_PANELS = 8
 """A figure shows so many results unless `targets` names them."""
@@ -65,8 +62,9 @@ class LiveStructurePlot(BasePublisher):
     model gives; from then on numbers (with the particle's size), the chemistry, classes and curves have a
     panel each. Samples are told apart by colour and marker, and lines join sweeps of one sample only.
 
-    On a screen it draws in the main thread's event loop, at most five times a second, never in the worker;
-    without one (Agg) it draws on `refresh` and `save`. Closing its window ends the drawing and nothing else.
+    In a window or a notebook widget it draws in the main thread, one to five times a second, never in the
+    worker: by the window's event loop, and after `attach` also while a plan runs. Without one (Agg) it draws
+    on `refresh`, `save` and `figure_png`. Closing its window ends the drawing and nothing else.
     It keeps the history of every absorber, and shows the one analysed last; `show` chooses another, some of
     the samples, or another axis. Of several models it shows the primary one's predictions.
 
@@ -117,9 +115,8 @@ class LiveStructurePlot(BasePublisher):
         self._clouds: dict[str, Cloud] = {}
         self._bulk: dict[str, Mapping[str, float]] = {}
         self._changed = True
-        self._open = True
         self._targets = None if targets is None else tuple(targets)
-        self._layout = None if ax is not None else Layout(fig if fig is not None else _new_figure())
+        self._layout = None if ax is not None else Layout(fig if fig is not None else new_figure())
         self._given = dict(ax or {})
         axes = self._given if self._layout is None else self._layout.common
         self.figure: Figure = next(iter(axes.values())).get_figure(root=True)  # type: ignore[assignment]
@@ -129,11 +126,10 @@ class LiveStructurePlot(BasePublisher):
         self._latent = LatentPanel(axes["latent"]) if "latent" in axes else None
         beside = None if self._layout is None else axes["latent"]
         self._lights = LightsPanel(axes["lights"], beside) if "lights" in axes else None
-        self.figure.canvas.mpl_connect("close_event", self._window_closed)
-        # Backends without an event loop give a timer that never fires.
-        self._timer = self.figure.canvas.new_timer(interval=REDRAW_INTERVAL_MS)
-        self._timer.add_callback(self._tick)
-        self._timer.start()
+        self._drawing = lock_of(self.figure)
+        self.screen = Screen(self.figure, self._refreshed)
+        if ax is None and fig is None:
+            self.screen.show()
 
     # --- called in the worker thread: only takes notes ---------------------------------------------------
 
@@ -224,6 +220,10 @@ class LiveStructurePlot(BasePublisher):
 
     def refresh(self) -> None:
         """Bring the figure up to date now. Call it from the thread that owns the figure."""
+        with self._drawing:
+            self._refresh()
+
+    def _refresh(self) -> None:
         with self._lock:
             choice, newest, growing = self._choice, self._history.newest, self._growing
             absorber = self._absorber_to_show()
@@ -231,7 +231,6 @@ class LiveStructurePlot(BasePublisher):
             shown = Shown.of(series, choice.x, choice.samples, self._bulk_of(series))
             results, last, cloud = dict(series.results), series.last, self._cloud_of(shown)
             preview = self._preview
-            self._changed = False
         self._make_panels(results, choice.x)
         for panel in self._panels.values():
             panel.update(shown)
@@ -247,9 +246,24 @@ class LiveStructurePlot(BasePublisher):
 
     def save(self, path: str | Path, dpi: int = 150) -> Path:
         """Bring the figure up to date and write it to a file of any kind matplotlib knows."""
-        self.refresh()
-        self.figure.savefig(path, dpi=dpi)
+        with self._drawing:
+            self.refresh()
+            self.figure.savefig(path, dpi=dpi)
         return Path(path)
+
+    def figure_png(self) -> bytes | None:
+        """Return a picture of the figure as it is now; None while nothing is measured.
+
+        Call it from the thread that owns the figure; of a figure without a window, from any thread.
+        """
+        with self._lock:
+            if self._history.newest is None and self._growing is None:
+                return None
+        picture = io.BytesIO()
+        with self._drawing:
+            self.refresh()
+            self.figure.savefig(picture, format="png")
+        return picture.getvalue()
 
     def _absorber_to_show(self) -> str:
         """The absorber chosen, else that of the growing sweep if it has a history, else the last analysed."""
@@ -276,14 +290,13 @@ class LiveStructurePlot(BasePublisher):
             )
         return x
 
-    def _tick(self) -> None:
-        if self._open and self._changed:
+    def _refreshed(self) -> bool:
+        """Bring the figure up to date where something has changed; return whether it has."""
+        with self._lock:
+            changed, self._changed = self._changed, False
+        if changed:
             self.refresh()
-            self.figure.canvas.draw_idle()
-
-    def _window_closed(self, _: Event) -> None:
-        self._open = False
-        self._timer.stop()
+        return changed
 
     def _make_panels(self, results: Mapping[str, OutputResult], x: str) -> None:
         """Make the panels anew where the results to show are of other names or kinds than before."""
@@ -424,25 +437,6 @@ def _words(preview: Prediction | None) -> str:
     degree = preview.verdict.degree
     doubt = f" ({degree})" if degree in (Degree.CAUTION, Degree.NOT_USABLE) else ""
     return f"; {name} so far {figures_of(value)[1]}{doubt}"
-
-
-def is_headless() -> bool:
-    """Whether matplotlib's backend has no window that an event loop keeps alive."""
-    backend = mpl.get_backend().lower()
-    return backend in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template") or "inline" in backend
-
-
-def _new_figure() -> Figure:
-    size = (13.5, 8.2)
-    if is_headless():
-        return Figure(figsize=size)
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=size)
-    if figure.canvas.manager is not None:
-        figure.canvas.manager.set_window_title("xas_live")
-    figure.show()
-    return figure
 
 
 def _in_k(last: tuple[Spectrum, Prediction] | None) -> bool:

@@ -40,8 +40,9 @@ def test_one_line_is_enough(tmp_path, capsys):
     beamline = SimulatedBeamline("au_l3", seed=1)
     plot = LiveStructurePlot()
     xas = xas_live.attach(RE, plot=plot)
-    [line] = capsys.readouterr().out.strip().splitlines()
+    line, figure = capsys.readouterr().out.strip().splitlines()
     assert "by element and edge" in line
+    assert "The figure is kept in" in figure
     uids = RE(growing_particles(beamline, 3))
     assert xas.wait(60)
     assert not xas.errors
