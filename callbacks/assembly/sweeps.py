@@ -252,8 +252,6 @@ class SweepCutter:
             if (end := self._event_end(way_back)) is not None:
                 again = self._again
                 sweeps += self._judge(self._take(end, way_back, ahead=0), way_back, again=again)
-            elif (end := self._expected_end(way_back)) is not None:
-                sweeps += self._give(end, way_back)
             elif (end := self._next_end(way_back, final=final)) is not None:
                 given, again = self._given, self._again
                 sweep = self._take(end, way_back)
@@ -263,6 +261,8 @@ class SweepCutter:
                     self._expected.was_wrong()
                 self._expected.learn(sweep)
                 self._event = self._as_event(sweep)
+            elif (end := self._expected_end(way_back)) is not None:
+                sweeps += self._give(end, way_back)
             else:
                 break
             self._usual = end
@@ -270,13 +270,11 @@ class SweepCutter:
         return sweeps
 
     def _expected_end(self, way_back: float) -> int | None:
-        """Find where the open sweep is expected to end, if it is not given yet and has not turned before."""
+        """Find where the open sweep, which has not turned, is expected to end, if it is not given yet."""
         if self._given is not None:
             return None
         end = self._expected.end(self._open, way_back)
-        if end is None or not self._is_sweep(self._open[:end], way_back):
-            return None
-        return end if self._end_of(self._open[:end, 0], way_back) is None else None
+        return end if end is not None and self._is_sweep(self._open[:end], way_back) else None
 
     def _give(self, end: int, way_back: float) -> list[Sweep]:
         """Give the first open rows as a sweep before a turn has shown it."""
