@@ -1,8 +1,8 @@
 """Every code block of README and docs runs, word for word.
 
-The python blocks of a page run in order, in one namespace, in another process, with a home and a folder of their
-own; the lines of its sh blocks run in that folder too. A block that cannot run says so, and why, in the line above
-it: "(Not run by the tests: ...)".
+The python blocks of a page run in order, in one namespace, in another process, with a home and a folder of
+their own; so do the lines of its sh blocks, in this process. A block that cannot run says so, and why, in the
+line above it: "(Not run by the tests: ...)".
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, metal in (("Pt", "pt_l3"), ("Au", "au_l3")):
         _write(folder / f"{name}_foil.dat", None, "# energy mu", metal)
         text = (folder / f"{name}_foil.dat").read_text()
-        head = f"# XDI/1.0\n# Element.symbol: {name}\n# Element.edge: L3\n# Column.1: energy eV\n# Column.2: mu\n# ---\n"
+        absorber = f"# Element.symbol: {name}\n# Element.edge: L3\n"
+        head = f"# XDI/1.0\n{absorber}# Column.1: energy eV\n# Column.2: mu\n# ---\n"
         (folder / f"{name}_foil.xdi").write_text(head + text)
     _write(folder / "Pt_1.dat", growth(4)[1], counts)
     _oxide(folder)
@@ -129,10 +130,7 @@ def programs(
     """What the python blocks of the selected pages printed, and how they failed, by page."""
     cases = [item for item in request.session.items if item.function is test_the_python_blocks_of_a_page_run]
     selected = [item.callspec.params["page"] for item in cases]
-    groups = [
-        [page for page in selected if page.name != EPICS],
-        [page for page in selected if page.name == EPICS],
-    ]
+    groups = [[page for page in selected if (page.name == EPICS) == apart] for apart in (False, True)]
     found: dict[Path, dict[str, str]] = {}
     for group in filter(None, groups):
         root = tmp_path_factory.mktemp("pages")
