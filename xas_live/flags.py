@@ -173,8 +173,8 @@ class Flag(StrEnum):
         "other_beamline",
         Severity.CAUTION,
         "The anchor's foil was measured at another beamline than the sample.",
-        "Measure a foil at this beamline and fit it: `xas-live anchor FILE`. `xas-live anchor list` shows the"
-        " saved ones, `xas-live anchor use NAME` chooses one.",
+        "Measure a foil at this beamline and fit it: `xas-live anchor FILE`; or choose another of the saved "
+        "ones: `xas-live anchor list`, `xas-live anchor use NAME`.",
     )
     WEAK_FOIL = (
         "weak_foil",
@@ -243,9 +243,9 @@ class Flag(StrEnum):
     PARTIAL = (
         "partial",
         Severity.REMARK,
-        "The sweep is still running: the rest was completed from the training spectra, and the "
-        "interval contains the uncertainty of that.",
-        "Watch it; decide by the completed sweep.",
+        "The sweep is still running, or was aborted (flag `incomplete`): the rest was completed from the "
+        "training spectra, and the interval contains the uncertainty of that.",
+        "Watch it; decide by a completed sweep.",
     )
     INCOMPLETE = (
         "incomplete",

@@ -6,13 +6,15 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from xas_live.analysis import Drift
 from xas_live.callbacks.publishers import Publisher, SweepResult
+from xas_live.flags import Flag
 from xas_live.prediction import Prediction
+from xas_live.reduction.gate import quality
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:
@@ -212,10 +214,34 @@ class SweepPipeline:
     def _publish_sweep(
         self, analyzer: Analyzes, document: Completed, spectrum: Spectrum, predictions: list[Prediction]
     ) -> None:
+        predictions = self._better(analyzer, spectrum, predictions)
         result = SweepResult(spectrum, tuple(predictions), self._drift_of(predictions))
         self._hooks.completed(document, result)
         self._tell_models(analyzer, spectrum, predictions)
         self._tell("predicted", result)
+
+    def _better(
+        self, analyzer: Analyzes, spectrum: Spectrum, predictions: list[Prediction]
+    ) -> list[Prediction]:
+        """Of an aborted sweep put its last preview first, where that is calibrated to be the narrower.
+
+        Where the data themselves are bad, the refusal stands.
+        """
+        if spectrum.complete or not quality(spectrum).usable:
+            return predictions
+        final, what = predictions[0], f"{_name(analyzer)}.preview"
+        try:
+            with self._hooks.watch(what):
+                preview = analyzer.preview(spectrum, self._history.before(spectrum))
+        except self._hooks.caught as error:  # the final estimate stands
+            self._hooks.failed(what, error)
+            return predictions
+        if preview is None or final.model_sha256 not in (preview.model_sha256, ""):
+            return predictions
+        if _half_width(preview) >= _half_width(final):
+            return predictions
+        flags = dict.fromkeys((*preview.flags, str(Flag.INCOMPLETE)))
+        return [replace(preview, flags=tuple(flags)), *predictions[1:]]
 
     def _drift_of(self, predictions: list[Prediction]) -> tuple[Drift, ...]:
         """Add a sweep to the history, and return how its series stands by each model."""
@@ -295,6 +321,12 @@ def _one_each(spectra: Sequence[Spectrum], found: list[list[Prediction]]) -> lis
     if len(found) != len(spectra) or not all(found):
         raise RuntimeError(f"analyzer gave {sum(map(bool, found))} predictions for {len(spectra)} spectra")
     return found
+
+
+def _half_width(prediction: Prediction) -> float:
+    """Of the interval of the leading number; infinite where there is none."""
+    value = next(iter(prediction.values.values()), None)
+    return math.inf if value is None else 0.5 * (value.upper - value.lower)
 
 
 def _name(of: object) -> str:

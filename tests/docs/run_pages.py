@@ -1,7 +1,8 @@
 """Runs the python blocks of pages in one process, each page in a namespace and a folder of its own.
 
-Given on standard input: JSON, a list of [page, folder, [[line, code], ...]]. What each page printed and raised is
-written as JSON into the file that is named. One process for many pages: what they import takes longer than they do.
+Given on standard input: JSON, a list of [page, folder, [[line, code], ...]]. What each page printed and
+raised goes as JSON into the file that is named. One process for many pages: what they import takes longer
+than they do.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """Every code block of README and docs runs, word for word.
 
-The python blocks of a page run in order, in one namespace, in another process, with a home and a folder of their
-own; the lines of its sh blocks run in that folder too. A block that cannot run says so, and why, in the line above
-it: "(Not run by the tests: ...)".
+The python blocks of a page run in order, in one namespace, in another process, with a home and a folder of
+their own; so do the lines of its sh blocks, in this process. A block that cannot run says so, and why, in the
+line above it: "(Not run by the tests: ...)".
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, metal in (("Pt", "pt_l3"), ("Au", "au_l3")):
         _write(folder / f"{name}_foil.dat", None, "# energy mu", metal)
         text = (folder / f"{name}_foil.dat").read_text()
-        head = f"# XDI/1.0\n# Element.symbol: {name}\n# Element.edge: L3\n# Column.1: energy eV\n# Column.2: mu\n# ---\n"
+        absorber = f"# Element.symbol: {name}\n# Element.edge: L3\n"
+        head = f"# XDI/1.0\n{absorber}# Column.1: energy eV\n# Column.2: mu\n# ---\n"
         (folder / f"{name}_foil.xdi").write_text(head + text)
     _write(folder / "Pt_1.dat", growth(4)[1], counts)
     _oxide(folder)
@@ -122,35 +123,6 @@ def _project(path: Path, foil: Path) -> None:
     project.save()
 
 
-@pytest.fixture(scope="module")
-def programs(
-    request: pytest.FixtureRequest, files: Path, home: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[Path, dict[str, str]]:
-    """What the python blocks of the selected pages printed, and how they failed, by page."""
-    cases = [item for item in request.session.items if item.function is test_the_python_blocks_of_a_page_run]
-    selected = [item.callspec.params["page"] for item in cases]
-    groups = [
-        [page for page in selected if page.name != EPICS],
-        [page for page in selected if page.name == EPICS],
-    ]
-    found: dict[Path, dict[str, str]] = {}
-    for group in filter(None, groups):
-        root = tmp_path_factory.mktemp("pages")
-        given = [(str(page), str(_folder(root / page.stem, files, home)), _program(page)) for page in group]
-        subprocess.run(
-            [sys.executable, str(ROOT / "tests" / "docs" / "run_pages.py"), str(root / "results.json")],
-            env=os.environ | _own(home, root) | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-            input=json.dumps(given),
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=True,
-        )
-        results = json.loads((root / "results.json").read_text())
-        found |= {page: results[str(page)] for page in group}
-    return found
-
-
 def _folder(folder: Path, files: Path, home: Path) -> Path:
     """A folder of a page's own, with the files that pages name, and the archive."""
     shutil.copytree(files, folder)
@@ -171,35 +143,64 @@ def _run_of(page: Path, language: str) -> list[Block]:
     return [block for block in blocks_of(page) if block.language == language and not block.left_out]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if _run_of(page, "python")], ids=_name)
-def test_the_python_blocks_of_a_page_run(page: Path, programs: dict[Path, dict[str, str]]) -> None:
-    result = programs[page]
-    assert not result["failed"], f"{_name(page)}:\n{result['printed']}\n{result['failed']}"
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if _run_of(page, "sh")], ids=_name)
-def test_the_commands_of_a_page_run(
-    page: Path, files: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.slow
+def test_every_block_of_every_page_runs(
+    files: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in _own(home, tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(_folder(tmp_path / "work", files, home))
-    for block in _run_of(page, "sh"):
-        _run_commands(block, page)
+    """One test, so that one worker of several has the files, the archive and the imports."""
+    failures: dict[str, str] = {}
+    for apart in (False, True):
+        pages = [page for page in PAGES if (page.name == EPICS) == apart and _run_of(page, "python")]
+        folder = tmp_path / ("epics" if apart else "pages")
+        results = _run_python(pages, folder, files, home)
+        failures |= {
+            _name(page): of["printed"] + of["failed"] for page, of in results.items() if of["failed"]
+        }
+    for page in PAGES:
+        folder = tmp_path / "commands" / page.stem
+        for name, value in _own(home, folder).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(_folder(folder, files, home))
+        for block in _run_of(page, "sh"):
+            failures |= _run_commands(block, page)
+    assert not failures, "\n".join(f"{where}:\n{what}" for where, what in failures.items())
 
 
-def _run_commands(block: Block, page: Path) -> None:
-    """Run each line of an sh block: bash reads it, and this process, which has it loaded, runs xas-live."""
+def _run_python(pages: list[Path], root: Path, files: Path, home: Path) -> dict[Path, dict[str, str]]:
+    """Run the python blocks of pages in one process; what each page printed, and how it failed."""
+    root.mkdir()
+    given = [(str(page), str(_folder(root / page.stem, files, home)), _program(page)) for page in pages]
+    subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "docs" / "run_pages.py"), str(root / "results.json")],
+        env=os.environ | _own(home, root) | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=True,
+    )
+    results = json.loads((root / "results.json").read_text())
+    return {page: results[str(page)] for page in pages}
+
+
+def _run_commands(block: Block, page: Path) -> dict[str, str]:
+    """Run each line of an sh block; those that failed, with their output.
+
+    Bash reads the line, and this process, which has it loaded, runs xas-live.
+    """
+    failures: dict[str, str] = {}
     for number, line in enumerate(block.code.replace("\\\n", " ").splitlines(), block.line):
         shell = subprocess.run(
             ["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True
         )
         command, *arguments = shell.stdout.split("\0")[:-1]
-        if not command:
-            continue
-        assert command == "xas-live", f"{_name(page)}:{number}: only xas-live is run; mark what cannot be"
-        result = CliRunner().invoke(app, arguments)
-        assert result.exit_code == 0, f"{_name(page)}:{number}: {line}\n{result.output}"
+        if command not in ("", "xas-live"):
+            failures[f"{_name(page)}:{number}"] = f"{line}\nonly xas-live is run; mark what cannot be"
+        elif command:
+            result = CliRunner().invoke(app, arguments)
+            if result.exit_code != 0:
+                failures[f"{_name(page)}:{number}"] = f"{line}\n{result.output}"
+    return failures
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -34,3 +34,9 @@ def test_the_page_of_the_verdict_names_every_degree_and_look():
     assert not [degree for degree in Degree if f"| `{degree}` |" not in page]
     assert not [looks for looks in LOOKS.values() if f"| {looks} |" not in page]
     assert not [kind for kind in KINDS if kind not in page]
+
+
+def test_the_readme_gives_the_figure_that_was_measured():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    claims = {each["id"]: each["value"] for each in pages.recorded("measured")["claims"]}
+    assert f"CN1 differs from EXAFS by {claims['au_colloids_mae']:.2f} on average" in text

@@ -21,8 +21,8 @@ AnchorText = Annotated[
     str,
     typer.Option(
         metavar="FOIL|reference|auto|none",
-        help="A foil's file; 'reference': the files' own reference channel; default: that, or else the "
-        "foil that you kept last (xas-live anchor).",
+        help="A foil's file, or the name of a saved one; 'reference': the files' own reference channel; "
+        "default: that, or else the foil that you kept last (xas-live anchor).",
     ),
 ]
 AnchorColumns = Annotated[str | None, typer.Option(metavar="NAME=N,...", help="Columns of the foil's file.")]
