@@ -145,18 +145,26 @@ def test_a_during_task_of_the_users_goes_on_and_comes_back(window, plot):
     assert RE._during_task is task
 
 
+def idle(true):
+    """A plan that does nothing until something is true."""
+    for _ in range(1000):
+        if true():
+            return
+        yield from bps.sleep(0.02)
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_two_figures_on_one_engine_are_closed_in_any_order(first):
     RE = RunEngine({})
     windows = [Window(LiveFigure()), Window(LiveFigure())]
     both = [xas_live.attach(RE, plot=LiveStructurePlot(fig=each.figure)) for each in windows]
-    RE(bps.sleep(0.1))
+    RE(idle(lambda: all(each.turns for each in windows)))
     assert all(each.turns for each in windows)
     both[first].close()
     before = [each.turns for each in windows]
-    RE(bps.sleep(0.1))
-    assert windows[first].turns == before[first]
+    RE(idle(lambda: windows[1 - first].turns > before[1 - first]))
     assert windows[1 - first].turns > before[1 - first]
+    assert windows[first].turns == before[first]
     both[1 - first].close()
     assert isinstance(RE._during_task, DefaultDuringTask)
 
