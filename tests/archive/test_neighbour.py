@@ -8,13 +8,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from bluesky import RunEngine
 from databroker import Broker
 from tiled.client import from_uri
 from tiled.queries import Eq
+from typer.testing import CliRunner
 
+import xas_live
 from xas_live.archive import Archive, ArchiveError, open_archive
 from xas_live.archive.derived import access_tags, find_or_make
 from xas_live.archive.sink import RunSink
+from xas_live.cli import app
+from xas_live.simulator import SimulatedBeamline, growth, simulated_scan
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +78,23 @@ def test_a_catalog_is_the_same_before_and_after(user_catalog: str, make_run: Cal
     # by its documented name, with plain Tiled and databroker
     derived = from_uri(user_catalog.removesuffix("raw") + "xas_live")
     assert derived[-1].start["raw_uid"] == Broker(derived)[-1].start["raw_uid"] == before["last"]
+
+
+@pytest.mark.slow
+def test_a_catalog_is_the_same_after_attach_replay_and_close(user_catalog: str) -> None:
+    before = _seen(from_uri(user_catalog))
+    RE, beamline = RunEngine({}), SimulatedBeamline("au_l3", seed=1)
+    with xas_live.attach(RE, archive=user_catalog, plot=False) as xas:
+        RE(simulated_scan(beamline, growth(2, "au_l3")[0]))
+        assert xas.wait(60)
+        assert list(xas.status().writers) == ["derived"]
+        assert _seen(from_uri(user_catalog)) == before
+    arguments = ["replay", "--from", user_catalog, "2", "--archive", user_catalog]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert _seen(from_uri(user_catalog)) == before
+    (row,) = xas_live.predictions(user_catalog).to_dict("records")
+    assert (row["element"], row["refused"]) == ("Au", "")
 
 
 def test_the_archive_of_a_folder_has_two_catalogs(archive: Archive, make_run: Callable[..., Any]) -> None:

@@ -50,8 +50,9 @@ def test_folders_are_no_uris(folder):
         ("http://me:secret@localhost:8000", "takes an API key instead"),
         ("postgresql://me:secret@db/catalog", "is not the URI of a Tiled server"),
         ("http://localhost:eight", "is not the URI of a Tiled server"),
+        ("http://localhost:8000/api/v1/raw", "is not the address of a catalog"),
         ("http:///api/v1", "is not the URI of a Tiled server"),
-        ("http://localhost:8000/api/v1/array/full/raw/x?api_key=secret", "the catalog's own address"),
+        ("http://localhost:8000/api/v1/array/full/raw/x?api_key=secret", "is not the address of a catalog"),
     ],
 )
 def test_others_are_corrected_in_words_that_hold_no_secret(written, complaint):

@@ -81,6 +81,12 @@ def test_one_request_stores_what_tiledwriter_stores(
     assert [name for name, _ in one.documents()] == [name for name, _ in other.documents()]
 
 
+def test_access_tags_of_a_facility_are_no_obstacle(
+    archive: Archive, make_run: Callable[..., Documents]
+) -> None:
+    assert _post(archive, _lines(make_run([1.0], metadata={"tiled_access_tags": ["chx"]}))).status_code == 201
+
+
 def test_a_run_that_is_there_is_known(
     archive: Archive, make_run: Callable[..., Documents], tmp_path: Path
 ) -> None:

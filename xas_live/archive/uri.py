@@ -83,7 +83,6 @@ def _prefix_and_path(path: str, shown: str) -> tuple[str, list[str]]:
     groups = found.groupdict()
     if groups.get("route") not in _OF_NODES:
         raise ArchiveError(
-            f"{shown!r} is no catalog but data in one: write the catalog's own address, as "
-            "http://HOST:PORT/api/v1/metadata/CATALOG"
+            f"{shown!r} is not the address of a catalog: write that as http://HOST:PORT/api/v1/metadata/CATALOG"
         )
     return groups["prefix"], [key for key in (groups["path"] or "").split("/") if key]

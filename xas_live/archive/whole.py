@@ -163,7 +163,14 @@ class Node:
     def close_stream(self) -> None:
         """Nothing: who subscribes finds the run whole."""
 
-    def _new(self, family: StructureFamily, key: str, *sources: DataSource, **about: Any) -> Node:
+    def _new(
+        self,
+        family: StructureFamily,
+        key: str,
+        *sources: DataSource,
+        access_tags: Any = None,  # of no use on a server without accounts: Tiled's own route drops them, too
+        **about: Any,
+    ) -> Node:
         async def create() -> Any:
             return await self._adapter.create_node(family, key=key, data_sources=list(sources), **about)
 

@@ -16,5 +16,5 @@ process, and the plan shares its interpreter with less.
 
 import xas_live
 
-# write_raw: the raw runs go to the archive too. Leave it out where your facility writes them already.
-xas = xas_live.attach(RE, archive=archive, write_raw=True)
+# The raw runs go to a folder's archive, too, unless RE has a writer of runs already: write_raw=True or False decides.
+xas = xas_live.attach(RE, archive=archive)
