@@ -6,8 +6,7 @@ request costs Tiled more than what it stores. Loaded by the embedded server.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import anyio.from_thread
@@ -33,8 +32,8 @@ _SCOPES = ["write:metadata", "write:data", "create:node"]
 def whole_run_router(catalogs: Mapping[str, Any]) -> APIRouter:
     """Return the route that takes the lines of a spool file, all of one run that has ended.
 
-    It answers 409 when the catalog has the run already. A run that cannot be stored leaves nothing in the
-    catalog.
+    It answers 409 when the catalog has the run already. What else fails leaves a part of the run, as a
+    TiledWriter that fails does: who tries again removes it.
 
     Parameters
     ----------
@@ -46,42 +45,9 @@ def whole_run_router(catalogs: Mapping[str, Any]) -> APIRouter:
     async def store(catalog: str, request: Request) -> None:
         if catalog not in catalogs:
             raise HTTPException(404, f"no catalog {catalog!r}")
-        adapter, lines = catalogs[catalog].new_variation(), await request.body()
-        async with adapter.context.session() as session:
-            adapter.context = _OneTransaction(adapter.context, session)
-            await anyio.to_thread.run_sync(_store, Node(adapter, catalog), lines)
-            await session.commit()
+        await anyio.to_thread.run_sync(_store, Node(catalogs[catalog], catalog), await request.body())
 
     return router
-
-
-class _OneTransaction:
-    """The context of Tiled's adapters, with one session for all that they do, committed at the end."""
-
-    def __init__(self, context: Any, session: Any) -> None:
-        self._context = context
-        self._session = _Uncommitted(session)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[Any]:
-        """Give the session, to go on with."""
-        yield self._session
-
-
-class _Uncommitted:
-    """A session whose commit only brings changes to the database."""
-
-    def __init__(self, session: Any) -> None:
-        self._session = session
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    async def commit(self) -> None:
-        await self._session.flush()
 
 
 def _store(catalog: Node, lines: bytes) -> None:
