@@ -41,6 +41,7 @@ STYLES = (
 )  # fmt: skip
 """Marker and colour of each sample, of earlier ones, and of the only one."""
 
+NOISE_WIDTH = 1.6  # of the line that shows the statistical part of an interval (typographical points)
 MEAN_BAND = 0.16
 """Opacity of the band of an average's interval."""
 

@@ -19,7 +19,7 @@ from xas_live.callbacks.publishers.trails import LARGEST, SMALLEST
 from xas_live.prediction import OutputResult
 
 Key = Literal[
-    "prediction", "trusted", "caution", "unusable", "refused", "interval", "probability", "member",
+    "prediction", "trusted", "caution", "unusable", "refused", "interval", "noise", "probability", "member",
     "open", "adsorbates", "average", "bulk", "truth",
 ]  # fmt: skip
 """Entries of the figure's key."""

@@ -9,12 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
 
 from xas_live.callbacks.publishers.chemistry_panel import ChemistryPanel
 from xas_live.callbacks.publishers.marks import (
     BLUE,
     GREY,
     INK,
+    NOISE_WIDTH,
     PALE,
     STYLES,
     Bars,
@@ -47,6 +49,7 @@ class SeriesPanel(OutputPanel):
         super().__init__(ax, name, example, x, last=last)
         unit = example.unit if isinstance(example, Value) else ""
         self._intervals = Bars(ax)
+        self._noise = line(ax, color=INK, lw=NOISE_WIDTH, solid_capstyle="butt", zorder=3.2)
         self._means = Means(ax)
         self._truth = line(ax, color=INK, lw=1.3, ls=(0, (4, 2.5)), zorder=3)
         self._trails = Trails(ax)
@@ -72,6 +75,7 @@ class SeriesPanel(OutputPanel):
             "truth": bool(np.isfinite(self._truth.get_ydata()).any()),
             "average": any(self.name in a.point.prediction.values for a in shown.averages),
             "bulk": bool(self._bulk.get_visible()),
+            "noise": bool(np.size(self._noise.get_xdata())),
             "open": bool(np.size(self._open.get_xdata())),
         }
         return {key for key, there in found.items() if there}
@@ -101,6 +105,7 @@ class SeriesPanel(OutputPanel):
             shown.mark[drawn],
             width,
         )
+        self._draw_noise(shown, at, middle, usable)
         self._trails.draw(shown, at, middle, size, joined=usable)
         self._truth.set_data(at, truth)
         self._truth.set_marker("_" if np.isfinite(truth).sum() == 1 else "")
@@ -114,6 +119,15 @@ class SeriesPanel(OutputPanel):
         values = [(average, average.point.value(self.name)) for average in shown.averages]
         self._means.draw(shown, [(a, v) for a, v in values if v is not None and math.isfinite(v.value)])
         self._latest(shown.latest, shown)
+
+    def _draw_noise(self, shown: Shown, at: Array, middle: Array, usable: NDArray[np.bool_]) -> None:
+        """Show the part of each interval that the noise of the sweep causes."""
+        values = [point.value(self.name) for point in shown.points]
+        part = np.array([math.nan if value is None else value.statistical for value in values])
+        known = usable & np.isfinite(part) & np.isfinite(at) & np.isfinite(middle)
+        x, y, half = at[known], middle[known], part[known]
+        gap = np.full_like(x, np.nan)
+        self._noise.set_data(np.stack([x, x, gap], 1).ravel(), np.stack([y - half, y + half, gap], 1).ravel())
 
     def _limits(self, lower: Array, upper: Array, truth: Array, bulk: float) -> None:
         values = np.concatenate([lower, upper, truth])

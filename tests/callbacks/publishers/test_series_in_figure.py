@@ -401,3 +401,21 @@ def test_the_key_of_samples_stays_in_the_figure(count):
     band = plot._layout._band.get_window_extent()
     assert max(box.y1 for box in boxes) < band.y0
     assert not boxes[0].overlaps(boxes[1])
+
+
+def test_the_part_by_noise_stands_within_the_interval():
+    """Only where it is known, and not of sweeps that are not usable."""
+    plot = LiveStructurePlot()
+    unusable = Verdict(Degree.NOT_USABLE, ("no metal",))
+    for scan, (part, verdict) in enumerate(((0.25, None), (math.nan, None), (0.5, None), (0.4, unusable))):
+        value = Value(8.0, 0.6, 7.0, 9.0, statistical=part)
+        add(
+            plot,
+            sweep(scan + 1),
+            outcome=Outcome({"CN1": value}),
+            **({"verdict": verdict} if verdict else {}),
+        )
+    plot.refresh()
+    ends = np.asarray(plot._panels["CN1"]._noise.get_ydata())
+    np.testing.assert_allclose(ends[np.isfinite(ends)], [7.75, 8.25, 7.5, 8.5])
+    assert "by noise alone" in texts(plot)
