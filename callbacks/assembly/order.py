@@ -69,20 +69,23 @@ class EventOrder:
     """Gives the events of one stream in the order of their sequence numbers.
 
     An event whose uid has come before is dropped. Where numbers are missing, what follows waits for them,
-    for a few documents; then they are taken for lost. Numbers that come again under new uids are points that
-    a resumed plan measures again: they are given as they come. Where the first events all have one number,
+    for a few documents; then they are taken for lost, and are left out should they come after all: which sweep
+    they belong to is not certain any more. Numbers that come again under new uids are points that a resumed
+    plan measures again: they are given as they come. Where the first events all have one number,
     numbers tell nothing, and the events are numbered as they come.
 
     Attributes
     ----------
     numbers : that have come.
     repeated : number of events dropped because they came again.
+    late : number of events dropped because they came after they were taken for lost.
     counting : whether the numbers count the events.
     """
 
     def __init__(self) -> None:
         self.numbers = SequenceNumbers()
         self.repeated = 0
+        self.late = 0
         self.counting = True
         self._next = 1
         self._held: list[tuple[int, int, EventPage]] = []  # by first number and arrival
@@ -126,7 +129,14 @@ class EventOrder:
         if first == 0 and not self.numbers.last:
             self._next = 0
         if first < self._next:
-            due = self.finish() if first in self.numbers else []
+            known = next(
+                (k for k, n in enumerate(run["seq_num"]) if n >= self._next or n in self.numbers), None
+            )
+            self.late += len(run["seq_num"]) if known is None else known
+            if known is None:
+                return []
+            run = _part(run, range(known, len(run["seq_num"]))) if known else run
+            due = self.finish() if run["seq_num"][0] in self.numbers else []
             return due + self._given([run])
         self._arrivals += 1
         insort(self._held, (first, self._arrivals, run), key=lambda held: held[:2])

@@ -592,6 +592,8 @@ class RunAssembler:
             self._messages.tell(f"{where}: {words}.")
         if order.repeated:
             self._messages.tell(f"{where}: {order.repeated} events came again, and change nothing.")
+        if order.late:
+            self._messages.tell(f"{where}: {order.late} of them came too late, and are left out.")
         if not order.counting:
             self._messages.tell(f"{where}: {_NOT_COUNTING}.")
 

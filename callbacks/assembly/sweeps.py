@@ -259,7 +259,7 @@ class SweepCutter:
                     sweeps += self._judge(sweep, way_back, again=again)
                 if given is not None and len(given.rows) != len(sweep):
                     self._expected.was_wrong()
-                self._expected.learn(sweep)
+                self._learn(sweep)
                 self._event = self._as_event(sweep)
             elif (end := self._expected_end(way_back)) is not None:
                 sweeps += self._give(end, way_back)
@@ -291,10 +291,16 @@ class SweepCutter:
     def _settle(self) -> None:
         """Cut the sweep off that was given for sure."""
         assert self._given is not None
-        self._expected.learn(self._given.rows)
-        self._usual = len(self._given.rows)
-        self._event = None
-        self._take(len(self._given.rows), self._way_back, ahead=0)
+        given = self._given.rows
+        self._usual, self._event = len(given), None
+        self._take(len(given), self._way_back, ahead=0)
+        self._learn(given)
+
+    def _learn(self, sweep: Array) -> None:
+        """Take note of a sweep that was cut off; of one whose last points may be lost nothing is learned."""
+        following = self._open[:1, -1]
+        if not len(following) or following[0] <= sweep[-1, -1] + 1:
+            self._expected.learn(sweep)
 
     def _event_end(self, way_back: float) -> int | None:
         """Find where the first event of the open sweep ends, if it is a sweep like the last one."""

@@ -85,6 +85,18 @@ def test_swapped_documents_are_put_in_order(page, later):
     assert not is_flagged(spectrum)
 
 
+def test_an_event_that_comes_after_it_was_taken_for_lost_is_left_out():
+    """The last one of the first sweep must not lead the second."""
+    docs = run(np.r_[ENERGIES, ENERGIES])
+    n = len(ENERGIES)
+    late = docs.pop(1 + n)
+    docs.insert(n + HOLD + 20, late)
+    spectra, said = assemble(docs)
+    assert [len(s) for s in spectra] == [n - 1, n]
+    assert all(is_flagged(s) for s in spectra)
+    assert any("1 of them came too late" in line for line in said)
+
+
 @pytest.mark.parametrize("lost_at_the_end", [1, 10])
 def test_without_a_stop_document_how_far_the_last_sweep_went_is_not_known(lost_at_the_end):
     """Neither the sweep before it nor one that itself lost its beginning tells."""

@@ -56,6 +56,18 @@ def test_the_second_repeat_is_given_with_its_last_point():
     assert others == [(k * N, N, False) for k in (2, 3, 4)]
 
 
+def test_a_sweep_whose_last_points_are_lost_tells_no_end():
+    rows = rows_of(np.tile(UP, 3))
+    cutter, given = SweepCutter(2), []
+    for page in (rows[: N - 20], rows[N + 30 : 2 * N], rows[2 * N : 3 * N - 5], rows[3 * N - 5 :]):
+        given.append([len(sweep.rows) for sweep in cutter.append(page)])
+    assert given == [[], [N - 20], [N - 30], []]
+    rest, last = cutter.finish()
+    assert rest == []
+    assert last is not None
+    assert (len(last.rows), last.again) == (N, False)
+
+
 def test_up_and_down_each_wait_for_one_of_their_kind():
     there, back = np.r_[UP, UP[::-1]], np.r_[UP, UP[::-1]]
     given = given_at(np.r_[there, back, there])
