@@ -69,9 +69,9 @@ class EventOrder:
     """Gives the events of one stream in the order of their sequence numbers.
 
     An event whose uid has come before is dropped. Where numbers are missing, what follows waits for them,
-    for a few documents; then they are taken for lost, and are left out should they come after all: which sweep
-    they belong to is not certain any more. Numbers that come again under new uids are points that a resumed
-    plan measures again: they are given as they come. Where the first events all have one number,
+    for a few documents; then they are taken for lost, and are left out should they come after all: which
+    sweep they belong to is not certain any more. Numbers that come again under new uids are points that a
+    resumed plan measures again: they are given as they come. Where the first events all have one number,
     numbers tell nothing, and the events are numbered as they come.
 
     Attributes

@@ -332,6 +332,16 @@ class LiveAnalysis:
             busy=self._watch.busy,
         )
 
+    def reached(self) -> threading.Event:
+        """Return an event that is set once all documents given so far are analysed and published.
+
+        For plans, which look at it and sleep in between: nothing may wait in the RunEngine's thread. It is
+        never set where the analysis was closed before, or has ended.
+        """
+        mark = Mark()
+        self._backlog.put(mark)
+        return mark.event
+
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until every document given so far is analysed and published.
 
@@ -351,12 +361,11 @@ class LiveAnalysis:
             raise RuntimeError("wait() was called from a publisher: the worker thread cannot wait for itself")
         if not self._worker.is_alive():
             return self._finished
-        reached = Mark()
-        self._backlog.put(reached)
+        reached = self.reached()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             patience = 0.5 if deadline is None else min(0.5, max(0.0, deadline - time.monotonic()))
-            if reached.event.wait(patience):
+            if reached.wait(patience):
                 return True
             if not self._worker.is_alive():  # after `close` it did all there was, and never meets this mark
                 return self._finished

@@ -88,14 +88,14 @@ def test_fifty_runs_are_one_table_with_the_columns_of_the_session(stored: Any) -
     live = table([Result(prediction, 0.0) for prediction in expected])
     rows = xas_live.predictions(archive)
     assert len(rows) == 2 * RUNS + 2
-    assert [column for column in live.columns if column not in rows.columns] == ["lag"]
+    assert [column for column in live.columns if column not in rows.columns] == ["averaged", "lag"]
     assert set(rows.columns) - set(live.columns) == {
-        "uid", "sample", "temperature", "element", "edge", "derived_uid",
+        "uid", "temperature", "element", "edge", "derived_uid",
     }  # fmt: skip
     assert rows["time"].is_monotonic_increasing
     both = live.sort_values(["time", "model"]).reset_index(drop=True)
     mine = rows.sort_values(["time", "model"]).reset_index(drop=True)
-    shared = [column for column in live.columns if column != "lag"]
+    shared = [column for column in live.columns if column not in ("averaged", "lag", "sample")]
     pd.testing.assert_frame_equal(mine[shared], both[shared], check_dtype=False)
     first = rows.iloc[0]
     assert (first["uid"], first["sample"], first["temperature"]) == (_uid(0), "sample 0", 300.0)

@@ -90,7 +90,9 @@ def test_results_come_in_order_with_refusals_among_them(
     assert good["read"]["energy_unit"] == "eV"
     assert (good["element"], good["edge"], good["anchored"], good["aligned"]) == ("Pt", "L3", True, "none")
     assert set(good["values"]) == {"CN1", "CN2", "CN3", "CN4", "R1"}
-    assert set(good["values"]["CN1"]) == {"value", "std", "lower", "upper", "level", "unit"}
+    assert set(good["values"]["CN1"]) == {
+        "value", "std", "lower", "upper", "level", "unit", "statistical", "model",
+    }  # fmt: skip
     assert set(good["size"]) == {"diameter_nm", "lower", "upper", "label"}
     # the same sample, once as counts and once as mu
     assert records[2]["values"]["CN1"]["value"] == pytest.approx(good["values"]["CN1"]["value"], abs=0.1)

@@ -27,15 +27,14 @@ _SAMPLE = ("sample_name", "sample", "sample.name", "sample_id")
 _ARROW = "application/vnd.apache.arrow.file"
 _FIRST = ("uid", "scan", "sample", "temperature", "element", "edge", "sweep", "time", "model")
 _LAST = (
-    "size", "verdict", "verdict_reason", "widening", "in_domain", "domain_judged", "anchor", "flags",
-    "refused", "derived_uid",
+    "diameter", "diameter_lower", "diameter_upper", "size", "verdict", "verdict_reason", "widening",
+    "in_domain", "domain_judged", "anchor", "flags", "refused", "derived_uid",
 )  # fmt: skip
 _LEFT_OUT = (
     "raw_stream", "left_out", "other_values", "partial", "aligned", "anchored", "analysis_seconds", "seq_num",
-    "domain_p", "domain_score", "domain_reason", "diameter", "diameter_lower", "diameter_upper", "e0",
-    "edge_step", "shift",
+    "domain_p", "domain_score", "domain_reason", "e0", "edge_step", "shift",
 )  # fmt: skip
-"""Columns of the stream `predictions` that are no columns of `xas.table`; nor are standard deviations."""
+"""Columns of the stream `predictions` that are no columns of `xas.table`; nor are `_std` and `_model`."""
 
 _ONE = ("uid", "element", "edge", "model", "raw_stream", "sweep")
 """What a row is known by: of an analysis done again, the newest stays."""
@@ -68,8 +67,8 @@ def predictions(
 
     Returns
     -------
-    A table with the columns of `xas.table` but `lag`, and `uid` (of the raw run), `sample`, `temperature`
-    (K), `element`, `edge`, `derived_uid`. Empty where nothing is found.
+    A table with the columns of `xas.table` but `averaged` and `lag`, and `uid` (of the raw run),
+    `temperature` (K), `element`, `edge`, `derived_uid`. Empty where nothing is found.
 
     Raises
     ------
@@ -239,7 +238,8 @@ def _table(frames: list[pd.DataFrame]) -> pd.DataFrame:
         for column in map(str, rows.columns)
         if column not in {*_FIRST, *_LAST, *_LEFT_OUT, "_analysed"}
         and not column.startswith(("ts_", "share_"))
-        and not column.endswith("_std")
+        and not column.endswith(("_std", "_model"))
+        and not (column.endswith("_statistical") and rows[column].isna().all())
     ]
     texts = [column for column in given if rows[column].dtype.kind not in "fiub"]
     rows[texts] = rows[texts].fillna("")

@@ -122,8 +122,8 @@ def _ended(result: Repeated, uids: Sequence[str], reason: str) -> Repeated:
 
 def _analysed(analysis: LiveAnalysis, timeout: float) -> Generator[Any, Any, bool]:
     """Wait, without holding up the RunEngine, until all that was measured is analysed."""
-    deadline = time.monotonic() + timeout
-    while not analysis.wait(0.0):
+    deadline, reached = time.monotonic() + timeout, analysis.reached()
+    while not reached.is_set():
         if time.monotonic() > deadline:
             return False
         yield from bps.sleep(_POLL_S)

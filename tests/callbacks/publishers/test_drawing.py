@@ -18,7 +18,7 @@ from PIL import Image
 
 import xas_live
 from xas_live.analysis import SettingsError
-from xas_live.callbacks.publishers.drawing import LiveFigure, why_no_window
+from xas_live.callbacks.publishers.drawing import LiveFigure, draw_while_plans_run, why_no_window
 from xas_live.callbacks.publishers.picture import PictureFile
 from xas_live.callbacks.publishers.plot import LiveStructurePlot
 from xas_live.simulator import SimulatedBeamline, simulated_scan
@@ -157,15 +157,15 @@ def idle(true):
 def test_two_figures_on_one_engine_are_closed_in_any_order(first):
     RE = RunEngine({})
     windows = [Window(LiveFigure()), Window(LiveFigure())]
-    both = [xas_live.attach(RE, plot=LiveStructurePlot(fig=each.figure)) for each in windows]
+    both = [draw_while_plans_run(RE, LiveStructurePlot(fig=each.figure).screen) for each in windows]
     RE(idle(lambda: all(each.turns for each in windows)))
     assert all(each.turns for each in windows)
-    both[first].close()
+    both[first]()
     before = [each.turns for each in windows]
     RE(idle(lambda: windows[1 - first].turns > before[1 - first]))
     assert windows[1 - first].turns > before[1 - first]
     assert windows[first].turns == before[first]
-    both[1 - first].close()
+    both[1 - first]()
     assert isinstance(RE._during_task, DefaultDuringTask)
 
 
@@ -194,7 +194,7 @@ def test_without_a_window_the_picture_is_kept_and_the_reason_told(tmp_path, caps
         assert until(lambda: folder.exists() and list(folder.glob("live_*.png")))
         html = xas._repr_html_()
         assert "data:image/png;base64," in html
-        assert "<td>au-l3</td>" in html
+        assert "<th>CN1</th>" in html
     [picture] = folder.iterdir()
     assert str(picture) in line
     assert Image.open(picture).size == (1350, 820)

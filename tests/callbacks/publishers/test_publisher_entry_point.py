@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import matplotlib as mpl
 import pytest
 from bluesky import RunEngine
 
@@ -68,9 +67,7 @@ def installed(tmp_path, monkeypatch):
 
 def test_a_registered_publisher_is_told_of_a_scan_and_broken_ones_are_named(installed, capsys):
     RE, beamline = RunEngine({}), SimulatedBeamline("au_l3", seed=1)
-    with mpl.rc_context():
-        mpl.use("Agg")
-        xas = xas_live.attach(RE)
+    xas = xas_live.attach(RE, plot=False)
     *left_out, summary = capsys.readouterr().out.strip().splitlines()
     assert "predictions also go to display" in summary
     assert [line.split("'")[1] for line in left_out] == ["broken", "gone", "half", "missing"]
