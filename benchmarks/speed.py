@@ -106,7 +106,7 @@ def latency(foil: FoilAnchor) -> dict[str, Any]:
         engine.subscribe(subscribed)
         engine(rows_scan(mu, energy))
         live.wait()
-        table = live.table
+        table = live.table[live.table["averaged"] == 1]
     lags = 1e3 * table["lag"].to_numpy()[10:]
     assert len(table) == SWEEPS, f"{len(table)} of {SWEEPS} sweeps"
     assert not table["refused"].any(), table["refused"].iloc[0]
