@@ -234,3 +234,10 @@ def test_an_anchor_of_another_week_is_flagged(au, scan_of):
         assert ("anchor_old" in found.flags) == old
     (own,) = Analyzer(au, "reference").analyze([scan])
     assert "anchor_old" not in own.flags
+
+
+def test_it_is_shown_in_one_line(au_anchor):
+    text = repr(au_anchor)
+    assert text.startswith("<FoilAnchor Au L3 of ")
+    assert "residual 0.0" in text
+    assert len(text) < 200

@@ -47,7 +47,7 @@ class AnchorError(Refusal):
     """A foil that cannot anchor the model, or an anchor that cannot be read, with the reason."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FoilAnchor:
     """A foil laid on the theory of its bulk.
 
@@ -174,6 +174,12 @@ class FoilAnchor:
     def is_weak(self) -> bool:
         """Whether its fine structure is weaker than that of any foil: it may be no bulk metal."""
         return self.strength is not None and self.strength < WEAKEST_FOIL and not self.vouched
+
+    def __repr__(self) -> str:
+        named = ", ".join(filter(None, (self.sample, self.beamline)))
+        fit = f"shift {self.shift:+.2f} eV, residual {self.residual:.4f} edge steps"
+        of = f" ({named})" if named else ""
+        return f"<FoilAnchor {self.element} {self.edge} of {self.source}{of}: {fit}, {self.sha256[:8]}>"
 
     def energies(self, grid: Array, shift: float = 0.0) -> Array:
         """Measured energies (eV) of the model's grid, for a scan that lies `shift` eV above the foil."""
