@@ -13,8 +13,11 @@ from bluesky.utils import RunEngineInterrupted
 
 import xas_live
 from xas_live.errors import Refusal
-from xas_live.plans import Repeated, repeat_until
+from xas_live.plans import Repeated, mean_of, repeat_until
+from xas_live.plans.repeats import _usable
+from xas_live.prediction import Outcome, Prediction, Value
 from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
+from xas_live.spectrum import Provenance
 
 ENERGIES = xanes_grid(11919.0)[::2]
 
@@ -90,6 +93,23 @@ def test_what_repeats_cannot_narrow_is_refused_in_words(RE, xas, beamline):
         RE(plan)
     assert len(xas.predictions) == 1
     assert RE.state == "idle"
+
+
+def test_of_a_sweep_that_was_judged_again_the_last_prediction_counts():
+    def said(sweep, cn1):
+        values = {"CN1": Value(cn1, 0.5, cn1 - 0.8, cn1 + 0.8, statistical=0.3, model=0.7)}
+        return Prediction(
+            "m", "sha", provenance=Provenance(run_uid="run", sweep=sweep), outcome=Outcome(values)
+        )
+
+    found = _usable([said(0, 8.0), said(1, 5.0), said(1, 9.0)], "run", "CN1")
+    assert [value.value for value in found] == [8.0, 9.0]
+
+
+def test_repeats_without_noise_are_averaged():
+    same, other = (Value(cn1, 0.5, 7.0, 9.0, statistical=0.0, model=0.7) for cn1 in (8.0, 8.3))
+    assert mean_of([same] * 3) == (8.0, 0.0)
+    assert mean_of([same, same, other])[1] > 0.1
 
 
 @pytest.mark.parametrize(

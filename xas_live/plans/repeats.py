@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist, stdev
 from typing import TYPE_CHECKING, Any, Literal
 
 import bluesky.plan_stubs as bps
+from scipy.stats import chi2, t
 
 from xas_live.errors import Refusal
 from xas_live.prediction import Prediction, Value
@@ -98,8 +99,9 @@ def repeat_until(
     for _ in range(max_repeats):
         uid = yield from scan()
         uids.append(str(uid))
+        result = replace(result, uids=tuple(uids))
         if not (yield from _analysed(analysis, timeout)):
-            return _ended(result, uids, f"no prediction came within {timeout:g} s")
+            return replace(result, reason=f"no prediction came within {timeout:g} s")
         found += _usable(analysis.predictions, uids[-1], target)
         if found and error == "total" and half_width < (least := min(value.model for value in found)):
             raise Refusal(
@@ -107,17 +109,11 @@ def repeat_until(
                 f"half width of {half_width:g} cannot be reached. Ask for the statistical one"
             )
         mean, half = mean_of(found, error)
-        result = Repeated(target, tuple(uids), len(found), mean, half, half <= half_width, "")
+        result = replace(result, used=len(found), mean=mean, half_width=half, reached=half <= half_width)
         if result.reached:
-            return _ended(result, uids, f"{target} is known to {half:.2g}")
+            return replace(result, reason=f"{target} is known to {half:.2g}")
     words = "no repeat was usable" if not found else f"{target} is known to {result.half_width:.2g} only"
-    return _ended(result, uids, f"{words} after {max_repeats} repeats")
-
-
-def _ended(result: Repeated, uids: Sequence[str], reason: str) -> Repeated:
-    return Repeated(
-        result.target, tuple(uids), result.used, result.mean, result.half_width, result.reached, reason
-    )
+    return replace(result, reason=f"{words} after {max_repeats} repeats")
 
 
 def _analysed(analysis: LiveAnalysis, timeout: float) -> Generator[Any, Any, bool]:
@@ -131,7 +127,7 @@ def _analysed(analysis: LiveAnalysis, timeout: float) -> Generator[Any, Any, boo
 
 
 def _usable(predictions: Sequence[Prediction], uid: str, target: str) -> list[Value]:
-    """Return the values of a run's sweeps that may be used.
+    """Return the values of a run's sweeps that may be used; of a sweep that was judged again the last one.
 
     Raises
     ------
@@ -144,9 +140,10 @@ def _usable(predictions: Sequence[Prediction], uid: str, target: str) -> list[Va
     if not any(target in p.values for p in primary):
         given = ", ".join(primary[0].values) or "no numbers"
         raise Refusal(f"{primary[0].model} gives no {target!r}: choose from {given}")
+    of_sweep = {(p.provenance.stream, p.provenance.sweep): p for p in primary}
     return [
         p.values[target]
-        for p in primary
+        for p in of_sweep.values()
         if p.verdict.usable and not p.partial and not math.isnan(p.values[target].statistical)
     ]
 
@@ -164,11 +161,10 @@ def mean_of(
     mean = sum(value.value for value in found) / n
     half = math.sqrt(sum(value.statistical**2 for value in found)) / n
     if n > 2:
-        from scipy.stats import chi2, t
-
         quantile = NormalDist().inv_cdf(0.5 + found[0].level / 2.0)
         scatter = stdev(value.value for value in found)
         expected = half * math.sqrt(n) / quantile
-        if chi2.sf((n - 1) * (scatter / expected) ** 2, n - 1) < _SCATTERS:
+        # Without noise in the points, any scatter is more than they tell.
+        if scatter > 0 and (not expected or chi2.sf((n - 1) * (scatter / expected) ** 2, n - 1) < _SCATTERS):
             half = float(t.ppf(0.5 + found[0].level / 2.0, n - 1)) * scatter / math.sqrt(n)
     return mean, half if error == "statistical" else math.hypot(half, max(value.model for value in found))

@@ -42,15 +42,15 @@ def change(earlier: Prediction, later: Prediction) -> dict[str, Value]:
     >>> change(xas.predictions[0], xas.latest)["CN1"]
     """
     _check(earlier, later)
-    distance = math.dist(earlier.domain.latent, later.domain.latent)
     cancels = _differ_in_structure_alone(earlier, later)
+    distance = math.dist(earlier.domain.latent, later.domain.latent) if cancels else math.inf
     changes = {}
     for name, after in later.values.items():
         before = earlier.values.get(name)
         if before is None:
             continue
         model = math.hypot(_model_part(before), _model_part(after))
-        if cancels and name in later.change_scales:
+        if name in later.change_scales:
             model = min(model, later.change_scales[name] * distance)
         statistical = math.hypot(before.statistical, after.statistical)
         half = math.hypot(model, 0.0 if math.isnan(statistical) else statistical)
