@@ -19,13 +19,14 @@ import numpy as np
 from xas_live.analysis import RunHistory, foil_anchor
 from xas_live.callbacks.assembly import SWEEP_DONE, ChannelMapping, SpectrumAssembler, checked_mapping
 from xas_live.callbacks.live.backlog import Backlog, Item, Mark, Received, bytes_of
+from xas_live.callbacks.live.current import Current, SweepTimes
 from xas_live.callbacks.live.notices import ErrorRecord, Notices
 from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipeline
 from xas_live.callbacks.live.scans import LastScans
 from xas_live.callbacks.live.watch import Watch
 from xas_live.callbacks.publishers import Publisher, Result, SweepResult
 from xas_live.callbacks.publishers.results import LastAverages, ResultTable, table, with_averages
-from xas_live.prediction import Prediction
+from xas_live.prediction import Decision, Prediction
 from xas_live.reduction import FoilAnchor, known_foils
 from xas_live.spectrum import Spectrum
 
@@ -97,6 +98,7 @@ class _Results(PipelineHooks):
         self.average: Prediction | None = None
         self.preview: Prediction | None = None
         self.scans = LastScans()
+        self.times = SweepTimes()
         self._averages = LastAverages(history)
         self._sweeps = self._refused = 0
 
@@ -115,6 +117,7 @@ class _Results(PipelineHooks):
         with self._lock:
             self.preview = None
             self.latest = results[0]
+            self.times.completed(document.received)
             self._kept.extend(results)
             self._sweeps += 1
             self._refused += result.primary.refused is not None
@@ -125,6 +128,13 @@ class _Results(PipelineHooks):
         self.scans.add(spectrum)
         with self._lock:
             self._averages.averaged(spectrum, prediction)
+
+    def current(self, max_age: float | None, dead: str) -> Current:
+        """Return the latest prediction, and why it must not be acted on; `dead` says why none will follow."""
+        with self._lock:
+            prediction = self.latest.prediction if self.latest else None
+            age, limit = self.times.age(), self.times.limit if max_age is None else max_age
+        return Current.judged(prediction, age, limit, dead)
 
     def counts(self) -> tuple[int, int, float | None]:
         """Return the number of sweeps, of those refused, and the lag of the last (s)."""
@@ -148,6 +158,14 @@ class _NewMapping(Mark):
     def __init__(self, mapping: ChannelMapping | None) -> None:
         super().__init__()
         self.mapping = mapping
+
+
+class _Decided(Mark):
+    """A decision for the publishers."""
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__()
+        self.decision = decision
 
 
 class LiveAnalysis:
@@ -194,6 +212,7 @@ class LiveAnalysis:
         self._backlog = Backlog(self._notices.say)
         self._watch = Watch(self._notices.trouble, self._backlog.__len__, STUCK_S)
         self._results = _Results(history, self._notices, self._watch)
+        self._decisions: deque[Decision] = deque(maxlen=history)
         self._history = RunHistory()
         self._pipeline = SweepPipeline(analyzer, publishers, self._history, self._results)
         self._documents = 0
@@ -264,6 +283,36 @@ class LiveAnalysis:
     def predictions(self) -> list[Prediction]:
         """Predictions so far, oldest first, of each sweep the primary one first; the last `history` ones."""
         return [result.prediction for result in self._results.kept()]
+
+    def current(self, max_age: float | None = None) -> Current:
+        """Return the latest prediction, and whether it may be acted on by its age. For any thread.
+
+        Verdict, anchor and flags are not looked at: see `prediction`.
+
+        Parameters
+        ----------
+        max_age : seconds after the end of its sweep; default: two sweep times, and at least 2 s.
+        """
+        ended = "was closed" if self._closed else "has ended by an error: attach again"
+        dead = "" if not self._closed and self._worker.is_alive() else f"the analysis {ended}"
+        return self._results.current(max_age, dead)
+
+    def decided(self, decision: Decision) -> None:
+        """Take what a rule or a plan did because of a prediction: shown, kept, and told to the publishers.
+
+        For any thread. A publisher's own decision is told after the sweep that it is being told of.
+        """
+        self._decisions.append(decision)
+        self._notices.say(str(decision))
+        if threading.current_thread() is self._worker:
+            self._pipeline.decided(decision)
+        else:
+            self._backlog.put(_Decided(decision))
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """What rules and plans did so far, oldest first; the last `history` ones."""
+        return list(self._decisions)
 
     @property
     def errors(self) -> list[ErrorRecord]:
@@ -468,6 +517,10 @@ class LiveAnalysis:
             marks = [item for item in batch if isinstance(item, Mark)]
             try:
                 self._process(batch)
+                for mark in marks:
+                    if isinstance(mark, _Decided):
+                        self._pipeline.decided(mark.decision)
+                self._pipeline.tell_decisions()
                 self._publish_growing()
             except BaseException as error:  # noqa: BLE001 the last guard: the worker must live
                 self._notices.error("LiveAnalysis", error)
@@ -496,6 +549,8 @@ class LiveAnalysis:
             if isinstance(document, Mark):
                 continue
             self._documents += 1
+            if document.name == "start":
+                self._results.times.began(document.received)
             spectra = self._assemble(document)
             if spectra or document.name in ("start", "stop"):
                 batch.append(Completed(document.name, document.doc, spectra, document.received))

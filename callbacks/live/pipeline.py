@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from xas_live.analysis import Drift
 from xas_live.callbacks.publishers import Publisher, SweepResult
 from xas_live.flags import Flag
-from xas_live.prediction import Prediction
+from xas_live.prediction import Decision, Prediction
 from xas_live.reduction.gate import quality
 from xas_live.spectrum import Spectrum
 
@@ -102,6 +102,7 @@ class SweepPipeline:
         self._hooks = hooks or PipelineHooks()
         self._under_way: _Batch | None = None
         self._told: set[str] = set()
+        self._decisions: list[Decision] = []
 
     def process(self, documents: Sequence[Completed], *, last: bool = True) -> None:
         """Analyse the sweeps of these documents as one batch, and publish all in the order of the documents.
@@ -140,9 +141,20 @@ class SweepPipeline:
         self._hooks.previewed(preview)
         self._tell("measuring", spectrum, preview)
 
+    def decided(self, decision: Decision) -> None:
+        """Keep a decision for the publishers: a rule decides while they are told of the sweep it rests on."""
+        self._decisions.append(decision)
+
+    def tell_decisions(self) -> None:
+        """Tell the publishers of the decisions kept so far."""
+        decisions, self._decisions = self._decisions, []
+        for decision in decisions:
+            self._tell("decided", decision)
+
     def close(self) -> None:
         """Publish what is under way, and close the publishers."""
         self.process([])
+        self.tell_decisions()
         self._tell("close")
 
     # --- asking ------------------------------------------------------------------------------------------
@@ -219,6 +231,7 @@ class SweepPipeline:
         self._hooks.completed(document, result)
         self._tell_models(analyzer, spectrum, predictions)
         self._tell("predicted", result)
+        self.tell_decisions()
 
     def _better(
         self, analyzer: Analyzes, spectrum: Spectrum, predictions: list[Prediction]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from xas_live.prediction import Prediction
+from xas_live.prediction import Decision, Prediction
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do without
@@ -68,6 +68,13 @@ class Publisher(Protocol):
         one. `prediction.provenance.averaged` says of how many sweeps, `spectrum.mu_error` how noisy it is.
         """
 
+    def decided(self, decision: Decision) -> None:
+        """Take what a rule or a plan did because of a prediction, or why it did nothing.
+
+        A rule's comes after the sweep that it rests on; a plan's at any time, also between runs. A replay has
+        none.
+        """
+
     def batch_finished(self) -> None:
         """Take note that all sweeps analysed together have been published, with their averages.
 
@@ -98,6 +105,9 @@ class BasePublisher:
         pass
 
     def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:  # noqa: D102
+        pass
+
+    def decided(self, decision: Decision) -> None:  # noqa: D102
         pass
 
     def batch_finished(self) -> None:  # noqa: D102

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +18,7 @@ from xas_live import __version__
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.callbacks.publishers.results import anchor_of
 from xas_live.errors import Refusal
-from xas_live.prediction import Prediction, Reduced, finite
+from xas_live.prediction import Decision, Prediction, Reduced, finite
 from xas_live.spectrum import Array, Spectrum
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of the derived runs' layout: part of their uid, raised when streams or columns change meaning."""
 
+DECISIONS = "decisions"
+"""Stream of what rules and plans did; `purpose` of a derived run that has nothing else."""
+
+_ENDED = 64  # raw runs whose start is kept for decisions that come later
 _NAMESPACE = uuid5(NAMESPACE_URL, "xas_live/derived-run")
 _OBJECT = "xas_live"
 _PRECISION = 3
@@ -63,7 +67,9 @@ class PredictionWriter(BasePublisher):
     and the network's input on the energy grid. What depends on the sweeps before has streams of its own:
     `drift`, one event a sweep, how the series of its sample stands, over runs (see `analysis.drift.Drift`);
     and where the run has repeats `averages`, the same as the first two of the average over its sweeps so
-    far, with their number (`averaged`) and the noise of its points (`noise`, in edge steps).
+    far, with their number (`averaged`) and the noise of its points (`noise`, in edge steps). `decisions` has
+    what rules and plans did because of its sweeps, one event each; what comes after the end of the run
+    has derived runs of its own, whose `purpose` is "decisions".
 
     Sweeps are gathered until `batch_finished`, and written as one event page a stream: a page costs hardly
     more than an event.
@@ -93,6 +99,7 @@ class PredictionWriter(BasePublisher):
         self._copied = tuple(copied)
         self._attempt = attempt
         self._starts: dict[str, RunStart] = {}
+        self._ended: OrderedDict[str, RunStart] = OrderedDict()
         self._open: dict[str, dict[tuple[str | None, ...], _DerivedRun]] = {}
         self._first_attempt: dict[str, int] = {}
         self._opened: Counter[tuple[str, str]] = Counter()
@@ -134,6 +141,21 @@ class PredictionWriter(BasePublisher):
                 f"were ({prediction}); it was not written"
             )
         run.add_average(spectrum, prediction)
+
+    def decided(self, decision: Decision) -> None:
+        """Write a decision: into the first derived run of its raw run, or a run of its own after that."""
+        raw_uid = decision.run_uid
+        run = next(iter(self._open.get(raw_uid or "", {}).values()), None)
+        if run is not None:
+            run.decisions.add(decision.time, decision.columns(), {}, dict, tells=True)
+            run.flush()
+            return
+        bundle = compose_run(metadata=self._of_decisions(raw_uid))
+        self._write("start", bundle.start_doc)
+        decisions = _Stream(self._write, bundle, DECISIONS)
+        decisions.add(decision.time, decision.columns(), {}, dict, tells=True)
+        decisions.flush()
+        self._write("stop", bundle.compose_stop())
 
     def batch_finished(self) -> None:
         """Write the sweeps and averages of a batch."""
@@ -205,10 +227,28 @@ class PredictionWriter(BasePublisher):
         )
         return _DerivedRun(self._write, bundle, identity)
 
+    def _of_decisions(self, raw_uid: str | None) -> dict[str, object]:
+        """Return the metadata of a run of decisions alone: guarded and found as its raw run is."""
+        start = self._starts.get(raw_uid or "") or self._ended.get(raw_uid or "")
+        given: Mapping[str, object] = start or {}
+        copied = _valid({key: given[key] for key in (*self._copied, "scan_id") if key in given})
+        told = {
+            "purpose": DECISIONS,
+            "schema_version": SCHEMA,
+            "software": {"xas_live": __version__},
+            "hints": {"dimensions": [[["time"], DECISIONS]]},
+        }
+        optional = {"raw_uid": raw_uid, "sample_name": _sample_name(copied)}
+        return copied | told | {key: value for key, value in optional.items() if value is not None}
+
     def _finish(self, raw_uid: str, status: ExitStatus, reason: str, when: float | None = None) -> None:
         for run in self._open.pop(raw_uid, {}).values():
             run.stop(status, reason, when)
-        self._starts.pop(raw_uid, None)
+        start = self._starts.pop(raw_uid, None)
+        if start is not None:
+            self._ended[raw_uid] = start
+            if len(self._ended) > _ENDED:
+                self._ended.popitem(last=False)
         self._first_attempt.pop(raw_uid, None)
         for key in [key for key in self._opened if key[0] == raw_uid]:
             del self._opened[key]
@@ -290,6 +330,7 @@ class _DerivedRun:
         self._spectra = _Stream(write, bundle, "spectra")
         self._drift = _Stream(write, bundle, "drift")
         self._averages = _Stream(write, bundle, "averages", overflow="other_values")
+        self.decisions = _Stream(write, bundle, DECISIONS)
         self._model = (bundle.start_doc["model"], bundle.start_doc["model_sha256"])
 
     def holds(self, prediction: Prediction) -> bool:
@@ -323,7 +364,7 @@ class _DerivedRun:
 
     def flush(self) -> None:
         """Write the sweeps told so far, one page a stream; averages after their sweeps."""
-        for stream in (self._predictions, self._spectra, self._drift, self._averages):
+        for stream in (self._predictions, self._spectra, self._drift, self._averages, self.decisions):
             stream.flush()
 
     def stop(self, status: ExitStatus, reason: str = "", when: float | None = None) -> None:

@@ -156,7 +156,7 @@ def _search(catalog: Any, wanted: Iterable[Any], sample: str | None, run: int | 
 
     # Container's own search: that of a catalog of runs would put "start." before other keys.
     search = Container.search
-    found = search(catalog, KeyPresent("start.raw_uid"))
+    found = search(search(catalog, KeyPresent("start.raw_uid")), KeyPresent("start.model"))
     for query in wanted:
         found = search(found, query)
     if isinstance(run, str):

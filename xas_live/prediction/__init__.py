@@ -2,6 +2,7 @@
 
 from xas_live.prediction.change import change
 from xas_live.prediction.chemistry import KINDS, LOOKS, Chemistry
+from xas_live.prediction.decision import Decision, DecisionOutcome
 from xas_live.prediction.outcome import Outcome
 from xas_live.prediction.prediction import Alignment, AnchorUsed, Foil, Prediction, Reduced
 from xas_live.prediction.results import (
@@ -29,6 +30,8 @@ __all__ = [
     "Classes",
     "Columns",
     "Curve",
+    "Decision",
+    "DecisionOutcome",
     "Degree",
     "DomainVerdict",
     "Foil",

@@ -19,6 +19,8 @@ from xas_live.prediction import (
     Chemistry,
     Classes,
     Curve,
+    Decision,
+    DecisionOutcome,
     Degree,
     DomainVerdict,
     Outcome,
@@ -547,3 +549,37 @@ def test_sample_and_temperature_are_searched_by_one_key_each(given, expected):
     rows = [event["data"] for event in documents.events("predictions")]
     assert [row["temperature"] for row in rows] == [523.0, 573.0]
     assert [row["anchor"] for row in rows] == ["reference"] * 2
+
+
+def decision(sweep=1, raw=RAW, **changes):
+    made = Decision("growth", "pause", DecisionOutcome.DONE, "CN1 10.5", raw, sweep, "CN1", 10.5, 0.4, 1.7e9)
+    return replace(made, **changes)
+
+
+def test_a_decision_is_stored_with_the_sweeps_that_it_rests_on():
+    documents, writer = write([good(0), good(1)], stop=None)
+    writer.decided(decision())
+    writer.decided(decision(outcome=DecisionOutcome.HELD, sweep=None))
+    writer.run_stopped(raw_stop())
+    assert len(documents.of("start")) == 1
+    first, second = documents.events("decisions")
+    assert first["time"] == 1.7e9
+    assert first["data"] == decision().columns()
+    assert (second["data"]["outcome"], second["data"]["sweep"]) == ("held", -1)
+    assert documents[-1][0] == "stop"
+
+
+def test_a_decision_after_its_run_has_a_run_of_its_own_guarded_as_the_raw_run():
+    documents = Documents()
+    writer = PredictionWriter(documents)
+    writer.run_started({**raw_start(), "tiled_access_tags": ["group"], "sample_name": "Pt/C"})
+    writer.predicted(result(0, good(0)))
+    writer.run_stopped(raw_stop())
+    writer.decided(decision(sweep=0))
+    writer.decided(decision(raw=None, sweep=None))
+    _, late, of_none = documents.of("start")
+    assert (late["raw_uid"], late["purpose"], late["scan_id"]) == (RAW, "decisions", 17)
+    assert (late["tiled_access_tags"], late["sample_name"]) == (["group"], "Pt/C")
+    assert "raw_uid" not in of_none
+    assert len(documents.events("decisions")) == 2
+    assert len(documents.of("stop")) == 3
