@@ -13,7 +13,9 @@ from xas_live.analysis.averages import Averages
 from xas_live.errors import Refusal
 from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.networks import init_network, mean_gradients, network
+from xas_live.models.registry import load_model
 from xas_live.prediction import Prediction, change
+from xas_live.reduction import FoilAnchor
 from xas_live.simulator import growth
 from xas_live.simulator.library import site_library
 from xas_live.spectrum import Provenance
@@ -51,6 +53,24 @@ def test_the_statistical_part_is_the_scatter_of_repeats(analyzer, scan_of, sampl
         scatter = np.std([p.values[name].value for p in told], ddof=1)
         half = np.median([p.values[name].statistical for p in told])
         assert half == pytest.approx(1.645 * scatter, rel=0.35), name
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.03])
+def test_a_noisy_reference_does_not_blow_up_the_statistical_part(scan_of, noise):
+    """Noise between neighbouring points must not pass for the slopes that the alignment rests on."""
+    rng, sample, pd = np.random.default_rng(2), growth(4, "pd_k")[1], load_model("pd-k")
+    foil = scan_of(None, "pd_k", reference=None)
+    spectra = [
+        replace(scan, reference=foil.mu + noise * rng.standard_normal(len(foil.mu)))
+        for scan in (scan_of(sample, "pd_k", noise=noise / 2, seed=k) for k in range(REPEATS))
+    ]
+    config = AnalysisConfig(align="reference")
+    told = Analyzer(pd, FoilAnchor.fit(foil, pd), config).analyze(spectra)
+    values = [p.values["CN1"] for p in told if p.refused is None]
+    assert len(values) > 0.9 * REPEATS
+    scatter = np.std([value.value for value in values], ddof=1)
+    typical = np.sqrt(np.mean([value.statistical**2 for value in values]))
+    assert typical == pytest.approx(1.645 * scatter, rel=0.35)
 
 
 def test_averages_narrow_the_statistical_part_and_leave_the_models(analyzer, scan_of, sample):

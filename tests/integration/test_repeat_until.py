@@ -66,7 +66,7 @@ def test_it_repeats_until_the_half_width_is_reached_and_no_longer(RE, xas, beaml
     assert result.half_width <= asked
     alone = [p.values["CN1"] for p in xas.predictions[1:]]
     assert result.mean == pytest.approx(np.mean([v.value for v in alone]))
-    assert math.sqrt(sum(v.statistical**2 for v in alone[:-1])) / max(len(alone) - 1, 1) > asked
+    assert all(mean_of(alone[:n])[1] > asked for n in range(1, len(alone)))
 
 
 def test_of_a_sample_that_is_not_usable_all_repeats_are_measured(RE, xas, beamline):
@@ -104,6 +104,18 @@ def test_of_a_sweep_that_was_judged_again_the_last_prediction_counts():
 
     found = _usable([said(0, 8.0), said(1, 5.0), said(1, 9.0)], "run", "CN1")
     assert [value.value for value in found] == [8.0, 9.0]
+
+
+def test_the_scatter_of_repeats_is_pooled_with_what_their_noise_tells():
+    def repeats(told, *cn1):
+        return [Value(each, 0.5, 7.0, 9.0, statistical=1.645 * told, model=0.7) for each in cn1]
+
+    quiet = (8.0, 8.1, 8.2, 8.1, 8.0, 8.2)  # scatter by 0.09
+    half = mean_of(repeats(0.2, *quiet))[1]
+    alone = 1.645 * np.std(quiet, ddof=1) / math.sqrt(6)
+    assert alone < half < 1.645 * 0.2 / math.sqrt(6)
+    loud = (7.0, 9.0, 8.0, 8.8, 7.1, 8.0)  # more than the noise tells: it alone counts
+    assert mean_of(repeats(0.1, *loud))[1] > 1.645 * np.std(loud, ddof=1) / math.sqrt(6)
 
 
 def test_repeats_without_noise_are_averaged():

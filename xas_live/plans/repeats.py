@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Plan = Generator[Any, Any, Any]
 
 _POLL_S = 0.05
+_TOLD = 8  # degrees of freedom of the noise that repeats tell of themselves: 1 / (2 * 0.25**2)
 _SCATTERS = 0.01  # probability below which repeats scatter more than their noise tells
 
 
@@ -60,9 +61,9 @@ def repeat_until(
 ) -> Generator[Any, Any, Repeated]:
     """Repeat a scan until the mean of what is predicted is known to a half width.
 
-    The statistical parts of the repeats are averaged; where the repeats scatter more than their noise tells
-    (a chi-square test at 1 %), their scatter counts. Only sweeps under the verdicts "trusted" and "caution"
-    count, complete and analysed: of a sample that is not usable all repeats are measured.
+    The statistical parts of the repeats are averaged, and pooled with the scatter of the repeats: see
+    `mean_of`. Only sweeps under the verdicts "trusted" and "caution" count, complete and analysed: of a
+    sample that is not usable all repeats are measured.
 
     Parameters
     ----------
@@ -153,7 +154,10 @@ def mean_of(
 ) -> tuple[float, float]:
     """Return the mean of repeats, and the half width of its statistical interval or of the whole one.
 
-    Where the repeats scatter more than their noise tells, by a chi-square test at 1 %, their scatter counts.
+    The noise that the repeats tell of themselves counts as an estimate with 8 degrees of freedom: it is known
+    to a quarter, as gradient and noise of each are taken at a noisy spectrum. The scatter of the repeats is
+    pooled with it by its own degrees of freedom. Where they scatter more than their noise tells, by a
+    chi-square test at 1 %, their scatter alone counts.
     """
     n = len(found)
     if not n:
@@ -167,4 +171,7 @@ def mean_of(
         # Without noise in the points, any scatter is more than they tell.
         if scatter > 0 and (not expected or chi2.sf((n - 1) * (scatter / expected) ** 2, n - 1) < _SCATTERS):
             half = float(t.ppf(0.5 + found[0].level / 2.0, n - 1)) * scatter / math.sqrt(n)
+        else:
+            pooled = _TOLD * expected**2 + (n - 1) * scatter**2
+            half = quantile * math.sqrt(pooled / (_TOLD + n - 1) / n)
     return mean, half if error == "statistical" else math.hypot(half, max(value.model for value in found))

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from xas_live.reduction.align import RANGE
+from xas_live.reduction.align import RANGE, WIDEST
 from xas_live.reduction.normalize import point_gradients
 from xas_live.reduction.quality import Checked, point_noise
 from xas_live.reduction.stages import CheckedSweep, ReducedSweep
 from xas_live.spectrum import Array
+
+_SLOPES_OVER = 2.0  # eV
 
 
 def statistical_errors(
@@ -83,14 +85,17 @@ def _noise_of_reference(checked: CheckedSweep, reference: Array) -> tuple[float,
 def _shift_error(checked: CheckedSweep, reference: Array) -> float:
     """Standard deviation of the shift (eV) that the noise of the reference gives the alignment.
 
-    That of the least-squares estimate of a shift: noise over the root of the sum of the squared slopes.
+    That of the least-squares estimate of a shift: noise over the root of the sum of the squared slopes. These
+    are taken between means of 2 eV: between neighbouring points the noise of a weak sweep would pass for
+    slopes. At most the widest shift that is looked for.
     """
     energy, e0 = checked.data.energy, checked.e0
     near = (energy >= e0 + RANGE[0]) & (energy <= e0 + RANGE[1])
-    if np.count_nonzero(near) < 3:
+    _, bins, count = np.unique(np.floor(energy[near] / _SLOPES_OVER), return_inverse=True, return_counts=True)
+    if len(count) < 3:
         return 0.0
-    slopes = np.gradient(reference[near], energy[near])
+    x, mu = (np.bincount(bins, each[near]) / count for each in (energy, reference))
     noise = point_noise(reference[checked.data.axis.judged])
-    steps = np.gradient(energy[near])
-    total = (slopes**2 - 0.5 * (noise / steps) ** 2).sum()  # less what noise itself adds to the slopes
-    return float(noise / np.sqrt(max(total, 1e-12)))
+    of_slopes = 0.5 * (noise / np.gradient(x)) ** 2 / count
+    total = (count * (np.gradient(mu, x) ** 2 - of_slopes)).sum()  # less what noise itself adds to the slopes
+    return float(min(noise / np.sqrt(total), WIDEST)) if total > 0 else WIDEST
