@@ -33,7 +33,7 @@ class Rule(Condition):
     to, by : of "set": where it is set to, or by how much it is changed, in its unit.
     call : of "call": name of the function.
     dry_run : record what would be done, and do nothing.
-    time_limit : seconds after which an action that has not returned is reported as failed.
+    time_limit : of "call": seconds after which a function that has not returned is reported as failed.
     """
 
     name: Annotated[str, Field(min_length=1)]
