@@ -137,7 +137,7 @@ class _Following:
         self._began = self._acted = time.monotonic()
         self._latest: Prediction | None = None
         self._wish: Wish | None = None
-        self._told = ""
+        self._told = self._not_moved = ""
         self.scans = 0
         self.held = ""
 
@@ -206,6 +206,9 @@ class _Following:
                 raise
             except Exception as error:  # noqa: BLE001 whatever the device raises, the scans go on
                 outcome, reason = DecisionOutcome.FAILED, f"{type(error).__name__}: {error}"
+        told, self._not_moved = self._not_moved, reason
+        if reason and reason == told:  # said already
+            return
         words = "; ".join(filter(None, (wish.reason, reason)))
         self._record(permit.action, outcome, words, wish.value, wish.half_width)
 

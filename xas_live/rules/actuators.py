@@ -148,6 +148,8 @@ class Actuator:
             return Permit(
                 None, DecisionOutcome.FAILED, asked, f"{self.name} cannot be read ({_words(error)})"
             )
+        if not math.isfinite(present):
+            return Permit(None, DecisionOutcome.FAILED, asked, f"{self.name} says that it stands nowhere")
         wanted = to if to is not None else present + (by or 0.0)
         with self._lock:
             permit = self._judge(asked, present, wanted)
