@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.docs.code_blocks import blocks_of
 from xas_live.rules import Rule, RuleError, checked_rules, read_rules
 
+GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "act-on-predictions.md"
 GOOD = """
 [[rule]]
 name = "grown"
@@ -67,6 +71,12 @@ def test_rules_are_read_and_say_what_they_do(written):
 def test_rules_that_cannot_be_used_are_refused_with_line_and_reason(written, good, bad, word):
     with pytest.raises(RuleError, match=word):
         read_rules(written(GOOD.replace(good, bad)))
+
+
+def test_the_rules_of_the_guide_can_be_read(written):
+    [block] = [each for each in blocks_of(GUIDE) if each.language == "toml"]
+    rules = read_rules(written(block.code))
+    assert [rule.do for rule in rules] == ["pause", "set", "stop"]
 
 
 def test_what_is_no_rule_and_no_file_is_refused(tmp_path):
