@@ -39,8 +39,8 @@ class Admits(Strict):
     error : "statistical" is what noise does, and what repeats narrow; "total" holds the model's part, too.
     on : verdicts that are acted on: "trusted", "caution", "not usable", "not judged" (of models that give
         none).
-    also : "partial", sweeps that were aborted, and previews of growing ones; "unanchored", sweeps without a
-        foil, whose verdict is "not usable", which must then stand in `on`.
+    also : "partial", sweeps that were aborted (never previews of growing ones); "unanchored", sweeps without
+        a foil, whose verdict is "not usable", which must then stand in `on`.
     max_age : seconds after the end of a sweep up to which it is acted on; default: two sweep times, at least
         2 s.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -76,7 +75,7 @@ class Firing:
         suspends : takes a suspension when it begins.
         """
         try:
-            stale = stale_reason(self.analysis, self.rule, self.prediction)
+            stale = self.analysis.current(self.rule.max_age).reason
             if stale:
                 tell(DecisionOutcome.HELD, stale, "")
             elif self.rule.do == "set":
@@ -160,18 +159,6 @@ class Firing:
             value=judged.value,
             half_width=judged.half_width,
         )
-
-
-def stale_reason(analysis: Decides, rule: Rule, prediction: Prediction) -> str:
-    """Return why a prediction is too old to be acted on, or the analysis is dead; else ""."""
-    current = analysis.current(rule.max_age)
-    if current.prediction is prediction or not prediction.partial:
-        return current.reason
-    # A growing sweep is as old as its last point.
-    age = time.time() - (prediction.provenance.time or 0.0)
-    if age <= current.limit:
-        return ""
-    return f"its last point is {age:.0f} s old, and the limit is {current.limit:.0f} s"
 
 
 def said_by(error: BaseException) -> str:

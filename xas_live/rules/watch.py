@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bluesky import RunEngine
 
@@ -12,7 +12,7 @@ from xas_live.prediction import DecisionOutcome, Prediction
 from xas_live.rules.actions import ActionFunction, actions
 from xas_live.rules.actuators import Actuator
 from xas_live.rules.engine import PlanControl, Suspension
-from xas_live.rules.firing import Decides, Firing, Means, said_by, stale_reason
+from xas_live.rules.firing import Decides, Firing, Means, said_by
 from xas_live.rules.judge import Judge, Judgement, Step
 from xas_live.rules.rule import Rule, RuleError, checked_rules
 from xas_live.spectrum import Spectrum
@@ -79,11 +79,6 @@ class RuleWatch(BasePublisher):
         """Judge a sweep by all rules of sweeps."""
         self._judge_all("sweep", result.primary)
 
-    def measuring(self, spectrum: Spectrum, preview: Prediction | None) -> None:
-        """Judge a growing sweep by the rules that take it."""
-        if preview is not None:
-            self._judge_all("sweep", preview, takes=lambda rule: "partial" in rule.also)
-
     def averaged(self, spectrum: Spectrum, prediction: Prediction) -> None:
         """Judge an average by all rules of averages."""
         self._judge_all("average", prediction)
@@ -94,13 +89,11 @@ class RuleWatch(BasePublisher):
         for followed in self._followed:
             followed.release("the analysis was closed")
 
-    def _judge_all(
-        self, of: str, prediction: Prediction, takes: Callable[[Rule], bool] = lambda rule: True
-    ) -> None:
+    def _judge_all(self, of: str, prediction: Prediction) -> None:
         if self._analysis is None:
             return
         for followed in self._followed:
-            if followed.rule.of == of and takes(followed.rule):
+            if followed.rule.of == of:
                 followed.take(prediction, self._analysis, self._means)
 
 
@@ -117,7 +110,7 @@ class _Followed:
     def take(self, prediction: Prediction, analysis: Decides, means: Means) -> None:
         """Judge a prediction, and act on it where the rule fires; in the worker thread."""
         try:
-            judged = self._judge.judge(prediction, stale_reason(analysis, self.rule, prediction))
+            judged = self._judge.judge(prediction, analysis.current(self.rule.max_age).reason)
         except Exception as error:  # noqa: BLE001 the other rules are judged all the same
             firing = Firing(self.rule, prediction, Judgement(Step.NOTHING), analysis, means)
             analysis.decided(firing.decision(DecisionOutcome.FAILED, said_by(error)))
