@@ -220,6 +220,24 @@ def test_it_can_be_paused_and_resumed(RE, reactor, xas, scan):
     assert len(xas.predictions) == 4
 
 
+def test_it_can_be_paused_at_once_while_it_waits_for_a_prediction(RE, reactor, xas, scan):
+    says = reactor.says
+
+    def pausing(k):
+        if k == 1:
+            RE.request_pause()
+        return says(k)
+
+    xas.analyzer = Scripted(pausing)
+    stops = []
+    RE.subscribe(lambda name, doc: stops.append((doc["exit_status"], doc["num_events"])), "stop")
+    with pytest.raises(RunEngineInterrupted):
+        RE(operando(scan, xas, max_scans=3))
+    RE.resume()
+    assert RE.state == "idle"
+    assert stops == [("success", {"primary": len(POINTS)})] * 3
+
+
 @pytest.mark.parametrize("how", ["abort", "stop", "halt"])
 def test_after_it_was_ended_nothing_drives_on(RE, reactor, xas, scan, how):
     class Slow(SoftPositioner):

@@ -85,7 +85,11 @@ def adaptive(
     settings, done, uids = first, [], []
     told: list[Prediction] = []
     asked: Future[S | None] | None = None
+    answered = False
     for _ in range(max_scans):
+        if answered:
+            _say(analysis, DecisionOutcome.DONE, f"scan at {settings}", "the recommender's answer")
+        answered = False
         uids.append(str((yield from scan_at(settings))))
         done.append(settings)
         deadline = time.monotonic() + timeout
@@ -107,8 +111,7 @@ def adaptive(
                 return Adapted(tuple(done), tuple(uids), failed)
             if answer is None:
                 return Adapted(tuple(done), tuple(uids), "the recommender has ended it")
-            asked, settings = None, answer
-            _say(analysis, DecisionOutcome.DONE, f"scan at {settings}", "the recommender's answer")
+            asked, settings, answered = None, answer, True
     return Adapted(tuple(done), tuple(uids), f"{max_scans} scans are done")
 
 

@@ -22,12 +22,13 @@ _POLL_S = 0.05
 
 
 def analysed(analysis: LiveAnalysis, timeout: float) -> Generator[Any, Any, str]:
-    """Wait until all that was measured is analysed.
+    """Wait until all that was measured is analysed. A pause meanwhile repeats nothing that was measured.
 
     Returns
     -------
     "", or why it is not: it took longer than `timeout` (s), or the analysis is dead.
     """
+    yield from bps.checkpoint()
     deadline, reached = time.monotonic() + timeout, analysis.reached()
     while not reached.is_set():
         if not analysis.status().running:
