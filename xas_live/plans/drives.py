@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from xas_live.errors import Refusal
-from xas_live.prediction import Prediction, change
-from xas_live.rules import Actuator, Admits, Condition, Judge, Step
+from xas_live.prediction import Prediction
+from xas_live.rules import Actuator, Admits, Condition, Judge, Step, series_of
 
 _INNER = 0.5  # share of the band around its middle within which nothing is moved
+_SWEEPS = 3  # that the line of a trend is drawn through
 
 
 @dataclass(frozen=True)
@@ -71,17 +73,17 @@ def hold_in_band(
     actuator: Actuator,
     *,
     step: float,
-    look_ahead: float = 1.0,
+    look_ahead: float = 5.0,
     on: Sequence[Literal["trusted", "caution"]] = ("trusted",),
     max_age: float | None = None,
 ) -> HoldInBand:
     """Hold a target in a band by an actuator, for `operando`.
 
-    Each sweep moves the actuator by up to one step, in proportion to how far the target is from the middle of
-    the band, so that the steps add up until it is back. Nothing is moved while it is within the inner half of
-    the band, or within its statistical error of the middle, unless it has left the band. The change since the
-    sweep before is carried on, where it is more than its statistical error: a target on its way back is left
-    alone, and one on its way out is met early.
+    A line through the last three sweeps is carried on by some sweeps. By how far it then is from the middle
+    of the band, each sweep moves the actuator by up to one step; the steps add up until it is back. So a
+    target on its way back is left alone, and one on its way out is met early. Nothing is moved while that
+    point is within the inner half of the band, or within its statistical error of the middle, unless it is
+    outside of the band.
 
     Parameters
     ----------
@@ -89,8 +91,9 @@ def hold_in_band(
     low, high : ends of the band, in the unit of the target.
     actuator : that is moved.
     step : change of the actuator that makes the target grow, in the actuator's unit; negative where it grows
-        when the actuator falls. A target that has left the band moves it by a whole step.
-    look_ahead : sweeps that the change is carried on for.
+        when the actuator falls. It moves by a whole one once the target is about to leave the band.
+    look_ahead : sweeps that the line is carried on by. More where the target goes on changing at one setting
+        of the actuator, as particles that grow; 0 to 2 where each setting has its own target.
     on : verdicts that are acted on.
     max_age : seconds up to which a sweep is acted on; default: two sweep times.
 
@@ -176,13 +179,16 @@ class HoldInBand:
         self._low, self._high = low, high
         self._step = step
         self._look_ahead = look_ahead
-        self._before: Prediction | None = None
+        self._sample: object = None
+        self._count = 0
+        self._seen: deque[tuple[int, float, float]] = deque(maxlen=_SWEEPS)
 
     def again(self) -> None:
         """Take note that the last wish was held: the next sweep tells anew."""
 
     def wish(self, prediction: Prediction, stale: str) -> Wish:
         """Return by how much to move because of a sweep."""
+        self._count += 1
         if prediction.refused is not None:
             return Wish(None, f"the sweep was refused: {prediction.refused}", held="refused")
         value = prediction.values.get(self.target)
@@ -195,29 +201,37 @@ class HoldInBand:
             return Wish(None, unfit.words, unfit.kind, value.value, error)
         if math.isnan(error):
             return Wish(None, "the noise of the sweep is not known", "noise", value.value)
-        trend = self._trend(prediction)
-        self._before = prediction
-        ahead = value.value + self._look_ahead * trend
+        if (sample := series_of(prediction)) != self._sample:
+            self._sample = sample
+            self._seen.clear()
+        self._seen.append((self._count, value.value, error))
+        ahead, doubt = carried_on(self._seen, self._look_ahead)
         half = 0.5 * (self._high - self._low)
         off = ahead - 0.5 * (self._low + self._high)
         n = value.decimals
-        seen = f"{self.target} {value.value:.{n}f} ±{error:.{n}f}"
-        if trend:
-            seen += f", {trend:+.{n}f} since the sweep before"
-        if abs(off) <= min(half, max(_INNER * half, error)):
+        seen = f"{self.target} {value.value:.{n}f} ±{error:.{n}f}, on its way to {ahead:.{n}f}"
+        if abs(off) <= min(half, max(_INNER * half, doubt)):
             return Wish(None, seen, value=value.value, half_width=error)
         by = -self._step * max(-1.0, min(1.0, off / half))
         reason = f"{seen}; the band is {self._low:g} to {self._high:g}"
         return Wish(by, reason, value=value.value, half_width=error)
 
-    def _trend(self, prediction: Prediction) -> float:
-        """Return the change since the sweep before; 0 where it is within its statistical error."""
-        if self._before is None:
-            return 0.0
-        try:
-            moved = change(self._before, prediction).get(self.target)
-        except Refusal:  # another model or absorber: there is nothing to compare with
-            return 0.0
-        if moved is None or not abs(moved.value) > moved.statistical:
-            return 0.0
-        return moved.value
+
+def carried_on(seen: Sequence[tuple[int, float, float]], steps: float) -> tuple[float, float]:
+    """Return where a line through values is after some steps more, and its error.
+
+    Parameters
+    ----------
+    seen : number, value and error of each; of a single one the value stays.
+    steps : after the last number.
+    """
+    count = len(seen)
+    values, errors = [value for _, value, _ in seen], [error for *_, error in seen]
+    doubt = math.sqrt(sum(error**2 for error in errors) / count)
+    if count == 1:
+        return values[0], doubt
+    middle = sum(number for number, *_ in seen) / count
+    spread = sum((number - middle) ** 2 for number, *_ in seen)
+    slope = sum((number - middle) * value for number, value, _ in seen) / spread
+    away = seen[-1][0] + steps - middle
+    return sum(values) / count + slope * away, doubt * math.sqrt(1.0 / count + away**2 / spread)

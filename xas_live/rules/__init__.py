@@ -3,7 +3,7 @@
 from xas_live.rules.actions import ActionFunction, register_action
 from xas_live.rules.actuators import Actuator, ActuatorSettings, Limits, Permit
 from xas_live.rules.condition import Admits, Condition
-from xas_live.rules.judge import Judge, Judgement, Step
+from xas_live.rules.judge import Judge, Judgement, Step, series_of
 from xas_live.rules.rule import Rule, RuleError, checked_rules, read_rules
 from xas_live.rules.watch import RuleWatch
 
@@ -24,4 +24,5 @@ __all__ = [
     "checked_rules",
     "read_rules",
     "register_action",
+    "series_of",
 ]

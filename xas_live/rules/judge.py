@@ -95,7 +95,7 @@ class Judge:
         wanted = self.condition
         if wanted.element is not None and prediction.element != wanted.element:
             return _NOTHING
-        series, where = self._series[_series_of(prediction)], prediction.provenance
+        series, where = self._series[series_of(prediction)], prediction.provenance
         sweep = (where.run_uid, where.stream, where.sweep, where.averaged)
         if sweep != series.last:
             series.before, series.last = series.met, sweep
@@ -145,7 +145,7 @@ class Judge:
 
     def again(self, prediction: Prediction) -> None:
         """Let the next sweep of the series fire: nothing has been done yet."""
-        series = self._series[_series_of(prediction)]
+        series = self._series[series_of(prediction)]
         series.armed, series.fired_at = True, -math.inf
 
     def _value(self, series: _Series, prediction: Prediction, *, fit: bool) -> Value | None:
@@ -173,5 +173,6 @@ class Judge:
         return Judgement(Step.REFUSED, words)
 
 
-def _series_of(prediction: Prediction) -> object:
+def series_of(prediction: Prediction) -> object:
+    """Return which series a prediction belongs to: that of its sample, absorber and model."""
     return prediction.element, prediction.edge, prediction.provenance.sample, prediction.model_sha256
