@@ -1,6 +1,27 @@
-"""Plans and plan stubs: marks for the analysis, and scans that are repeated until they are enough."""
+"""Plans and plan stubs: marks for the analysis, and plans that act on what is predicted."""
 
+from xas_live.plans.adaptive import Adapted, adaptive
+from xas_live.plans.anchoring import anchor_scan
+from xas_live.plans.drives import Drive, HoldInBand, StepWhen, Wish, hold_in_band, step_when
 from xas_live.plans.marks import sweep_done
+from xas_live.plans.operando import Followed, Move, operando
 from xas_live.plans.repeats import Repeated, mean_of, repeat_until
 
-__all__ = ["Repeated", "mean_of", "repeat_until", "sweep_done"]
+__all__ = [
+    "Adapted",
+    "Drive",
+    "Followed",
+    "HoldInBand",
+    "Move",
+    "Repeated",
+    "StepWhen",
+    "Wish",
+    "adaptive",
+    "anchor_scan",
+    "hold_in_band",
+    "mean_of",
+    "operando",
+    "repeat_until",
+    "step_when",
+    "sweep_done",
+]

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist, stdev
 from typing import TYPE_CHECKING, Any, Literal
 
-import bluesky.plan_stubs as bps
 from scipy.stats import chi2, t
 
 from xas_live.errors import Refusal
+from xas_live.plans.waiting import Plan, analysed
 from xas_live.prediction import Prediction, Value
 
 if TYPE_CHECKING:
     from xas_live.callbacks.live import LiveAnalysis
 
-Plan = Generator[Any, Any, Any]
-
-_POLL_S = 0.05
 _TOLD = 8  # degrees of freedom of the noise that repeats tell of themselves: 1 / (2 * 0.25**2)
 _SCATTERS = 0.01  # probability below which repeats scatter more than their noise tells
 
@@ -101,8 +97,9 @@ def repeat_until(
         uid = yield from scan()
         uids.append(str(uid))
         result = replace(result, uids=tuple(uids))
-        if not (yield from _analysed(analysis, timeout)):
-            return replace(result, reason=f"no prediction came within {timeout:g} s")
+        why = yield from analysed(analysis, timeout)
+        if why:
+            return replace(result, reason=why)
         found += _usable(analysis.predictions, uids[-1], target)
         if found and error == "total" and half_width < (least := min(value.model for value in found)):
             raise Refusal(
@@ -115,16 +112,6 @@ def repeat_until(
             return replace(result, reason=f"{target} is known to {half:.2g}")
     words = "no repeat was usable" if not found else f"{target} is known to {result.half_width:.2g} only"
     return replace(result, reason=f"{words} after {max_repeats} repeats")
-
-
-def _analysed(analysis: LiveAnalysis, timeout: float) -> Generator[Any, Any, bool]:
-    """Wait, without holding up the RunEngine, until all that was measured is analysed."""
-    deadline, reached = time.monotonic() + timeout, analysis.reached()
-    while not reached.is_set():
-        if time.monotonic() > deadline:
-            return False
-        yield from bps.sleep(_POLL_S)
-    return True
 
 
 def _usable(predictions: Sequence[Prediction], uid: str, target: str) -> list[Value]:

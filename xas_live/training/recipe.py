@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import (
@@ -23,6 +23,7 @@ from xas_live.models.network_spec import NetworkSpec
 from xas_live.models.outputs.specs import ClassesSpec, CurveSpec
 from xas_live.models.strict import Strict
 from xas_live.reduction.target import AnchorNeed, InputKind
+from xas_live.toml_places import place_in
 
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -415,7 +416,7 @@ class RecipeError(Refusal):
     @classmethod
     def at(cls, path: Path, text: str, wrong: Sequence[tuple[Sequence[str | int], str]]) -> RecipeError:
         """Of wrong entries, each with its line."""
-        lines = [f"  {_place(text, where)}{reason}" for where, reason in wrong]
+        lines = [f"  {place_in(text, where)}{reason}" for where, reason in wrong]
         return cls(f"recipe {path}:\n" + "\n".join(lines))
 
 
@@ -437,45 +438,3 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError.at(
             path, text, [(e["loc"], e["msg"].removeprefix("Value error, ")) for e in error.errors()]
         ) from error
-
-
-def _place(text: str, where: Sequence[str | int]) -> str:
-    """Line, name and value of an entry, as "line 12, schedule.steps = -1: "; or the line of its table."""
-    whole = tomllib.loads(text)
-    known: list[str | int] = []
-    for key, after in zip_longest(where, where[1:]):
-        entry = _found(whole, [*known, key])
-        # pydantic names the kind of an output or of structures, too, which is no entry; or a list's namesake.
-        if entry is not None and not (isinstance(entry[0], list) and isinstance(after, str)):
-            known.append(key)
-    if not where:
-        return ""
-    there = known[-1:] == [where[-1]]
-    name = ".".join(map(str, known if there else [*known, where[-1]]))
-    line = f"line {_line(text, known)}, " if known else ""
-    entry = _found(whole, known)
-    return f"{line}{name} = {entry[0]!r}: " if there and entry is not None else f"{line}{name}: "
-
-
-def _line(text: str, where: Sequence[str | int]) -> int:
-    """Number of the line at which an entry stands: the first lines of the file that hold it end there."""
-    lines = text.splitlines()
-    for count in range(1, len(lines) + 1):
-        for closing in ("", "]"):  # an array that goes on
-            try:
-                part = tomllib.loads("\n".join(lines[:count]) + closing)
-            except tomllib.TOMLDecodeError:
-                continue
-            if _found(part, where) is not None:
-                return count
-    return len(lines)
-
-
-def _found(table: Any, where: Sequence[str | int]) -> tuple[Any] | None:
-    """The entry that keys and indices lead to, or None."""
-    for key in where:
-        try:
-            table = table[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return (table,)

@@ -1,0 +1,92 @@
+"""How plans wait for the analysis, and for anything that takes its time, without holding up the RunEngine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import bluesky.plan_stubs as bps
+
+from xas_live.prediction import Prediction
+
+if TYPE_CHECKING:
+    from xas_live.callbacks.live import LiveAnalysis
+
+Plan = Generator[Any, Any, Any]
+T = TypeVar("T")
+
+_POLL_S = 0.05
+
+
+def analysed(analysis: LiveAnalysis, timeout: float) -> Generator[Any, Any, str]:
+    """Wait until all that was measured is analysed. A pause meanwhile repeats nothing that was measured.
+
+    Returns
+    -------
+    "", or why it is not: it took longer than `timeout` (s), or the analysis is dead.
+    """
+    yield from bps.checkpoint()
+    deadline, reached = time.monotonic() + timeout, analysis.reached()
+    while not reached.is_set():
+        if not analysis.status().running:
+            return analysis.current().reason
+        if time.monotonic() > deadline:
+            return f"no prediction came within {timeout:g} s"
+        yield from bps.sleep(_POLL_S)
+    return ""
+
+
+def begun(function: Callable[[], T]) -> Future[T]:
+    """Call a function in a daemon thread; return its future."""
+    future: Future[T] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001 whoever waits for it gets it
+            future.set_exception(error)
+
+    threading.Thread(target=call, name="xas_live plan", daemon=True).start()
+    return future
+
+
+def ended(future: Future[Any], timeout: float) -> Generator[Any, Any, bool]:
+    """Wait for a future for at most `timeout` seconds; return whether it is done."""
+    deadline = time.monotonic() + timeout
+    while not future.done() and time.monotonic() < deadline:
+        yield from bps.sleep(_POLL_S)
+    return future.done()
+
+
+class NewPredictions:
+    """The predictions of an analysis that were not looked at before, beginning now.
+
+    Parameters
+    ----------
+    analysis : attached to the RunEngine.
+    """
+
+    def __init__(self, analysis: LiveAnalysis) -> None:
+        self._analysis = analysis
+        self._last = _last(analysis.predictions)
+
+    def take(self) -> list[Prediction]:
+        """Return what the primary model says of each sweep since the last call, in order."""
+        new: list[Prediction] = []
+        for prediction in reversed(self._analysis.predictions):
+            if prediction is self._last:
+                break
+            new.append(prediction)
+        self._last = new[0] if new else self._last
+        of_sweep: dict[object, Prediction] = {}
+        for prediction in reversed(new):  # of a sweep the primary model's comes first
+            where = prediction.provenance
+            of_sweep.setdefault((where.run_uid, where.stream, where.sweep), prediction)
+        return list(of_sweep.values())
+
+
+def _last(predictions: list[Prediction]) -> Prediction | None:
+    return predictions[-1] if predictions else None
