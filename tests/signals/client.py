@@ -1,4 +1,4 @@
-"""A client of Channel Access in a process of its own: commands come as JSON, a line each, and so do answers."""
+"""A client of Channel Access in a process of its own: commands and answers are JSON, a line each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import epics
 from bluesky import RunEngine
 from bluesky.plans import count
 from bluesky.suspenders import SuspendFloor
+from caproto import ErrorResponseReceived
+from caproto.sync.client import write
 from ophyd import EpicsSignalRO
 from ophyd.sim import det
 
@@ -50,12 +52,18 @@ def properties(name: str) -> dict[str, Any]:
     return found | {"choices": list(pv.enum_strs or ())}
 
 
-def put(name: str) -> str:
+def put(name: str) -> list[str]:
+    """How a put fails: of a client that heeds access rights, and of one that asks the server all the same."""
+    heeded = "taken"
     try:
         epics.PV(PREFIX + name, connection_timeout=20).put(1, wait=True, timeout=5)
-    except Exception as error:
-        return type(error).__name__
-    return "taken"
+    except epics.ca.CASeverityException as error:
+        heeded = type(error).__name__
+    try:
+        write(PREFIX + name, 1, notify=True, timeout=5, repeater=False)
+    except ErrorResponseReceived as error:
+        return [heeded, str(error)]
+    return [heeded, "taken"]
 
 
 def suspend(name: str, floor: float) -> bool:

@@ -109,6 +109,7 @@ class PredictionSignals(BasePublisher, Device):
         self, targets: Iterable[str | Target] = DEFAULT_TARGETS, *, name: str = "xas", **rest: Any
     ) -> None:
         super().__init__(name=name, **rest)
+        self._targets = {target if isinstance(target, str) else target.name for target in targets}
         self._lock = threading.RLock()
         self._analysis: LiveAnalysis | None = None
         self._heartbeat: Heartbeat | None = None
@@ -131,6 +132,12 @@ class PredictionSignals(BasePublisher, Device):
         with self._lock:
             snapshot = self._aged(Snapshot.of(result.primary, self._shown.sweeps + 1))
             self._show(snapshot.model_copy(update={"lag": snapshot.age}), self.quantities)
+        if (unknown := snapshot.values.keys() - self._targets) and self._analysis is not None:
+            self._targets |= unknown  # told once
+            self._analysis.say(
+                f"the model predicts {', '.join(sorted(unknown))}, for which {self.name} has no signals: "
+                "name them by PredictionSignals(targets=[...])"
+            )
 
     def close(self) -> None:
         """Show that nothing follows."""

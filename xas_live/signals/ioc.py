@@ -8,7 +8,7 @@ import fcntl
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from xas_live.errors import Refusal
-from xas_live.signals.alarms import SILENT
 from xas_live.signals.pvs import PredictionPVs
 from xas_live.signals.quantities import Target
 from xas_live.signals.snapshot import Snapshot
@@ -43,7 +42,8 @@ class PredictionIoc:
     OSError : when the folder of the socket cannot be made.
     """
 
-    def __init__(self, prefix: str, targets: Iterable[Target], say: Callable[[str], None]) -> None:
+    def __init__(self, prefix: str, targets: Sequence[Target], say: Callable[[str], None]) -> None:
+        self._targets = {target.name for target in targets}
         self.pvs = PredictionPVs(prefix, targets)
         self._path = socket_path(prefix)
         self._prefix = prefix
@@ -70,6 +70,7 @@ class PredictionIoc:
         from caproto.asyncio.server import start_server
 
         _keep_beacons_local(interfaces)
+        _shorten_logs()
         await self.pvs.no_session()
         me = asyncio.current_task()
         assert me is not None
@@ -109,16 +110,21 @@ class PredictionIoc:
         """Show what a session sends until it ends."""
         self._session = session
         self._say(f"fed by {session}")
+        told: set[str] = set()
         try:
             await _answer(writer, "")
             async for snapshot in self._snapshots(reader):
                 await self.pvs.show(snapshot)
+                if unserved := snapshot.values.keys() - self._targets - told:
+                    told |= unserved
+                    names = ", ".join(sorted(unserved))
+                    self._say(f"the model predicts {names} too, for which there are no PVs: see --target")
         finally:
             self._session = self._refused = ""
             await self.pvs.no_session()
             self._say(f"{session} has gone: all PVs are INVALID")
 
-    async def _snapshots(self, reader: asyncio.StreamReader) -> Any:
+    async def _snapshots(self, reader: asyncio.StreamReader) -> AsyncIterator[Snapshot]:
         """Give each snapshot; while none comes, show that the session is silent."""
         patience, silence = LONGEST_SILENCE_S, 0.0
         while True:
@@ -126,7 +132,7 @@ class PredictionIoc:
                 line = await asyncio.wait_for(reader.readline(), patience)
             except TimeoutError:
                 silence += patience
-                await self.pvs.silent(silence, SILENT)
+                await self.pvs.silent(silence)
                 continue
             if not line:
                 return
@@ -168,10 +174,18 @@ def _alone(path: Path, prefix: str) -> Iterator[None]:
 
 
 def _keep_beacons_local(interfaces: Sequence[str]) -> None:
-    """Send no beacons into the network where the IOC listens to this host alone.
-
-    That nobody waits for them on this host is no news.
-    """
+    """Send no beacons into the network where the IOC listens to this host alone."""
     if all(ip_address(interface).is_loopback for interface in interfaces):
         os.environ |= {"EPICS_CAS_BEACON_ADDR_LIST": "127.0.0.1", "EPICS_CAS_AUTO_BEACON_ADDR_LIST": "NO"}
-        logging.getLogger("caproto.ctx").addFilter(lambda record: "beacon" not in str(record.msg))
+
+
+def _shorten_logs() -> None:
+    """Log a put that is refused in one line, and nothing of beacons that nobody on this host waits for."""
+
+    def without_traceback(record: logging.LogRecord) -> bool:
+        if "write request" in str(record.msg):
+            record.exc_info = None
+        return True
+
+    logging.getLogger("caproto.circ").addFilter(without_traceback)
+    logging.getLogger("caproto.ctx").addFilter(lambda record: "send beacon" not in str(record.msg))

@@ -84,7 +84,7 @@ class IocLink(BasePublisher):
     def close(self) -> None:
         """End; the IOC sets its PVs INVALID."""
         if self._heartbeat is not None:
-            self._heartbeat.end(2.0 * _PATIENCE_S)
+            self._heartbeat.end(4.0 * _PATIENCE_S)
             self._heartbeat = None
         self._disconnect()
 
@@ -92,22 +92,22 @@ class IocLink(BasePublisher):
 
     def _send(self) -> None:
         """Send the newest snapshot, with its age by now."""
-        if self._analysis is None or not (self._socket or self._connect()):
+        connection = self._socket or self._connect()
+        if self._analysis is None or connection is None:
             return
         with self._lock:
             snapshot = self._newest
-        assert self._socket is not None
         try:
-            self._socket.sendall(line_of(snapshot.at(self._analysis.current())))
+            connection.sendall(line_of(snapshot.at(self._analysis.current())))
         except OSError as error:
-            why = self._last_word() or f"it does not answer ({error})"
+            why = _last_word(connection) or f"it does not answer ({error})"
             self._disconnect()
             self._say(f"the IOC of the PVs {self.prefix} is lost: {why}. They are INVALID until it is back")
 
-    def _connect(self) -> bool:
-        """Return whether the IOC is there, and takes this session."""
+    def _connect(self) -> socket.socket | None:
+        """Return a connection, if the IOC is there and takes this session."""
         if time.monotonic() < self._not_before:
-            return False
+            return None
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(_PATIENCE_S)
         try:
@@ -121,23 +121,15 @@ class IocLink(BasePublisher):
                     f"no IOC serves the PVs {self.prefix}: start `xas-live ioc --prefix {self.prefix}` on "
                     "this host; it is looked for again and again"
                 )
-            return False
+            return None
         if refused:
             connection.close()
             self._not_before = time.monotonic() + _AGAIN_S
             self._say(f"the IOC of the PVs {self.prefix} refuses this session: {refused}")
-            return False
+            return None
         self._socket = connection
         self._say(f"predictions go to the PVs {self.prefix}")
-        return True
-
-    def _last_word(self) -> str:
-        """Return why the IOC ended the connection, as far as it says."""
-        assert self._socket is not None
-        try:
-            return Answer.model_validate_json(_line(self._socket)).refused
-        except (OSError, ValueError):
-            return ""
+        return connection
 
     def _disconnect(self) -> None:
         if self._socket is not None:
@@ -149,6 +141,14 @@ class IocLink(BasePublisher):
         if text != self._said and self._analysis is not None:
             self._said = text
             self._analysis.say(text)
+
+
+def _last_word(connection: socket.socket) -> str:
+    """Return why the IOC ended a connection, as far as it says."""
+    try:
+        return Answer.model_validate_json(_line(connection)).refused
+    except (OSError, ValueError):
+        return ""
 
 
 def _line(connection: socket.socket) -> bytes:

@@ -17,7 +17,7 @@ from caproto import (
     ChannelString,
 )
 
-from xas_live.signals.alarms import MAJOR, NO_ALARM, NO_SESSION, UNDEFINED, Alarm, invalid, of_sweep
+from xas_live.signals.alarms import MAJOR, NO_ALARM, NO_SESSION, SILENT, UNDEFINED, Alarm, invalid, of_sweep
 from xas_live.signals.quantities import NO_YES, VERDICTS, Kind, Quantity, Target, quantities
 from xas_live.signals.snapshot import LONGEST_TEXT, Snapshot
 
@@ -92,10 +92,10 @@ class PredictionPVs:
         stale = self._snapshot.model_copy(update={"stale_reason": _NO_SESSION})
         await self._write(stale, NO_SESSION, "gone")
 
-    async def silent(self, seconds: float, alarm: Alarm) -> None:
+    async def silent(self, seconds: float) -> None:
         """Show that the session has said nothing for some time."""
         words = f"the session has been silent for {seconds:.0f} s"
-        await self._write(self._snapshot.model_copy(update={"stale_reason": words}), alarm, "connected")
+        await self._write(self._snapshot.model_copy(update={"stale_reason": words}), SILENT, "connected")
 
     async def _write(self, snapshot: Snapshot, all_invalid: Alarm | None, session: str) -> None:
         """Write what has changed; numbers and verdict of every sweep, changed or not."""
@@ -175,6 +175,8 @@ def _shown(quantity: Quantity, value: Any) -> Any:
         return NO_YES[int(value)]
     if quantity.kind is Kind.CHOICE:
         return value or VERDICTS[0]
+    if quantity.kind is Kind.NAME:
+        return value.encode("ascii", "replace").decode()
     return value
 
 

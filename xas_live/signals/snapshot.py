@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 LONGEST_TEXT = 500
 """Characters of a reason; what is longer is cut."""
 
+LONGEST_NAME = 39
+"""Characters of a name: what a string PV holds."""
+
+LARGEST = 2**31 - 1
+"""Integer that a PV holds."""
+
 Words = Annotated[str, Field(max_length=LONGEST_TEXT)]
-Name = Annotated[str, Field(max_length=39)]  # of a string PV
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 
 JUDGED = (Degree.TRUSTED, Degree.CAUTION)
 """Degrees under which a prediction may be acted on."""
@@ -50,8 +56,7 @@ class Interval(BaseModel):
     def of(cls, value: Value) -> Interval:
         """Return what is published of a value."""
         numbers = (value.value, value.lower, value.upper, value.statistical, value.model)
-        known = (float(x) if math.isfinite(x) else math.nan for x in numbers)
-        return cls(**dict(zip(cls.model_fields, known, strict=True)))
+        return cls(**dict(zip(cls.model_fields, map(_known, numbers), strict=True)))
 
 
 class Snapshot(BaseModel):
@@ -78,8 +83,8 @@ class Snapshot(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     time: float | None = None
-    sweeps: int = Field(default=0, ge=0)
-    scan: int = 0
+    sweeps: int = Field(default=0, ge=0, le=LARGEST)
+    scan: int = Field(default=0, ge=-LARGEST, le=LARGEST)
     raw_uid: Name = ""
     absorber: Name = ""
     verdict: Annotated[str, Field(pattern=f"^(|{'|'.join(VERDICTS)})$")] = ""
@@ -98,14 +103,14 @@ class Snapshot(BaseModel):
     def of(cls, prediction: Prediction, sweeps: int) -> Snapshot:
         """Return what is published of a prediction; of one that is not usable no values."""
         where, verdict = prediction.provenance, prediction.verdict
-        chemistry = prediction.chemistry
+        chemistry, scan = prediction.chemistry, where.scan_id or 0
         values = prediction.values if verdict.usable else {}
         return cls(
             time=where.time,
             sweeps=sweeps,
-            scan=where.scan_id or 0,
-            raw_uid=(where.run_uid or "")[:39],
-            absorber=" ".join(filter(None, (prediction.element, prediction.edge)))[:39],
+            scan=scan if abs(scan) <= LARGEST else 0,
+            raw_uid=short(where.run_uid or "", LONGEST_NAME),
+            absorber=short(" ".join(filter(None, (prediction.element, prediction.edge))), LONGEST_NAME),
             verdict=str(verdict.degree or "not judged"),
             verdict_reason=short(verdict.reason),
             whole=not prediction.partial,
@@ -119,8 +124,8 @@ class Snapshot(BaseModel):
         """Return the same with its age, and whether it may be acted on, as the analysis says."""
         return self.model_copy(
             update={
-                "age": current.age,
-                "limit": current.limit,
+                "age": _known(current.age),
+                "limit": _known(current.limit),
                 "stale_reason": short(current.reason),
             }
         )
@@ -162,6 +167,11 @@ class Snapshot(BaseModel):
         }
 
 
-def short(text: str) -> str:
-    """Return a text of at most `LONGEST_TEXT` characters, cut at its end."""
-    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
+def short(text: str, longest: int = LONGEST_TEXT) -> str:
+    """Return a text that can be sent, of so many characters at most, cut at its end."""
+    sendable = text.encode(errors="replace").decode()  # names of files may hold what is no text
+    return sendable if len(sendable) <= longest else f"{sendable[: longest - 1]}…"
+
+
+def _known(number: float) -> float:
+    return float(number) if math.isfinite(number) else math.nan
