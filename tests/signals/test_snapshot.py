@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from xas_live.callbacks.live import Current
 from xas_live.errors import Refusal
 from xas_live.prediction import Chemistry, Degree, Outcome, Prediction, Value, Verdict
+from xas_live.signals.pvs import pv_table
 from xas_live.signals.quantities import DEFAULT_TARGETS, chosen_targets, quantities
 from xas_live.signals.snapshot import LONGEST_TEXT, Snapshot
 from xas_live.signals.wire import LONGEST_LINE, line_of, socket_path
@@ -116,3 +118,9 @@ def test_the_folder_of_the_socket_is_the_users_own(monkeypatch, tmp_path):
     path = socket_path("XAS:")
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert socket_path("XAS_") != path
+
+
+def test_the_page_lists_every_pv():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "signals-and-pvs.md").read_text()
+    for row in pv_table(chosen_targets(DEFAULT_TARGETS)):
+        assert "| `{}` | {} | {} | {} |".format(*row) in page

@@ -39,6 +39,7 @@ def ioc(
     from xas_live.signals.ioc import PredictionIoc
     from xas_live.signals.pvs import pv_table
     from xas_live.signals.quantities import chosen_targets
+    from xas_live.signals.wire import checked_prefix
 
     addresses = interface or ["127.0.0.1"]
     for address in addresses:
@@ -48,12 +49,12 @@ def ioc(
             refuse(f"--interface {address!r} is no IP address: give one as 127.0.0.1")
     try:
         targets = chosen_targets(target or DEFAULT_TARGETS)
-        served = PredictionIoc(prefix, targets, _say)
         if show:
             for name, kind, unit, words in pv_table(targets):
-                out.print(f"{prefix}{name:<18} {kind:<29} {unit:<6} {words}", soft_wrap=True, markup=False)
+                line = f"{checked_prefix(prefix)}{name:<18} {kind:<27} {unit:<6} {words}"
+                out.print(line, soft_wrap=True, markup=False)
             return
-        served.run(addresses)
+        PredictionIoc(prefix, targets, _say).run(addresses)
     except Refusal as error:
         refuse(str(error))
     except OSError as error:
