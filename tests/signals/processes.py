@@ -39,14 +39,14 @@ def loopback(port: int) -> dict[str, str]:
     }
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """Wait until a condition holds, and return what it gave."""
+def until(condition: Callable[[], Any], what: str, seen: Callable[[], Any] = lambda: "") -> Any:
+    """Wait until a condition holds, and return what it gave; what is seen else stands in the error."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if found := condition():
             return found
         time.sleep(0.05)
-    raise AssertionError(f"not within {PATIENCE:.0f} s: {what}")
+    raise AssertionError(f"not within {PATIENCE:.0f} s: {what}; {seen()}")
 
 
 class Process:

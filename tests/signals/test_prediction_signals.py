@@ -274,6 +274,8 @@ def test_targets_of_other_models_are_signals_too():
         (["CN1", "cn1"], "each once"),
         (["C N"], "letters, digits"),
         (["verdict"], "another name"),
+        (["close"], "another name"),
+        (["name"], "another name"),
         ([3], "give its name"),
     ],
 )

@@ -106,7 +106,7 @@ def state(client, name="CN1"):
 
 
 def when(client, condition, what):
-    return until(condition, f"{what}; {[(name, last(client, name)) for name in WATCHED]}")
+    return until(condition, what, lambda: [(name, last(client, name)) for name in WATCHED])
 
 
 @pytest.mark.slow
@@ -199,6 +199,8 @@ def test_alarms_follow_the_verdict(client, link, analysis):
     when(client, lambda: last(client, "VERDICT:REASON")["text"] == "too few points", "the reason is told")
     assert last(client, "SWEEPS")["severity"] == NO_ALARM
     shown(prediction(partial=True), MINOR)
+    link.predicted(Sweep(prediction(refused="x" * 600)))
+    when(client, lambda: len(last(client, "VERDICT:REASON")["text"]) == 500, "a long reason is cut")
     shown(prediction(degree=None), MINOR)
     analysis.reason = "the analysis has ended by an error: attach again"
     when(client, lambda: state(client) == (INVALID, TIMEOUT), "a dead analysis is noticed")

@@ -77,7 +77,7 @@ def test_long_reasons_are_cut():
     words = Prediction("m", "sha", refused="x" * 2000)
     reason = Snapshot.of(words, 1).verdict_reason
     assert len(reason) == LONGEST_TEXT
-    assert reason.endswith("x…")
+    assert reason.endswith("x...")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ophyd import Component, Device, Kind, Signal, SignalRO
 
 from xas_live.callbacks.publishers import BasePublisher, SweepResult
+from xas_live.errors import Refusal
 from xas_live.signals.heartbeat import Heartbeat
 from xas_live.signals.quantities import DEFAULT_TARGETS, Quantity, Target, chosen_targets, quantities
 from xas_live.signals.quantities import Kind as Holds
@@ -147,8 +148,9 @@ class PredictionSignals(BasePublisher, Device):
         self._look()
 
     def read(self) -> dict[str, Any]:
-        """Return the reading of all signals, of one sweep."""
+        """Return the reading of all signals: of one sweep, with its age now."""
         with self._lock:
+            self._look()
             return super().read()
 
     def _look(self) -> None:
@@ -172,6 +174,8 @@ class PredictionSignals(BasePublisher, Device):
 def _with_components(cls: type[PredictionSignals], targets: tuple[Target, ...]) -> type[PredictionSignals]:
     """Return a class of devices with a signal for each quantity."""
     published = {quantity.name: quantity for quantity in quantities(targets)}
+    if taken := sorted(published.keys() & set(dir(PredictionSignals))):
+        raise Refusal(f"targets: a device cannot have a signal {taken[0]!r}: give the target another name")
     leading = targets[0].name.lower()
     components = {
         name: Component(

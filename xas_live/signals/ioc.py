@@ -67,6 +67,7 @@ class PredictionIoc:
             asyncio.run(self._serve(list(interfaces)))
 
     async def _serve(self, interfaces: list[str]) -> None:
+        from caproto import CaprotoRuntimeError
         from caproto.asyncio.server import start_server
 
         _keep_beacons_local(interfaces)
@@ -82,12 +83,18 @@ class PredictionIoc:
         server = await asyncio.start_unix_server(self._welcome, os.fspath(self._path), limit=LONGEST_LINE)
         async with server:
             with contextlib.suppress(asyncio.CancelledError):
-                await start_server(self.pvs.channels, interfaces=interfaces, startup_hook=started)
+                try:
+                    await start_server(self.pvs.channels, interfaces=interfaces, startup_hook=started)
+                except CaprotoRuntimeError as error:
+                    raise OSError(str(error)) from error
 
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a session, unless there is one."""
         try:
-            hello = Hello.model_validate_json(await asyncio.wait_for(reader.readline(), _FIRST_LINE_S))
+            line = await asyncio.wait_for(reader.readline(), _FIRST_LINE_S)
+            if not line:
+                return
+            hello = Hello.model_validate_json(line)
             if self._session:
                 reason = f"{self._session} feeds it; end that session first"
                 if self._refused != hello.session:

@@ -170,7 +170,7 @@ class Snapshot(BaseModel):
 def short(text: str, longest: int = LONGEST_TEXT) -> str:
     """Return a text that can be sent, of so many characters at most, cut at its end."""
     sendable = text.encode(errors="replace").decode()  # names of files may hold what is no text
-    return sendable if len(sendable) <= longest else f"{sendable[: longest - 1]}…"
+    return sendable if len(sendable) <= longest else f"{sendable[: longest - 3]}..."
 
 
 def _known(number: float) -> float:
