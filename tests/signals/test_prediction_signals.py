@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
 
@@ -235,7 +236,16 @@ def test_a_plan_waits_for_the_prediction_of_its_run(RE, xas, signals, beamline):
     assert seen == [True, xas.latest.values["CN1"].value, False]
 
 
-def test_a_reading_never_mixes_two_sweeps(signals):
+@pytest.fixture
+def quick_threads():
+    """Threads take turns all the time, so that what they can break they do."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_a_reading_never_mixes_two_sweeps(signals, quick_threads):
     """One thread shows sweeps, this one reads."""
     ended = threading.Event()
 

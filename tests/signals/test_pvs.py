@@ -238,6 +238,23 @@ def test_a_second_session_is_refused_until_the_first_has_gone(ioc, link, analysi
         other.close()
 
 
+def test_the_first_sweep_of_another_session_is_new(client, link, analysis):
+    first = prediction(8.4)
+    link.predicted(Sweep(first))
+    when(client, lambda: state(client)[0] == NO_ALARM, "it is shown")
+    link.close()
+    when(client, lambda: state(client) == (INVALID, COMM), "it is closed")
+    other = IocLink(PREFIX)
+    other.bind(analysis)
+    try:
+        second = prediction(8.4)
+        other.predicted(Sweep(second))
+        when(client, lambda: state(client)[0] == NO_ALARM, "the second is shown")
+        assert last(client, "CN1")["time"] == pytest.approx(second.provenance.time, abs=1e-3)
+    finally:
+        other.close()
+
+
 def test_a_second_ioc_of_a_prefix_is_refused(ioc, ca, logs):
     second = Process(
         ["-c", "from xas_live.cli import app; app()", "ioc", "--prefix", PREFIX], ca, logs / "second.log"

@@ -100,6 +100,7 @@ class PredictionSignals(BasePublisher, Device):
     >>> RE(bp.count([signals]))
     """
 
+    targets: tuple[Target, ...] = ()
     quantities: Mapping[str, Quantity] = {}
 
     def __new__(cls, targets: Iterable[str | Target] = DEFAULT_TARGETS, **rest: Any) -> PredictionSignals:
@@ -110,7 +111,7 @@ class PredictionSignals(BasePublisher, Device):
         self, targets: Iterable[str | Target] = DEFAULT_TARGETS, *, name: str = "xas", **rest: Any
     ) -> None:
         super().__init__(name=name, **rest)
-        self._targets = {target if isinstance(target, str) else target.name for target in targets}
+        self._told: set[str] = set()
         self._lock = threading.RLock()
         self._analysis: LiveAnalysis | None = None
         self._heartbeat: Heartbeat | None = None
@@ -133,8 +134,9 @@ class PredictionSignals(BasePublisher, Device):
         with self._lock:
             snapshot = self._aged(Snapshot.of(result.primary, self._shown.sweeps + 1))
             self._show(snapshot.model_copy(update={"lag": snapshot.age}), self.quantities)
-        if (unknown := snapshot.values.keys() - self._targets) and self._analysis is not None:
-            self._targets |= unknown  # told once
+        unknown = snapshot.values.keys() - {target.name for target in self.targets} - self._told
+        if unknown and self._analysis is not None:
+            self._told |= unknown
             self._analysis.say(
                 f"the model predicts {', '.join(sorted(unknown))}, for which {self.name} has no signals: "
                 "name them by PredictionSignals(targets=[...])"
@@ -186,4 +188,5 @@ def _with_components(cls: type[PredictionSignals], targets: tuple[Target, ...]) 
         )
         for name, quantity in published.items()
     }
-    return type(cls.__name__, (cls,), {**components, "quantities": published, "__module__": cls.__module__})
+    own = {"targets": targets, "quantities": published, "__module__": cls.__module__}
+    return type(cls.__name__, (cls,), {**components, **own})

@@ -98,22 +98,25 @@ class PredictionPVs:
         await self._write(self._snapshot.model_copy(update={"stale_reason": words}), SILENT, "connected")
 
     async def _write(self, snapshot: Snapshot, all_invalid: Alarm | None, session: str) -> None:
-        """Write what has changed; numbers and verdict of every sweep, changed or not."""
+        """Write what has changed; numbers and verdict of every sweep, changed or not.
+
+        Numbers come first, and ACTIONABLE after them: it never stands beside numbers of the sweep before.
+        """
         columns, verdict = snapshot.columns(), of_sweep(snapshot)
         for pv, quantity in self._quantities.items():
             value = columns.get(quantity.name, quantity.empty)
-            alarm = all_invalid or (verdict if quantity.judged else NO_ALARM)
-            if _is_nan(value) and alarm != MAJOR:
-                alarm = all_invalid or UNDEFINED
-            sweep = snapshot.sweeps if quantity.judged else 0
+            of_value = verdict if quantity.judged else NO_ALARM
+            if _is_nan(value) and of_value != MAJOR:
+                of_value = UNDEFINED
+            sweep = (snapshot.sweeps, snapshot.time) if quantity.judged else None
             limits = {}
             if pv == "AGE" and math.isfinite(snapshot.limit):
                 limits = {"upper_alarm_limit": snapshot.limit}
-            await self._put(pv, _shown(quantity, value), alarm, sweep, snapshot.time, **limits)
-        await self._put(SESSION, session, all_invalid or NO_ALARM, 0, None)
+            await self._put(pv, _shown(quantity, value), all_invalid or of_value, sweep, **limits)
+        await self._put(SESSION, session, all_invalid or NO_ALARM, None)
 
     async def _put(
-        self, pv: str, value: Any, alarm: Alarm, sweep: int, taken: float | None, **limits: float
+        self, pv: str, value: Any, alarm: Alarm, sweep: tuple[int, float | None] | None, **limits: float
     ) -> None:
         """Write one channel, if anything is new.
 
@@ -126,8 +129,8 @@ class PredictionPVs:
             return
         self._written[pv] = (text, alarm, sweep, limits)
         channel, now = self._channels[pv], time.time()
-        is_new = before is None or before[2] != sweep
-        when = taken if is_new and taken is not None and taken > channel.timestamp else now
+        taken = sweep[1] if sweep is not None and (before is None or before[2] != sweep) else None
+        when = taken if taken is not None and taken > channel.timestamp else now
         severity, status = alarm
         await channel.write(
             value,
