@@ -308,3 +308,14 @@ def test_simulated_scan_of_a_foil_is_shown_too(RE, xas, signals, beamline):
     RE(simulated_scan(beamline, None, energies=ENERGIES))
     assert xas.wait(30)
     assert signals.verdict.get() == str(xas.latest.verdict.degree or "not judged")
+
+
+def test_what_is_predicted_beside_the_targets_is_told_once(RE, xas, beamline, capsys):
+    signals = PredictionSignals(["CN1"], name="few")
+    signals.bind(xas)
+    RE(scan(beamline))
+    assert xas.wait(30)
+    for _ in range(2):
+        signals.predicted(Sweep(xas.latest))
+    signals.close()
+    assert capsys.readouterr().out.count("predicts CN2, CN3, CN4, R1, for which few has no signals") == 1
