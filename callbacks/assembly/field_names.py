@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from event_model.documents import DataKey, EventDescriptor, RunStart
     from event_model.documents.event_descriptor import PerObjectHint
 
+PUBLISHED = "xas_live:"
+"""What the source of a field of `PredictionSignals` begins with."""
+
 _NO_READING = SETPOINT_WORDS | {"gain", "dark", "offset", "rate", "exposure", "dwell"}
 _CLOCKS = {"time", "timestamp", "timestamps", "ts", "epoch"}
 _NO_CLOCK = {"live", "real", "dead", "count", "counting", "exposure", "acquire", "acquisition", "dwell",
@@ -194,5 +197,14 @@ def is_reading(name: str, key: DataKey) -> bool:
     return key.get("dtype") in ("number", "integer", "array") and not _NO_READING & set(_words(name))
 
 
+def _is_published(key: DataKey) -> bool:
+    return str(key.get("source", "")).startswith(PUBLISHED)
+
+
 def _numeric(keys: Mapping[str, DataKey]) -> list[str]:
-    return [name for name, key in keys.items() if key.get("dtype") in ("number", "integer", "array")]
+    """Return the fields that hold numbers and may have been measured: predictions were not."""
+    return [
+        name
+        for name, key in keys.items()
+        if key.get("dtype") in ("number", "integer", "array") and not _is_published(key)
+    ]

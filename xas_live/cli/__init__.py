@@ -10,6 +10,7 @@ from xas_live import __version__
 from xas_live.cli.anchor import anchor
 from xas_live.cli.demo import demo
 from xas_live.cli.flags import flags
+from xas_live.cli.ioc import ioc
 from xas_live.cli.models import models
 from xas_live.cli.profile import profile
 from xas_live.cli.replay import replay
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command(context_settings={"ignore_unknown_options": True})(replay)  # -1 is a run
 app.command()(train)
+app.command()(ioc)
 app.add_typer(anchor, name="anchor")
 app.add_typer(models, name="models")
 app.add_typer(flags, name="flags")

@@ -1,4 +1,4 @@
-"""Plans and plan stubs: marks for the analysis, and plans that act on what is predicted."""
+"""Plans and plan stubs: scans of an edge, marks for the analysis, and plans that act on what is predicted."""
 
 from xas_live.plans.adaptive import Adapted, adaptive
 from xas_live.plans.anchoring import anchor_scan
@@ -6,6 +6,7 @@ from xas_live.plans.drives import Drive, HoldInBand, StepWhen, Wish, hold_in_ban
 from xas_live.plans.marks import sweep_done
 from xas_live.plans.operando import Followed, Move, operando
 from xas_live.plans.repeats import Repeated, mean_of, repeat_until
+from xas_live.plans.waiting import wait_for_prediction
 
 __all__ = [
     "Adapted",
@@ -24,4 +25,5 @@ __all__ = [
     "repeat_until",
     "step_when",
     "sweep_done",
+    "wait_for_prediction",
 ]
