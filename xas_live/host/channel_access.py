@@ -27,6 +27,20 @@ def loopback_variables(port: int) -> dict[str, str]:
     }
 
 
+def port_is_free(port: int, interface: str = LOOPBACK) -> bool:
+    """Return whether a port of this machine is free for both UDP and TCP."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+    ):
+        try:
+            udp.bind((interface, port))
+            tcp.bind((interface, port))
+        except OSError:
+            return False
+    return True
+
+
 def free_port() -> int:
     """Return a port on the loopback that is free for UDP and TCP now.
 
@@ -35,15 +49,9 @@ def free_port() -> int:
     OSError : when the loopback cannot be used, or none of a few ports is free.
     """
     for _ in range(10):
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
-        ):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             udp.bind((LOOPBACK, 0))
             port = int(udp.getsockname()[1])
-            try:
-                tcp.bind((LOOPBACK, port))
-            except OSError:
-                continue
+        if port_is_free(port):
             return port
-    raise OSError("no port on 127.0.0.1 is free for both UDP and TCP")
+    raise OSError(f"no port of {LOOPBACK} is free for both UDP and TCP")

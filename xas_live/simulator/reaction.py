@@ -62,7 +62,7 @@ class Kinetics:
         the last of DEMO_PARTICLES.
     """
 
-    sintering: Arrhenius = Arrhenius(1.0 / 60.0, 40_000.0)
+    sintering: Arrhenius = Arrhenius(1.0 / 20.0, 40_000.0)
     redispersion: Arrhenius = Arrhenius(1.0 / 300.0, 20_000.0)
     oxidation: Arrhenius = Arrhenius(1.0 / 60.0, 50_000.0)
     reduction: Arrhenius = Arrhenius(1.0 / 15.0, 20_000.0)

@@ -18,12 +18,12 @@ from xas_live.simulator.experiment import Experiment
 from xas_live.simulator.ioc.fly import FlyScan
 from xas_live.simulator.ioc.motor import Motor
 from xas_live.simulator.reaction import GASES
+from xas_live.simulator.settings import CHANNELS
 
 _UPDATE_S = 0.1
 _BATCH_S = 0.001  # that caproto waits for more to send: its own 10 ms would slow down every point of a scan
 _VELOCITY = 5000.0  # eV/s
 _BELOW, _ABOVE = 1000.0, 2000.0  # eV from the edge to the soft limits
-_CHANNELS = ("i0", "it", "ir", "iff")
 _SHUTTER = ["closed", "open"]
 
 Putter = Callable[["_Group", Any, Any], Awaitable[None]]
@@ -163,7 +163,7 @@ class Beamline(_Group):
             self._settle()
             energy = np.array([self._energy.position])
             counts = self.experiment.count(energy, dwell, downwards=self._energy.downwards)
-            for name in _CHANNELS:
+            for name in CHANNELS:
                 await getattr(self, name).write(float(counts[name][0]))
         return 0
 

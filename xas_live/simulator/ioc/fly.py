@@ -15,8 +15,9 @@ from caproto.server import PVGroup, pvproperty
 
 from xas_live.simulator.experiment import Experiment
 from xas_live.simulator.ioc.motor import Motor
+from xas_live.simulator.settings import CHANNELS
 
-FIELDS = ("energy", "i0", "it", "ir", "iff")
+_DATASETS = ("energy", *CHANNELS, "temperature")
 _UPDATE_S = 0.05
 _MOST_POINTS = 100_000
 
@@ -101,7 +102,7 @@ class FlyScan(PVGroup):
             raise ValueError(f"file {str(path)!r}: give an absolute path")
         file = h5py.File(path, "x", libver="latest")
         points = self.points.value
-        for name in FIELDS:
+        for name in _DATASETS:
             file.create_dataset(name, (0, points), maxshape=(None, points), chunks=(1, points), dtype="f8")
         file.swmr_mode = True
         return file
@@ -140,8 +141,9 @@ class FlyScan(PVGroup):
         await self._energy.show(ends[1], moving=True)
         self._settle()
         counts = self._experiment.count(energy, takes / len(energy), downwards=ends[1] < ends[0])
-        for name, values in ({"energy": energy} | counts).items():
+        beside = {"energy": energy, "temperature": self._experiment.furnace.temperature}
+        for name in _DATASETS:
             dataset = file[name]
             dataset.resize(len(dataset) + 1, axis=0)
-            dataset[-1] = values
+            dataset[-1] = (counts | beside)[name]
             dataset.flush()
