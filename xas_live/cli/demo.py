@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _PREFIX = "SIM:"
 _DWELL = 0.002  # s of a point
 _SPEED = 200.0  # s at the sample in a second
+_STARTING_SECONDS = 60.0
 _ANALYSIS_SECONDS = 60.0
 _WRITING_SECONDS = 60.0
 
@@ -55,10 +57,11 @@ def demo(
     chosen = model or metal.replace("_", "-")
     _check_model(chosen)
     _prepare(output)
-    with _simulated_beamline(output, metal, seed), err.status("Starting the archive ...") as status:
-        archive = _open(output)
-        status.stop()
+    with _simulated_beamline(output, metal, seed) as process:
+        with err.status("Starting the archive ..."):
+            archive = _open(output)
         with archive:
+            _wait_for(process, output)
             _run(archive, output, scans, metal, chosen)
     out.print(f"Took {time.monotonic() - began:.0f} s.")
 
@@ -76,6 +79,7 @@ def _check_model(model: str) -> None:
 def _prepare(output: Path) -> None:
     try:
         _files(output).mkdir(parents=True, exist_ok=True)
+        _log(output).unlink(missing_ok=True)
     except OSError as error:
         refuse(f"--output {output}: {error}")
 
@@ -95,29 +99,39 @@ def _open(output: Path) -> Archive:
 
 
 @contextmanager
-def _simulated_beamline(output: Path, metal: str, seed: int) -> Iterator[None]:
+def _simulated_beamline(output: Path, metal: str, seed: int) -> Iterator[subprocess.Popen[str]]:
     """Run the IOC in a process of its own, which this process finds by Channel Access."""
-    from xas_live.host import end_process, free_port, loopback_variables, start_module, tail
+    from xas_live.host import end_process, free_port, loopback_variables, start_module
 
-    log = output / "beamline.log"
     try:
         port = free_port()
         os.environ.update(loopback_variables(port))  # before ophyd is imported
-        arguments = {
-            "prefix": _PREFIX, "metal": metal, "port": port, "seed": seed, "dwell": _DWELL, "speed": _SPEED,
-            "parent": os.getpid(),
-        }  # fmt: skip
-        options = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
-        process = start_module("xas_live.cli", ["beamline", *options], log)
+        given = {"prefix": _PREFIX, "metal": metal, "port": port, "seed": seed, "dwell": _DWELL, "speed": _SPEED}
+        options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+        process = start_module("xas_live.cli", ["beamline", *options, "--parent", str(os.getpid())], _log(output))
     except OSError as error:
         refuse(f"Channel Access needs the loopback, 127.0.0.1, and it cannot be used here: {error}")
     try:
-        yield
+        yield process
     finally:
-        ended = process.poll() is not None
         end_process(process, timeout=5.0)
-        if ended:
-            err.print(f"[red]The simulated beamline ended by itself:[/]\n{escape(tail(log))}", soft_wrap=True)
+
+
+def _log(output: Path) -> Path:
+    return output / "beamline.log"
+
+
+def _wait_for(process: subprocess.Popen[str], output: Path) -> None:
+    """Wait until the IOC serves; what it says first is that it does."""
+    from xas_live.host import tail
+
+    deadline = time.monotonic() + _STARTING_SECONDS
+    while not (said := tail(_log(output))):
+        if process.poll() is not None or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    if process.poll() is not None or not said:
+        refuse(f"the simulated beamline did not start: {said or f'nothing in {_STARTING_SECONDS:.0f} s'}")
 
 
 def _run(archive: Archive, output: Path, scans: int, metal: str, model: str) -> None:

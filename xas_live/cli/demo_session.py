@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bluesky.plan_stubs as bps
+from epics import ca
 from ophyd import EpicsSignalRO
 
 from xas_live.callbacks.publishers import BasePublisher
@@ -57,6 +58,7 @@ class DemoBeamline:
     """
 
     def __init__(self, prefix: str, files: Path, *, element: str, edge: str, speed: float) -> None:
+        ca.replace_printf_handler()  # libca would print that the IOC has ended
         self._of = {"element": element, "edge": edge}
         self._speed = speed
         self.devices = {name: each.make(name) for name, each in simulated_devices(prefix, files).items()}

@@ -14,15 +14,17 @@ def loopback_variables(port: int) -> dict[str, str]:
 
     Parameters
     ----------
-    port : UDP and TCP port of the servers.
+    port : UDP and TCP port of the servers; the next one is the repeater's.
     """
     return {
         "EPICS_CA_ADDR_LIST": LOOPBACK,
         "EPICS_CA_AUTO_ADDR_LIST": "NO",
         "EPICS_CA_SERVER_PORT": str(port),
+        "EPICS_CA_REPEATER_PORT": str(port + 1),
         "EPICS_CAS_INTF_ADDR_LIST": LOOPBACK,
         "EPICS_CAS_BEACON_ADDR_LIST": LOOPBACK,
         "EPICS_CAS_AUTO_BEACON_ADDR_LIST": "NO",
+        "EPICS_CAS_BEACON_PORT": str(port + 1),
         "EPICS_CAS_SERVER_PORT": str(port),
     }
 
@@ -42,7 +44,7 @@ def port_is_free(port: int, interface: str = LOOPBACK) -> bool:
 
 
 def free_port() -> int:
-    """Return a port on the loopback that is free for UDP and TCP now.
+    """Return a port on the loopback that is free for UDP and TCP now, as the next one is.
 
     Raises
     ------
@@ -52,6 +54,6 @@ def free_port() -> int:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             udp.bind((LOOPBACK, 0))
             port = int(udp.getsockname()[1])
-        if port_is_free(port):
+        if port_is_free(port) and port_is_free(port + 1):
             return port
     raise OSError(f"no port of {LOOPBACK} is free for both UDP and TCP")

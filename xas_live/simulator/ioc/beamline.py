@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from caproto import ChannelData, ChannelType
 from caproto.asyncio.server import Context
 from caproto.server import PVGroup, common, pvproperty
+from caproto.sync import repeater
 
 from xas_live.simulator.experiment import Experiment
 from xas_live.simulator.ioc.fly import FlyScan
@@ -238,12 +240,15 @@ class BeamlineIOC:
 
 
 def serve(ioc: BeamlineIOC, interface: str = "127.0.0.1") -> None:
-    """Serve an IOC until the process is interrupted or terminated.
+    """Serve an IOC until the process is interrupted or terminated, with a repeater where there is none.
+
+    Clients without EPICS base, as pyepics, start no repeater of their own, and complain of having none.
 
     Parameters
     ----------
-    interface : address to listen at. The port is that of EPICS_CAS_SERVER_PORT.
+    interface : address to listen at. The ports are those of the environment of EPICS.
     """
+    threading.Thread(target=repeater.run, args=(interface,), name="CA repeater", daemon=True).start()
     common.HIGH_LOAD_TIMEOUT = _BATCH_S
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(ioc, interface))
