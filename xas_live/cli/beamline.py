@@ -28,7 +28,7 @@ def beamline(
     ] = 1.0,
     parent: Annotated[int | None, typer.Option(hidden=True, help="End with this process.")] = None,
 ) -> None:
-    """Serve a simulated beamline as an EPICS IOC: energy, detectors, shutter, gas, furnace, a sample that reacts.
+    """Serve a simulated beamline, whose sample reacts, as an EPICS IOC.
 
     Its process variables are listed in docs/reference/simulated-beamline.md. Ctrl-C ends it.
     """
@@ -38,7 +38,9 @@ def beamline(
     if metal not in LIBRARIES:
         refuse(f"--metal {metal!r}: use one of {', '.join(LIBRARIES)}")
     if not port_is_free(port, interface):
-        refuse(f"--port {port}: {interface} cannot be listened at there; give another port, or end what has it")
+        refuse(
+            f"--port {port}: {interface} cannot be listened at there; give another port, or end what has it"
+        )
     variables = loopback_variables(port) | {"EPICS_CAS_INTF_ADDR_LIST": interface}
     os.environ.update(variables)  # before caproto reads them
     if parent is not None:
@@ -49,7 +51,9 @@ def beamline(
     # Beacons that nobody receives are no trouble, and a refused put is told to the client that made it.
     logging.getLogger("caproto").setLevel(logging.CRITICAL)
     ioc = BeamlineIOC(prefix, Experiment(metal, seed=seed), dwell=dwell, speed=speed)
-    out.print(f"{len(ioc.pvdb)} process variables {prefix}..., at {interface}:{port}. Clients on this machine:")
+    out.print(
+        f"{len(ioc.pvdb)} process variables {prefix}..., at {interface}:{port}. Clients on this machine:"
+    )
     for name in ("EPICS_CA_ADDR_LIST", "EPICS_CA_AUTO_ADDR_LIST", "EPICS_CA_SERVER_PORT"):
         out.print(f"  export {name}={variables[name]}")
     serve(ioc, interface)

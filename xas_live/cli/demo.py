@@ -106,9 +106,18 @@ def _simulated_beamline(output: Path, metal: str, seed: int) -> Iterator[subproc
     try:
         port = free_port()
         os.environ.update(loopback_variables(port))  # before ophyd is imported
-        given = {"prefix": _PREFIX, "metal": metal, "port": port, "seed": seed, "dwell": _DWELL, "speed": _SPEED}
+        given = {
+            "prefix": _PREFIX,
+            "metal": metal,
+            "port": port,
+            "seed": seed,
+            "dwell": _DWELL,
+            "speed": _SPEED,
+        }
         options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-        process = start_module("xas_live.cli", ["beamline", *options, "--parent", str(os.getpid())], _log(output))
+        process = start_module(
+            "xas_live.cli", ["beamline", *options, "--parent", str(os.getpid())], _log(output)
+        )
     except OSError as error:
         refuse(f"Channel Access needs the loopback, 127.0.0.1, and it cannot be used here: {error}")
     try:
@@ -146,9 +155,7 @@ def _run(archive: Archive, output: Path, scans: int, metal: str, model: str) -> 
     of = site_library(metal)
     try:
         with err.status("Connecting to the beamline ..."):
-            beamline = DemoBeamline(
-                _PREFIX, _files(output), element=of.element, edge=of.edge, speed=_SPEED
-            )
+            beamline = DemoBeamline(_PREFIX, _files(output), element=of.element, edge=of.edge, speed=_SPEED)
     except DemoError as error:
         refuse(f"{error} Channel Access over 127.0.0.1 is needed; {output / 'beamline.log'} may tell more")
     RE, plot, table = RunEngine({}), LiveStructurePlot(), DemoTable(beamline.truth, of.element)

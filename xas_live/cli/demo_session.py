@@ -59,8 +59,7 @@ class DemoBeamline:
 
     def __init__(self, prefix: str, files: Path, *, element: str, edge: str, speed: float) -> None:
         ca.replace_printf_handler()  # libca would print that the IOC has ended
-        self._of = {"element": element, "edge": edge}
-        self._speed = speed
+        self._element, self._edge, self._speed = element, edge, speed
         self.devices = {name: each.make(name) for name, each in simulated_devices(prefix, files).items()}
         names = (*SHELLS, "n_atoms", "diameter_nm")
         truth = {name: EpicsSignalRO(f"{prefix}truth:{name}", name=name, auto_monitor=True) for name in names}
@@ -74,7 +73,13 @@ class DemoBeamline:
         yield from bps.mv(furnace.ramp, (end - _COLD) / (sweeps * _SWEEP_S * self._speed))
         yield from bps.abs_set(furnace, end, group="heating")
         yield from quick_scan(
-            flyer, sweeps=sweeps, sweep_time=_SWEEP_S, baseline=[furnace], md=_METADATA, **self._of
+            flyer,
+            element=self._element,
+            edge=self._edge,
+            sweeps=sweeps,
+            sweep_time=_SWEEP_S,
+            baseline=[furnace],
+            md=_METADATA,
         )
         yield from bps.wait(group="heating")
 
@@ -85,7 +90,14 @@ class DemoBeamline:
         yield from bps.mv(furnace, temperature)
         yield from bps.sleep(_HEATED_S)
         yield from bps.mv(furnace, _COLD)
-        yield from step_scan([self.devices["detectors"]], energy, baseline=[furnace], md=_METADATA, **self._of)
+        yield from step_scan(
+            [self.devices["detectors"]],
+            energy,
+            element=self._element,
+            edge=self._edge,
+            baseline=[furnace],
+            md=_METADATA,
+        )
 
 
 def temperatures(scans: int) -> list[float]:
@@ -166,7 +178,8 @@ class DemoTable(BasePublisher):
                     if name == "CN1":
                         errors.append(abs(value.value - truth[name]))
         mean = sum(errors) / len(errors) if errors else float("nan")
-        return f"{hits} of {total} truths ({hits / total:.0%}) lie in their intervals; mean |ΔCN1| is {mean:.2f}."
+        share = hits / total if total else float("nan")
+        return f"{hits} of {total} truths ({share:.0%}) lie in their intervals; mean |ΔCN1| is {mean:.2f}."
 
 
 def _continuous(where: Provenance) -> bool:

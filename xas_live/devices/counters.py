@@ -41,8 +41,9 @@ class Counters(Device):
         takes = 0.0 if self.dwell is None else float(self.dwell.get())
         status = Status(obj=self)
         fail_when_lost(status, [self.start], f"{self.name} counts")
-        late = f"{self.name} counts for {takes:g} s: {self.start.pvname} did not complete in {takes + self.margin:g} s"
-        timer = threading.Timer(takes + self.margin, fail, (status, late))
+        limit = takes + self.margin
+        late = f"{self.name} counts for {takes:g} s: {self.start.pvname} did not complete in {limit:g} s"
+        timer = threading.Timer(limit, fail, (status, late))
         timer.daemon = True
         timer.start()
         status.add_callback(lambda _: timer.cancel())

@@ -105,7 +105,13 @@ class QuickScan(Device):
         """Return the data keys: one row a sweep."""
         points = int(self.points.get())
         source = f"PV:{self.file.pvname}"
-        key = {"source": source, "dtype": "array", "dtype_numpy": "<f8", "shape": [points], "external": "STREAM:"}
+        key = {
+            "source": source,
+            "dtype": "array",
+            "dtype_numpy": "<f8",
+            "shape": [points],
+            "external": "STREAM:",
+        }
         return {name: key | ({"units": "eV"} if name == "energy" else {}) for name in self.datasets}
 
     @property

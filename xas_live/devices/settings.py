@@ -136,10 +136,8 @@ class QuickScanSettings(Strict):
     kind: Literal["quick_scan"]
     prefix: PV
     folder: Path
-    datasets: Annotated[dict[str, str], Field(min_length=1)] = {
-        name: name for name in ("energy", "i0", "it", "ir", "iff")
-    }
-    pvs: dict[str, PV] = {}
+    datasets: dict[str, str] = Field(min_length=1)
+    pvs: dict[str, PV] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _checked(self) -> QuickScanSettings:
@@ -162,12 +160,7 @@ _QUICK_SCAN = (
 )  # fmt: skip
 
 DeviceSettings = Annotated[
-    MotorSettings
-    | CountersSettings
-    | FurnaceSettings
-    | ShutterSettings
-    | SignalSettings
-    | QuickScanSettings,
+    MotorSettings | CountersSettings | FurnaceSettings | ShutterSettings | SignalSettings | QuickScanSettings,
     Field(discriminator="kind"),
 ]
 """Settings of any device, told apart by `kind`: parse with `pydantic.TypeAdapter(DeviceSettings)`, or as the

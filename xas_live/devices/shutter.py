@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ophyd import Component, Device, EpicsSignal, EpicsSignalRO, Kind
@@ -24,7 +26,7 @@ class Shutter(Device):
     command = Component(EpicsSignal, "", kind=Kind.omitted)
     state = Component(EpicsSignalRO, "", string=True, kind=Kind.hinted)
 
-    words: dict[str, Any] = {}
+    words: Mapping[str, str] = MappingProxyType({"open": "open", "closed": "closed"})
     timeout = 10.0
 
     def set(self, value: str) -> SubscriptionStatus:

@@ -27,7 +27,9 @@ def fail_when_lost(status: Status, signals: Sequence[Any], what: str) -> None:
         if not connected:
             fail(status, f"{what}, and the connection to {obj.pvname} is lost")
 
-    tokens = [(signal, signal.subscribe(changed, event_type=signal.SUB_META, run=False)) for signal in signals]
+    tokens = [
+        (signal, signal.subscribe(changed, event_type=signal.SUB_META, run=False)) for signal in signals
+    ]
 
     def unsubscribe(_: Status) -> None:
         for signal, token in tokens:

@@ -40,7 +40,7 @@ def step_scan(
     energy : the monochromator, in eV.
     element, edge : the absorber, as "Pt" and "L3".
     energies : (n,) eV; default: about 350 from 200 eV before the edge to 600 eV past it.
-    baseline : read before and after the scan, as the furnace: a field "temperature" is taken for the sample's.
+    baseline : read before and after the scan, as the furnace, whose temperature is the sample's.
     md : more metadata for the run.
 
     Returns
@@ -111,7 +111,9 @@ def quick_scan(
         yield from bps.declare_stream(flyer, name="primary", collect=True)
         yield from bps.clear_checkpoint()  # sweeps that were paused cannot be resumed
         yield from bps.kickoff(flyer, wait=True)
-        yield from bps.collect_while_completing([flyer], [flyer], flush_period=_FLUSH_S, stream_name="primary")
+        yield from bps.collect_while_completing(
+            [flyer], [flyer], flush_period=_FLUSH_S, stream_name="primary"
+        )
 
     signals = (flyer.start, flyer.end, flyer.sweep_time, flyer.sweeps)
     settings = [each for pair in zip(signals, shape, strict=True) for each in pair]
@@ -126,5 +128,7 @@ def _edge(element: str, edge: str) -> float:
     except ValueError:
         energy = None
     if energy is None:
-        raise Refusal(f"no edge {edge!r} of {element!r} is known: give a symbol and an edge, as 'Pt' and 'L3'")
+        raise Refusal(
+            f"no edge {edge!r} of {element!r} is known: give a symbol and an edge, as 'Pt' and 'L3'"
+        )
     return energy

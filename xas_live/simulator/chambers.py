@@ -12,7 +12,7 @@ _BLANK = 0.3  # absorption at the edge by all else, in absorption lengths
 
 
 def stored_beam(clock: float) -> float:
-    """Return the current in the ring as a share of the full one, at a time (s): it decays, and is topped up."""
+    """Return the current in the ring at a time (s): a share of the full one, topped up at times."""
     return float(np.exp(-(clock % _TOP_UP_EVERY) / _STORED_BEAM_LIFETIME))
 
 

@@ -133,13 +133,14 @@ class SimulatedBeamline:
     def count(self) -> tuple[float, float, float]:
         """Counts of i0, it and ir for one point at the present energy; the clock goes on."""
         self.clock += self.point_time
-        true_energy = np.float64(self.energy.position) + self.drift * math.sin(2.0 * math.pi * self.clock / 7200.0)
+        drift = self.drift * math.sin(2.0 * math.pi * self.clock / 7200.0)
+        energy = np.array([self.energy.position + drift])
         sample, foil = (
-            with_blank(true_energy, self.library.edge_energy, step * np.interp(true_energy, self._axis, table))
+            with_blank(energy, self.library.edge_energy, step * np.interp(energy, self._axis, table))
             for step, table in ((self.sample_step, self._sample), (self.foil_step, self._foil))
         )
-        expected = transmitted(self.counts * stored_beam(self.clock), sample, foil)
-        i0, it, ir = (float(self._noise.poisson(mean)) for mean in expected)
+        beam = np.array([self.counts * stored_beam(self.clock)])
+        i0, it, ir = (float(self._noise.poisson(mean[0])) for mean in transmitted(beam, sample, foil))
         return i0, it, ir
 
     def metadata(self) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.constants import Boltzmann, atomic_mass as atomic_mass_unit, hbar
+from scipy.constants import Boltzmann, hbar
+from scipy.constants import atomic_mass as atomic_mass_unit
 from xraydb import atomic_mass
 
 from xas_live.errors import Refusal
@@ -118,7 +119,7 @@ class Sample:
 
 
 def thermal_sigma2(temperature: float, element: str) -> float:
-    """Return the variance of the nearest-neighbour distance (Å²) by the Einstein model, at a temperature (K)."""
+    """Return the variance of the nearest-neighbour distance (Å²) at a temperature (K): Einstein's model."""
     einstein = _EINSTEIN[element]
     reduced_mass = 0.5 * atomic_mass(element) * atomic_mass_unit
     zero_point = hbar**2 / (2.0 * reduced_mass * Boltzmann * einstein) * 1e20

@@ -51,7 +51,9 @@ def _sets(part: str, attribute: str) -> Putter:
 class Truth(_Group):
     """What is known of the sample."""
 
-    CN1 = pvproperty(value=0.0, precision=3, read_only=True, doc="Coordination number of the metal, 1st shell")
+    CN1 = pvproperty(
+        value=0.0, precision=3, read_only=True, doc="Coordination number of the metal, 1st shell"
+    )
     CN2 = pvproperty(value=0.0, precision=3, read_only=True, doc="2nd shell")
     CN3 = pvproperty(value=0.0, precision=3, read_only=True, doc="3rd shell")
     CN4 = pvproperty(value=0.0, precision=3, read_only=True, doc="4th shell")
@@ -84,16 +86,17 @@ class FurnacePVs(_Group):
 class Shutter(_Group):
     """The photon shutter."""
 
-    command = pvproperty(value="open", dtype=ChannelType.ENUM, enum_strings=_SHUTTER, doc="Opens or closes it")
-    state = pvproperty(
-        value="open", dtype=ChannelType.ENUM, enum_strings=_SHUTTER, read_only=True, doc="What it is"
-    )
-
-    @command.putter
-    async def command(self, instance: Any, value: str) -> None:
+    async def _command(self, instance: Any, value: str) -> None:
         """Open or close."""
         self.experiment.shutter_open = value == "open"
         await self.state.write(value)
+
+    command = pvproperty(
+        put=_command, value="open", dtype=ChannelType.ENUM, enum_strings=_SHUTTER, doc="Opens or closes it"
+    )
+    state = pvproperty(
+        value="open", dtype=ChannelType.ENUM, enum_strings=_SHUTTER, read_only=True, doc="What it is"
+    )
 
 
 class FaultPVs(_Group):
@@ -126,7 +129,33 @@ class Beamline(_Group):
     settle : brings the experiment to the present.
     """
 
-    count = pvproperty(value=0, doc="1 counts; the put completes when the counts are there")
+    async def _count(self, instance: Any, value: int) -> int:
+        """Count for the dwell time, at the energy of the moment."""
+        if value:
+            dwell = self.dwell.value
+            await asyncio.sleep(dwell)
+            self._settle()
+            energy = np.array([self._energy.position])
+            counts = self.experiment.count(energy, dwell, downwards=self._energy.downwards)
+            for name in CHANNELS:
+                await getattr(self, name).write(float(counts[name][0]))
+        return 0
+
+    async def _sample(self, instance: Any, value: str) -> None:
+        """Put the particles or a foil into the beam."""
+        self.experiment.foil_in = value == "foil"
+
+    async def _renew(self, instance: Any, value: int) -> int:
+        """Put new particles in."""
+        if value:
+            self.experiment.renew()
+        return 0
+
+    async def _speed(self, instance: Any, value: float) -> None:
+        """Let time pass at the old speed until now."""
+        self._settle()
+
+    count = pvproperty(value=0, put=_count, doc="1 counts; the put completes when the counts are there")
     dwell = pvproperty(
         value=0.1, units="s", precision=4, lower_ctrl_limit=1e-6, upper_ctrl_limit=1e4, doc="Time of a count"
     )
@@ -140,14 +169,26 @@ class Beamline(_Group):
     )  # fmt: skip
     current = pvproperty(name="ring:current", value=0.0, units="mA", precision=2, read_only=True, doc="Ring")
     gas = pvproperty(
-        value="He", dtype=ChannelType.ENUM, enum_strings=list(GASES), put=_sets("", "gas"), doc="At the sample"
+        value="He",
+        dtype=ChannelType.ENUM,
+        enum_strings=list(GASES),
+        put=_sets("", "gas"),
+        doc="At the sample",
     )
     sample = pvproperty(
-        value="particles", dtype=ChannelType.ENUM, enum_strings=["particles", "foil"], doc="What is in the beam"
+        put=_sample,
+        value="particles",
+        dtype=ChannelType.ENUM,
+        enum_strings=["particles", "foil"],
+        doc="What is in the beam",
     )
-    renew = pvproperty(value=0, doc="1 puts new particles in, the smallest")
+    renew = pvproperty(value=0, put=_renew, doc="1 puts new particles in, the smallest")
     speed = pvproperty(
-        value=1.0, lower_ctrl_limit=0.0, upper_ctrl_limit=1e4, doc="Seconds that pass at the sample in a second"
+        put=_speed,
+        value=1.0,
+        lower_ctrl_limit=0.0,
+        upper_ctrl_limit=1e4,
+        doc="Seconds that pass at the sample in a second",
     )
 
     def __init__(
@@ -155,36 +196,6 @@ class Beamline(_Group):
     ) -> None:
         super().__init__(prefix, experiment)
         self._energy, self._settle = energy, settle
-
-    @count.putter
-    async def count(self, instance: Any, value: int) -> int:
-        """Count for the dwell time, at the energy of the moment."""
-        if value:
-            dwell = self.dwell.value
-            await asyncio.sleep(dwell)
-            self._settle()
-            energy = np.array([self._energy.position])
-            counts = self.experiment.count(energy, dwell, downwards=self._energy.downwards)
-            for name in CHANNELS:
-                await getattr(self, name).write(float(counts[name][0]))
-        return 0
-
-    @sample.putter
-    async def sample(self, instance: Any, value: str) -> None:
-        """Put the particles or a foil into the beam."""
-        self.experiment.foil_in = value == "foil"
-
-    @renew.putter
-    async def renew(self, instance: Any, value: int) -> int:
-        """Put new particles in."""
-        if value:
-            self.experiment.renew()
-        return 0
-
-    @speed.putter
-    async def speed(self, instance: Any, value: float) -> None:
-        """Let time pass at the old speed until now."""
-        self._settle()
 
 
 class BeamlineIOC:
@@ -202,7 +213,9 @@ class BeamlineIOC:
     pvdb : the process variables by name.
     """
 
-    def __init__(self, prefix: str, experiment: Experiment, *, dwell: float = 0.1, speed: float = 1.0) -> None:
+    def __init__(
+        self, prefix: str, experiment: Experiment, *, dwell: float = 0.1, speed: float = 1.0
+    ) -> None:
         edge = experiment.library.edge_energy
         self._experiment, self._dwell, self._speed = experiment, dwell, speed
         self._energy = Motor(
@@ -216,7 +229,7 @@ class BeamlineIOC:
         self._truth = Truth(f"{prefix}truth:", experiment)
         fly = FlyScan(f"{prefix}fly:", experiment=experiment, energy=self._energy, settle=self.settle)
         others = [Shutter(f"{prefix}shutter:", experiment), FaultPVs(f"{prefix}faults:", experiment)]
-        groups = [self._beamline, self._energy, self._furnace, self._truth, fly, *others]
+        groups: list[PVGroup] = [self._beamline, self._energy, self._furnace, self._truth, fly, *others]
         self.pvdb: dict[str, ChannelData] = {name: pv for group in groups for name, pv in group.pvdb.items()}
         self._settled = time.monotonic()
 

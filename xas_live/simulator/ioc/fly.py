@@ -34,35 +34,9 @@ class FlyScan(PVGroup):
     settle : brings the experiment to the present.
     """
 
-    start = pvproperty(value=0.0, units="eV", precision=3, doc="Energy at which sweeps begin")
-    end = pvproperty(value=0.0, units="eV", precision=3, doc="Energy at which they turn")
-    sweep_time = pvproperty(value=1.0, units="s", precision=3, doc="Time of one sweep")
-    sweeps = pvproperty(value=1, doc="Number of sweeps")
-    points = pvproperty(value=1000, doc="Points of a sweep")
-    file = pvproperty(value="", dtype=ChannelType.CHAR, max_length=1024, doc="Path of the new file")
-    go = pvproperty(value=0, doc="1 begins, 0 ends after the sweep that runs")
-    state = pvproperty(
-        value="idle",
-        dtype=ChannelType.ENUM,
-        enum_strings=["idle", "running", "failed"],
-        read_only=True,
-        doc="What it does",
-    )
-    written = pvproperty(value=0, read_only=True, doc="Sweeps that the file holds")
-    message = pvproperty(
-        value="", dtype=ChannelType.CHAR, max_length=1024, read_only=True, doc="Why it has failed"
-    )
+    _running: asyncio.Task[None] | None = None
 
-    def __init__(
-        self, prefix: str, *, experiment: Experiment, energy: Motor, settle: Callable[[], None], **kwargs: Any
-    ) -> None:
-        super().__init__(prefix, **kwargs)
-        self._experiment, self._energy, self._settle = experiment, energy, settle
-        self._running: asyncio.Task[None] | None = None
-        self._ending = False
-
-    @go.putter
-    async def go(self, instance: Any, value: int) -> int:
+    async def _go(self, instance: Any, value: int) -> int:
         """Begin or end."""
         if not value:
             self._ending = True
@@ -81,6 +55,32 @@ class FlyScan(PVGroup):
         self._running = asyncio.create_task(self._sweep(file))
         return 1
 
+    start = pvproperty(value=0.0, units="eV", precision=3, doc="Energy at which sweeps begin")
+    end = pvproperty(value=0.0, units="eV", precision=3, doc="Energy at which they turn")
+    sweep_time = pvproperty(value=1.0, units="s", precision=3, doc="Time of one sweep")
+    sweeps = pvproperty(value=1, doc="Number of sweeps")
+    points = pvproperty(value=1000, doc="Points of a sweep")
+    file = pvproperty(value="", dtype=ChannelType.CHAR, max_length=1024, doc="Path of the new file")
+    go = pvproperty(value=0, put=_go, doc="1 begins, 0 ends after the sweep that runs")
+    state = pvproperty(
+        value="idle",
+        dtype=ChannelType.ENUM,
+        enum_strings=["idle", "running", "failed"],
+        read_only=True,
+        doc="What it does",
+    )
+    written = pvproperty(value=0, read_only=True, doc="Sweeps that the file holds")
+    message = pvproperty(
+        value="", dtype=ChannelType.CHAR, max_length=1024, read_only=True, doc="Why it has failed"
+    )
+
+    def __init__(
+        self, prefix: str, *, experiment: Experiment, energy: Motor, settle: Callable[[], None], **kwargs: Any
+    ) -> None:
+        super().__init__(prefix, **kwargs)
+        self._experiment, self._energy, self._settle = experiment, energy, settle
+        self._ending = False
+
     def _new_file(self) -> h5py.File:
         """Open the file; raises what is wrong with the settings."""
         low, high = sorted((self.start.value, self.end.value))
@@ -90,10 +90,11 @@ class FlyScan(PVGroup):
                 f"sweeps from {low:g} to {high:g} eV: give two energies within the soft limits, "
                 f"{bounds.lower_ctrl_limit:g} to {bounds.upper_ctrl_limit:g} eV"
             )
-        if not (self.sweep_time.value > 0 and self.sweeps.value > 0 and 1 < self.points.value <= _MOST_POINTS):
+        sweeps, points, takes = self.sweeps.value, self.points.value, self.sweep_time.value
+        if not (takes > 0 and sweeps > 0 and 1 < points <= _MOST_POINTS):
             raise ValueError(
-                f"{self.sweeps.value} sweeps of {self.points.value} points in {self.sweep_time.value:g} s: give "
-                f"at least one sweep, 2 to {_MOST_POINTS} points, and a positive time"
+                f"{sweeps} sweeps of {points} points in {takes:g} s: give at least one sweep, 2 to "
+                f"{_MOST_POINTS} points, and a positive time"
             )
         if self._energy.moving:
             raise ValueError("the monochromator is moving: wait until it is done")
@@ -101,7 +102,6 @@ class FlyScan(PVGroup):
         if not path.is_absolute():
             raise ValueError(f"file {str(path)!r}: give an absolute path")
         file = h5py.File(path, "x", libver="latest")
-        points = self.points.value
         for name in _DATASETS:
             file.create_dataset(name, (0, points), maxshape=(None, points), chunks=(1, points), dtype="f8")
         file.swmr_mode = True

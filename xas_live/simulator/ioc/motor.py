@@ -31,7 +31,32 @@ class Motor(PVGroup):
     downwards : whether the last motion went down.
     """
 
-    record = pvproperty(value=0.0, name="", record="motor", doc="Motor record")
+    _motion: asyncio.Task[None] | None = None
+
+    async def _fill(self, instance: Any, async_lib: Any) -> None:
+        """Fill the fields, and take over those that a client may write."""
+        fields = instance.field_inst
+        for each in (instance, fields.user_readback_value, fields.dial_readback_value):
+            await each.write_metadata(units=self._unit, precision=3)
+        await fields.engineering_units.write(self._unit)
+        await fields.velocity.write(self._velocity)
+        await fields.seconds_to_velocity.write(0.0)
+        await self._set_limits(*self._limits)
+        await self.show(self.position)
+        await instance.write(self.position, verify_value=False)
+        fields.user_low_limit.putter = self._set_low
+        fields.user_high_limit.putter = self._set_high
+        fields.stop.putter = self._stop
+
+    async def _go(self, instance: Any, value: float) -> float:
+        """Move, and return where the motion ended."""
+        self._target = float(value)
+        if self._motion is None:
+            self._motion = asyncio.create_task(self._move())
+        await asyncio.shield(self._motion)
+        return self.position
+
+    record = pvproperty(value=0.0, name="", record="motor", startup=_fill, put=_go, doc="Motor record")
 
     def __init__(
         self,
@@ -48,37 +73,11 @@ class Motor(PVGroup):
         self._limits, self._velocity, self._unit = limits, velocity, unit
         self._target = position
         self._stopped = False
-        self._motion: asyncio.Task[None] | None = None
 
     @property
     def moving(self) -> bool:
         """Whether it moves now."""
         return self._motion is not None
-
-    @record.startup
-    async def record(self, instance: Any, async_lib: Any) -> None:
-        """Fill the fields, and take over those that a client may write."""
-        fields = instance.field_inst
-        for each in (instance, fields.user_readback_value, fields.dial_readback_value):
-            await each.write_metadata(units=self._unit, precision=3)
-        await fields.engineering_units.write(self._unit)
-        await fields.velocity.write(self._velocity)
-        await fields.seconds_to_velocity.write(0.0)
-        await self._set_limits(*self._limits)
-        await self.show(self.position)
-        await instance.write(self.position, verify_value=False)
-        fields.user_low_limit.putter = self._set_low
-        fields.user_high_limit.putter = self._set_high
-        fields.stop.putter = self._stop
-
-    @record.putter
-    async def record(self, instance: Any, value: float) -> float:
-        """Move, and return where the motion ended."""
-        self._target = float(value)
-        if self._motion is None:
-            self._motion = asyncio.create_task(self._move())
-        await asyncio.shield(self._motion)
-        return self.position
 
     async def show(self, position: float, *, moving: bool = False) -> None:
         """Be at a position, and tell clients what has changed."""
@@ -86,12 +85,15 @@ class Motor(PVGroup):
         if position != self.position:
             self.downwards = position < self.position
         self.position = position
-        readings = [
+        readings: list[tuple[Any, float]] = [
             (fields.direction_of_travel, int(not self.downwards)),
             (fields.user_readback_value, position),
             (fields.dial_readback_value, position),
         ]
-        states = [(fields.motor_is_moving, int(moving)), (fields.done_moving_to_value, int(not moving))]
+        states: list[tuple[Any, float]] = [
+            (fields.motor_is_moving, int(moving)),
+            (fields.done_moving_to_value, int(not moving)),
+        ]
         for field, value in states + readings if moving else readings + states:
             if field.value != value:
                 await field.write(value)
