@@ -8,6 +8,7 @@ import typer
 
 from xas_live import __version__
 from xas_live.cli.anchor import anchor
+from xas_live.cli.beamline import beamline
 from xas_live.cli.demo import demo
 from xas_live.cli.flags import flags
 from xas_live.cli.ioc import ioc
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(demo)
+app.command()(beamline)
 app.command(context_settings={"ignore_unknown_options": True})(replay)  # -1 is a run
 app.command()(train)
 app.command()(ioc)

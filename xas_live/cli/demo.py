@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from xas_live.cli.output import err, out, print_remarks, refuse, verdict, with_interval
+from xas_live.cli.output import err, out, print_remarks, refuse
 
 if TYPE_CHECKING:
     from bluesky_tiled_plugins import BlueskyRun
 
     from xas_live.archive import Archive
-    from xas_live.prediction import Prediction
-    from xas_live.simulator import Sample
 
-SHELLS = ("CN1", "CN2", "CN3", "CN4")
-
-_WIDTHS = (4, 7, 19, 19, 21, 21, 22, 2)
+_PREFIX = "SIM:"
+_DWELL = 0.002  # s of a point
+_SPEED = 200.0  # s at the sample in a second
+_STARTING_SECONDS = 60.0
 _ANALYSIS_SECONDS = 60.0
 _WRITING_SECONDS = 60.0
 
@@ -30,14 +32,20 @@ def demo(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the archive and the figure.")
     ] = Path("demo_output"),
-    scans: Annotated[int, typer.Option(min=2, help="Number of scans from 13 to 309 atoms.")] = 12,
+    scans: Annotated[
+        int, typer.Option(min=2, help="Number of spectra while particles grow from 13 to 309 atoms.")
+    ] = 12,
     metal: Annotated[str, typer.Option(metavar="pt_l3|pd_k|au_l3", help="Metal and edge.")] = "pt_l3",
     model: Annotated[
         str | None, typer.Option(help="A model's name or folder; default: the shipped one of the metal.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 1,
 ) -> None:
-    """Scan growing nanoparticles at a simulated beamline, and watch their structure being predicted."""
+    """Heat nanoparticles at a simulated beamline until they grow, and watch their structure being predicted.
+
+    The beamline is an EPICS IOC in a process of its own. Two thirds of the spectra are continuous sweeps of
+    one run while the sample is heated; the others are step scans, each after more heat, of the cold sample.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -48,10 +56,13 @@ def demo(
     began = time.monotonic()
     chosen = model or metal.replace("_", "-")
     _check_model(chosen)
-    with err.status("Starting the archive ..."):
-        archive = _open(output)
-    with archive:
-        _run(archive, output, scans, metal, chosen, seed)
+    _prepare(output)
+    with _simulated_beamline(output, metal, seed) as process:
+        with err.status("Starting the archive ..."):
+            archive = _open(output)
+        with archive:
+            _wait_for(process, output)
+            _run(archive, output, scans, metal, chosen)
     out.print(f"Took {time.monotonic() - began:.0f} s.")
 
 
@@ -65,95 +76,127 @@ def _check_model(model: str) -> None:
         refuse(f"--model: {error}")
 
 
+def _prepare(output: Path) -> None:
+    try:
+        _files(output).mkdir(parents=True, exist_ok=True)
+        _log(output).unlink(missing_ok=True)
+    except OSError as error:
+        refuse(f"--output {output}: {error}")
+
+
+def _files(output: Path) -> Path:
+    """Return the folder into which the beamline writes."""
+    return (output / "files").resolve()
+
+
 def _open(output: Path) -> Archive:
     from xas_live.archive import ArchiveError, open_archive
 
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        return open_archive(output / "archive")
+        return open_archive(output / "archive", readable_storage=[_files(output)])
     except (OSError, ArchiveError) as error:
         refuse(f"--output {output}: {error}")
 
 
-def _run(archive: Archive, output: Path, scans: int, metal: str, model: str, seed: int) -> None:
+@contextmanager
+def _simulated_beamline(output: Path, metal: str, seed: int) -> Iterator[subprocess.Popen[str]]:
+    """Run the IOC in a process of its own, which this process finds by Channel Access."""
+    from xas_live.host import end_process, free_port, loopback_variables, start_module
+
+    try:
+        port = free_port()
+        os.environ.update(loopback_variables(port))  # before ophyd is imported
+        given = {
+            "prefix": _PREFIX,
+            "metal": metal,
+            "port": port,
+            "seed": seed,
+            "dwell": _DWELL,
+            "speed": _SPEED,
+        }
+        options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+        process = start_module(
+            "xas_live.cli", ["beamline", *options, "--parent", str(os.getpid())], _log(output)
+        )
+    except OSError as error:
+        refuse(f"Channel Access needs the loopback, 127.0.0.1, and it cannot be used here: {error}")
+    try:
+        yield process
+    finally:
+        end_process(process, timeout=5.0)
+
+
+def _log(output: Path) -> Path:
+    return output / "beamline.log"
+
+
+def _wait_for(process: subprocess.Popen[str], output: Path) -> None:
+    """Wait until the IOC serves; what it says first is that it does."""
+    from xas_live.host import tail
+
+    deadline = time.monotonic() + _STARTING_SECONDS
+    while not (said := tail(_log(output))):
+        if process.poll() is not None or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    if process.poll() is not None or not said:
+        refuse(f"the simulated beamline did not start: {said or f'nothing in {_STARTING_SECONDS:.0f} s'}")
+
+
+def _run(archive: Archive, output: Path, scans: int, metal: str, model: str) -> None:
     from bluesky import RunEngine
+    from bluesky.utils import RunEngineInterrupted
 
     import xas_live
     from xas_live.callbacks.publishers import LiveStructurePlot
-    from xas_live.simulator import SimulatedBeamline, growth, simulated_scan
+    from xas_live.cli.demo_session import DemoBeamline, DemoError, DemoTable, temperatures
+    from xas_live.simulator.library import site_library
 
-    beamline = SimulatedBeamline(metal, seed=seed)
-    RE = RunEngine({})
-    plot = LiveStructurePlot()
+    of = site_library(metal)
+    try:
+        with err.status("Connecting to the beamline ..."):
+            beamline = DemoBeamline(_PREFIX, _files(output), element=of.element, edge=of.edge, speed=_SPEED)
+    except DemoError as error:
+        refuse(f"{error} Channel Access over 127.0.0.1 is needed; {output / 'beamline.log'} may tell more")
+    RE, plot, table = RunEngine({}), LiveStructurePlot(), DemoTable(beamline.truth, of.element)
     with err.status("Loading the model ..."):
-        live = xas_live.attach(RE, model=model, archive=archive, plot=plot, write_raw=True)
-    results: list[tuple[Sample, Prediction]] = []
-    raw_uids: list[str] = []
-    for number, sample in enumerate(growth(scans, metal), start=1):
-        raw_uids += RE(simulated_scan(beamline, sample, md={"sample_name": "growing particle"}))
-        if not live.wait(_ANALYSIS_SECONDS) or live.latest is None:
-            refuse(f"scan {number} was not analysed in {_ANALYSIS_SECONDS:.0f} s: {live.status()}")
-        if not results:  # the session has said what it found in the first scan: now the table is left alone
-            metal_name = beamline.library.element
-            out.print(f"\n{metal_name} nanoparticles that grow, truth > prediction and its interval:\n")
-            out.print(_line(["scan", "atoms", *SHELLS, "diameter (nm)", ""]), soft_wrap=True)
-        results.append((sample, live.latest))
-        out.print(_row(number, sample, live.latest), soft_wrap=True)
+        live = xas_live.attach(
+            RE,
+            model=model,
+            archive=archive,
+            plot=plot,
+            mapping=xas_live.ChannelMapping(temperature="temperature"),
+            write_raw=True,
+            publishers=[table],
+        )
+    hot = temperatures(scans)
+    sweeps = scans - max(1, round(scans / 3))
+    try:
+        RE(beamline.heating(hot[sweeps - 1], sweeps))
+        for temperature in hot[sweeps:]:
+            (uid,) = RE(beamline.annealing(temperature))
+    except RunEngineInterrupted:
+        RE.abort()
+        raise typer.Exit(130) from None
+    if not live.wait(_ANALYSIS_SECONDS) or len(table.rows) < scans:
+        refuse(f"{len(table.rows)} of {scans} spectra were analysed in time: {live.status()}")
     out.print()
-    print_remarks([prediction for _, prediction in results])
-    _summarise(results)
+    print_remarks([prediction for _, prediction in table.rows])
+    out.print(f"\n{table.summary()}")
     out.print(f"Figure: {plot.save(output / 'demo.png')}", soft_wrap=True)
     with err.status("Storing ..."):
         live.close()
-        derived = _derived_run(archive, raw_uids[-1])
+        derived = _derived_run(archive, uid)
     for problem in live.errors:
         err.print(f"[yellow]{escape(str(problem))}[/]", soft_wrap=True)
     if derived is None:
         err.print("[red]The last derived run did not reach the archive.[/]")
         raise typer.Exit(1)
-    read_back = float(derived["predictions"].read()["CN1"][0])
+    read_back = float(derived["predictions"].read()["CN1"][-1])
     out.print(
-        f"Archive: {archive.folder}\n  raw run     {raw_uids[-1]}\n  derived run {derived.start['uid']}, "
+        f"Archive: {archive.folder}\n  raw run     {uid}\n  derived run {derived.start['uid']}, "
         f"whose raw_uid is {derived.start['raw_uid']}; read back, CN1 = {read_back:.2f}",
         soft_wrap=True,
-    )
-
-
-def _line(cells: Sequence[str]) -> str:
-    """Cells of one row, under each other from row to row; printed as it comes, also into a pipe."""
-    return "".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
-
-
-def _row(number: int, sample: Sample, prediction: Prediction) -> str:
-    truth = sample.truth()
-    cells, colours = [str(number), f"{truth['n_atoms']:.0f}"], {}
-    for name in SHELLS:
-        value = prediction.values.get(name)
-        hit = value is not None and value.lower <= truth[name] <= value.upper
-        cells.append(f"{truth[name]:.2f} > {with_interval(prediction.values.get(name)) or '-'}")
-        colours[cells[-1]] = "green" if hit else "red"
-    size = prediction.size.label if prediction.size else "-"
-    cells += [f"{truth['diameter_nm']:.1f} > {size}", ""]
-    line = _line(cells)
-    for cell, colour in colours.items():
-        line = line.replace(cell, f"[{colour}]{cell}[/]")
-    return line + verdict(prediction)
-
-
-def _summarise(results: list[tuple[Sample, Prediction]]) -> None:
-    hits, errors, total = 0, [], 0
-    for sample, prediction in results:
-        truth = sample.truth()
-        for name in SHELLS:
-            total += 1
-            value = prediction.values.get(name)
-            if value is not None:
-                hits += value.lower <= truth[name] <= value.upper
-                if name == "CN1":
-                    errors.append(abs(value.value - truth[name]))
-    mean = sum(errors) / len(errors) if errors else float("nan")
-    out.print(
-        f"\n{hits} of {total} truths ({hits / total:.0%}) lie in their intervals; mean |ΔCN1| is {mean:.2f}."
     )
 
 

@@ -160,7 +160,7 @@ def print_remarks(predictions: Sequence[Prediction], averages: Sequence[Predicti
     analysed = sum(p.refused is None for p in predictions)
     for flag, of in flagged.items():
         scans = [p.provenance.scan for p in of]
-        named = "all" if len(of) >= analysed > 1 else _listed(dict.fromkeys(scans) if several else scans)
+        named = "all" if len(of) >= analysed > 1 else _listed(dict.fromkeys(scans))
         out.print(f"  [yellow]{flag}[/]: {escape(named)}", soft_wrap=True)
     reasons: dict[tuple[str, str], list[str]] = {}
     for p in (*predictions, *averages):
@@ -170,7 +170,7 @@ def print_remarks(predictions: Sequence[Prediction], averages: Sequence[Predicti
         elif p.why:
             reasons.setdefault((verdict(p), p.why), []).append(which)
     for (word, why), those in reasons.items():
-        out.print(f"  {word} {escape(_listed(those, '; '))}: {escape(why)}", soft_wrap=True)
+        out.print(f"  {word} {escape(_listed(dict.fromkeys(those), '; '))}: {escape(why)}", soft_wrap=True)
     for name in dict.fromkeys(name for p in predictions for name in p.curves):
         out.print(f"  {escape(name)} is a curve: see the figure, JSON or the archive", soft_wrap=True)
 

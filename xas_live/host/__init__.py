@@ -1,5 +1,6 @@
 """What the computer provides: helper processes, the user's folders and metadata, the time of day."""
 
+from xas_live.host.channel_access import free_port, loopback_variables, port_is_free
 from xas_live.host.clock import local_time
 from xas_live.host.folders import user_folder
 from xas_live.host.metadata import PersistentMetadata
@@ -8,7 +9,10 @@ from xas_live.host.process import end_process, start_module, tail, when_parent_e
 __all__ = [
     "PersistentMetadata",
     "end_process",
+    "free_port",
     "local_time",
+    "loopback_variables",
+    "port_is_free",
     "start_module",
     "tail",
     "user_folder",

@@ -6,6 +6,7 @@ from xas_live.plans.drives import Drive, HoldInBand, StepWhen, Wish, hold_in_ban
 from xas_live.plans.marks import sweep_done
 from xas_live.plans.operando import Followed, Move, operando
 from xas_live.plans.repeats import Repeated, mean_of, repeat_until
+from xas_live.plans.scans import quick_scan, step_scan
 from xas_live.plans.waiting import wait_for_prediction
 
 __all__ = [
@@ -22,7 +23,9 @@ __all__ = [
     "hold_in_band",
     "mean_of",
     "operando",
+    "quick_scan",
     "repeat_until",
+    "step_scan",
     "step_when",
     "sweep_done",
     "wait_for_prediction",

@@ -66,7 +66,10 @@ def theory(energy: Array, library: Library, sample: Sample | None = None) -> Arr
     background = settled + (mu0[-1] - settled) * np.exp(-past / _SETTLING_EV)
     beyond = background + _dying_wave(energy, known, mu - mu0, library.bulk_r1)
     inside = np.interp(energy, *extend_below(known, mu, start=_LOWEST_EV))
-    return np.where(energy > known[-1], beyond, inside)
+    metal = np.where(energy > known[-1], beyond, inside)
+    if sample is None or not sample.oxide:
+        return metal
+    return (1.0 - sample.oxide) * metal + sample.oxide * _oxide(energy, library, settled)
 
 
 def measured(energy: Array, library_name: str, sample: Sample | None, mismatch: Mismatch) -> Array:
@@ -83,6 +86,15 @@ def measured(energy: Array, library_name: str, sample: Sample | None, mismatch: 
 def _arctangent(energy: Array, library: Library) -> Array:
     """An edge step at the Fermi level, as wide as the core hole's life is short."""
     return 0.5 + np.arctan(energy / library.half_width) / np.pi
+
+
+def _oxide(energy: Array, library: Library, settled: float) -> Array:
+    """The metal's oxide, which becomes featureless beyond theory, as the metal does."""
+    known, mu = library.oxide.energy, library.oxide.mu
+    past = np.clip(energy - known[-1], 0.0, None)
+    beyond = settled + (mu[-1] - settled) * np.exp(-past / _SETTLING_EV)
+    inside = np.interp(energy, *extend_below(known, mu, start=_LOWEST_EV))
+    return np.where(energy > known[-1], beyond, inside)
 
 
 def _dying_wave(energy: Array, known: Array, fine: Array, bond: float) -> Array:

@@ -12,12 +12,10 @@ from ophyd.status import Status
 
 from xas_live.errors import Refusal
 from xas_live.simulator.absorption import Mismatch, measured
+from xas_live.simulator.chambers import stored_beam, transmitted, with_blank
 from xas_live.simulator.library import site_library
 from xas_live.simulator.sample import Sample
 
-_STORED_BEAM_LIFETIME = 36_000.0  # s
-_TOP_UP_EVERY = 600.0  # s
-_SLOPE = 0.3  # absorption under the edge by all else, in absorption lengths
 _FINE_STEP = 0.1  # eV, of the tables that absorption is looked up in
 
 
@@ -135,16 +133,14 @@ class SimulatedBeamline:
     def count(self) -> tuple[float, float, float]:
         """Counts of i0, it and ir for one point at the present energy; the clock goes on."""
         self.clock += self.point_time
-        true_energy = self.energy.position + self.drift * math.sin(2.0 * math.pi * self.clock / 7200.0)
-        slope = _SLOPE * (true_energy / self.library.edge_energy) ** -3
+        drift = self.drift * math.sin(2.0 * math.pi * self.clock / 7200.0)
+        energy = np.array([self.energy.position + drift])
         sample, foil = (
-            step * np.interp(true_energy, self._axis, table) + slope
+            with_blank(energy, self.library.edge_energy, step * np.interp(energy, self._axis, table))
             for step, table in ((self.sample_step, self._sample), (self.foil_step, self._foil))
         )
-        beam = self.counts * math.exp(-(self.clock % _TOP_UP_EVERY) / _STORED_BEAM_LIFETIME)
-        behind = beam * math.exp(-sample)
-        expected = (beam, behind, behind * math.exp(-foil))
-        i0, it, ir = (float(self._noise.poisson(mean)) for mean in expected)
+        beam = np.array([self.counts * stored_beam(self.clock)])
+        i0, it, ir = (float(self._noise.poisson(mean[0])) for mean in transmitted(beam, sample, foil))
         return i0, it, ir
 
     def metadata(self) -> dict[str, Any]:

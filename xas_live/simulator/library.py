@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from xraydb import core_width, xray_edge
@@ -10,8 +10,11 @@ from xraydb import core_width, xray_edge
 from xas_live.errors import Refusal
 from xas_live.spectrum import Array
 from xas_live.theory import Particle, SiteLibrary
+from xas_live.theory.phases import Phase, phases_of
 
 LIBRARIES = ("pt_l3", "pd_k", "au_l3")
+
+_OXIDE = {"Pt": "PtO2", "Pd": "PdO", "Au": "PtO2"}
 
 
 class Library:
@@ -58,6 +61,11 @@ class Library:
         weights = np.zeros(len(self.sites.cn))
         weights[self.sites.bulk_site] = 1.0
         return weights
+
+    @cached_property
+    def oxide(self) -> Phase:
+        """The calculated spectrum of the metal's highest oxide; of gold, platinum's."""
+        return next(p for p in phases_of(self.element, self.edge) if p.name == _OXIDE[self.element])
 
     def spectra(self, weights: Array, scale: float) -> tuple[Array, Array]:
         """Absorption and its embedded-atom background, (e,) each, of atoms spread over the sites.

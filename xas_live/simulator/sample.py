@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.constants import Boltzmann, hbar
+from scipy.constants import atomic_mass as atomic_mass_unit
+from xraydb import atomic_mass
 
 from xas_live.errors import Refusal
 from xas_live.models.sections import fcc_diameter
@@ -16,6 +19,9 @@ from xas_live.spectrum import Array
 
 DEMO_PARTICLES = ("cuboctahedron_3_1", "cuboctahedron_5_2", "cuboctahedron_7_3", "cuboctahedron_9_4")
 """The particles that grow in the demo, of 13, 55, 147 and 309 atoms: they take no part in training."""
+
+ROOM_TEMPERATURE = 295.0  # K, of the foil
+_EINSTEIN = {"Pt": 178.0, "Pd": 212.0, "Au": 137.0}  # K, as bulk metals vibrate at room temperature
 
 
 @dataclass(frozen=True)
@@ -30,16 +36,21 @@ class Sample:
         their missing share, as surface atoms vibrate more.
     surface_contraction : by how much distances are shorter than in the bulk, likewise: surface tension draws
         small particles together.
+    oxide : fraction of all atoms that are oxide; the particles are the rest.
+    temperature : K; thermal motion beyond the foil's, which is at 295 K, adds to the disorder.
 
     Raises
     ------
-    Refusal : when the fractions do not sum to 1, or the disorder is negative.
+    Refusal : when the fractions do not sum to 1, the disorder is negative, the oxide is no fraction or the
+        temperature not positive.
     """
 
     particles: Mapping[str, float]
     library: str = "pt_l3"
     surface_sigma2: float = 0.005
     surface_contraction: float = 0.03
+    oxide: float = 0.0
+    temperature: float = ROOM_TEMPERATURE
 
     def __post_init__(self) -> None:
         total = sum(self.particles.values())
@@ -47,6 +58,10 @@ class Sample:
             raise Refusal(f"fractions of particles must not be negative and sum to 1, not to {total:g}")
         if self.surface_sigma2 < 0:
             raise Refusal(f"disorder is in excess of the foil's, so not negative: {self.surface_sigma2:g}")
+        if not 0 <= self.oxide <= 1:
+            raise Refusal(f"the oxide is a fraction from 0 to 1, not {self.oxide:g}")
+        if not self.temperature > 0:
+            raise Refusal(f"a temperature in K is positive, not {self.temperature:g}")
 
     @property
     def name(self) -> str:
@@ -72,7 +87,9 @@ class Sample:
     @property
     def sigma2(self) -> float:
         """Disorder in excess of the foil's (Å²)."""
-        return self.surface_sigma2 * self.missing
+        element = site_library(self.library).element
+        thermal = thermal_sigma2(self.temperature, element) - thermal_sigma2(ROOM_TEMPERATURE, element)
+        return self.surface_sigma2 * self.missing + thermal
 
     @property
     def contraction(self) -> float:
@@ -84,8 +101,8 @@ class Sample:
 
         Returns
         -------
-        CN1 to CN4, `particle` (its name), `n_atoms` (averaged over atoms), `diameter_nm`, `R1` (Å) and
-        `sigma2` (Å², in excess of the foil's).
+        CN1 to CN4 of the metal, `particle` (its name), `n_atoms` (averaged over atoms), `diameter_nm`, `R1`
+        (Å), `sigma2` (Å², in excess of the foil's) and, where there is any, `oxide` (fraction of the atoms).
         """
         library = site_library(self.library)
         n_atoms = sum(part * library.particle(name).n_atoms for name, part in self.particles.items())
@@ -97,7 +114,29 @@ class Sample:
             "diameter_nm": float(fcc_diameter(np.array(n_atoms), bond)),
             "R1": bond,
             "sigma2": self.sigma2,
+            **({"oxide": self.oxide} if self.oxide else {}),
         }
+
+
+def thermal_sigma2(temperature: float, element: str) -> float:
+    """Return the variance of the nearest-neighbour distance (Å²) at a temperature (K): Einstein's model."""
+    einstein = _EINSTEIN[element]
+    reduced_mass = 0.5 * atomic_mass(element) * atomic_mass_unit
+    zero_point = hbar**2 / (2.0 * reduced_mass * Boltzmann * einstein) * 1e20
+    return zero_point / math.tanh(einstein / (2.0 * temperature))
+
+
+def mixed(place: float) -> dict[str, float]:
+    """Return the fraction of the atoms in each particle at a place among DEMO_PARTICLES.
+
+    Parameters
+    ----------
+    place : from 0, all in the first, to 3, all in the last; between two of them both are there.
+    """
+    first = min(int(place), len(DEMO_PARTICLES) - 2)
+    later = round(float(place) - first, 6)
+    parts = {DEMO_PARTICLES[first]: 1.0 - later, DEMO_PARTICLES[first + 1]: later}
+    return {name: part for name, part in parts.items() if part > 0}
 
 
 def growth(n_scans: int = 12, library: str = "pt_l3", **properties: float) -> list[Sample]:
@@ -115,12 +154,5 @@ def growth(n_scans: int = 12, library: str = "pt_l3", **properties: float) -> li
     """
     if n_scans < 2:
         raise Refusal(f"to grow, a sample needs at least 2 scans, not {n_scans}")
-    samples = []
-    for place in np.linspace(0.0, len(DEMO_PARTICLES) - 1, n_scans):
-        first = min(int(place), len(DEMO_PARTICLES) - 2)
-        later = round(float(place) - first, 6)
-        parts = {DEMO_PARTICLES[first]: 1.0 - later, DEMO_PARTICLES[first + 1]: later}
-        samples.append(
-            Sample({name: part for name, part in parts.items() if part > 0}, library, **properties)
-        )
-    return samples
+    places = np.linspace(0.0, len(DEMO_PARTICLES) - 1, n_scans)
+    return [Sample(mixed(float(place)), library, **properties) for place in places]
