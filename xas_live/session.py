@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from xas_live.analysis import (
     Alignment,
@@ -40,9 +40,12 @@ from xas_live.callbacks.publishers import (
 from xas_live.host import user_folder
 from xas_live.models import models_by_absorber
 from xas_live.reduction import FoilAnchor
+from xas_live.rules import Actuator, Rule, RuleWatch, checked_rules, read_rules
+from xas_live.signals import PredictionSignals
 from xas_live.spectrum import Spectrum
 
 if TYPE_CHECKING:
+    from bluesky import RunEngine
     from event_model.documents import Document
 
     from xas_live.models import Bundle
@@ -70,6 +73,8 @@ class AttachedAnalysis(LiveAnalysis):
     ----------
     plot : the live figure, or None.
     archive : where derived runs go, or None.
+    signals : the latest prediction as an ophyd device, for plans and suspenders.
+    rules : what is done because of predictions, or None.
     """
 
     def __init__(
@@ -81,6 +86,8 @@ class AttachedAnalysis(LiveAnalysis):
         *,
         plot: LiveStructurePlot | None,
         archive: Archive | None,
+        signals: PredictionSignals,
+        rules: RuleWatch | None,
         writers: Mapping[str, RunWriter],
         notices: Notices,
         afterwards: ExitStack,
@@ -88,6 +95,8 @@ class AttachedAnalysis(LiveAnalysis):
         super().__init__(analyzer, publishers, mapping, notices=notices)
         self.plot = plot
         self.archive = archive
+        self.signals = signals
+        self.rules = rules
         self._writers = writers
         self._afterwards = afterwards
         self._engine = RE
@@ -151,6 +160,8 @@ def attach(
     write_raw: bool | None = None,
     standards: Mapping[str, Spectrum] | None = None,
     process: bool = False,
+    rules: str | Path | Sequence[Rule] | RuleWatch | None = None,
+    actuators: Iterable[Actuator] = (),
 ) -> AttachedAnalysis:
     """Analyse every energy scan of a RunEngine while it runs.
 
@@ -180,6 +191,9 @@ def attach(
         writer of runs already, as a beamline's TiledWriter; never into a catalog elsewhere.
     process : analyse in a second process, for sessions with much to do: the plan then shares its interpreter
         with less. A sweep takes a little longer, and the process a few hundred MB.
+    rules : what is done because of predictions: the path of a TOML file, a list of rules, or a RuleWatch of
+        your own.
+    actuators : what the rules may drive.
 
     Returns
     -------
@@ -187,7 +201,8 @@ def attach(
 
     Raises
     ------
-    Refusal : when a model cannot be had (ModelError) or a device, for settings that do not exist or cannot be
+    Refusal : when a model cannot be had (ModelError) or a device, for rules that cannot be used (RuleError),
+        for settings that do not exist or cannot be
         used (SettingsError), or `write_raw` without an archive.
     ArchiveError : when the archive cannot be had.
     OSError : when no second process can be started.
@@ -198,7 +213,8 @@ def attach(
     >>> RE(scan([i0, it, ir], energy, 11400, 12200, 401, md={"element": "Pt", "edge": "L3"}))
     >>> xas.latest
     """
-    everyone = _listed(publishers)
+    signals, watch = PredictionSignals(), _watch(RE, rules, actuators)
+    everyone: list[Publisher] = [signals, *([] if watch is None else [watch]), *_listed(publishers)]
     _check_settings(RE, anchor, mapping)
     _check_types(
         model=model,
@@ -244,6 +260,8 @@ def attach(
             mapping,
             plot=figure,
             archive=store,
+            signals=signals,
+            rules=watch,
             writers=writers,
             notices=notices,
             afterwards=opened.pop_all(),
@@ -263,6 +281,16 @@ def attach(
         why = "" if isinstance(plot, str | Path) else f" No live figure, for {why_no_window(figure.figure)}."
         live.say(f"The figure is kept in {picture.path}, and shown by `xas` in a notebook.{why}")
     return live
+
+
+def _watch(
+    RE: Subscribable, rules: str | Path | Sequence[Rule] | RuleWatch | None, actuators: Iterable[Actuator]
+) -> RuleWatch | None:
+    """Return what acts on predictions by rules; None without rules."""
+    if rules is None or isinstance(rules, RuleWatch):
+        return rules
+    read = read_rules(rules) if isinstance(rules, str | Path) else checked_rules(rules)
+    return RuleWatch(cast("RunEngine", RE), read, actuators=actuators)
 
 
 def _close_others(RE: Subscribable) -> bool:

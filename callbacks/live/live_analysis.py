@@ -223,6 +223,7 @@ class LiveAnalysis:
         self._worker = threading.Thread(target=self._work, name="xas_live", daemon=True)
         self._worker.start()
         atexit.register(self._at_exit)
+        self._pipeline.bind(self)
 
     def __call__(self, name: str, doc: Document) -> None:
         """Take one document, in any thread; returns at once. After `close` documents are ignored."""

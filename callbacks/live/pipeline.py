@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from event_model.documents import Document
 
     from xas_live.analysis import Analyzes, RunHistory
+    from xas_live.callbacks.live.live_analysis import LiveAnalysis
 
 
 class Completed(NamedTuple):
@@ -140,6 +141,10 @@ class SweepPipeline:
             self._tell_models(analyzer, spectrum, [preview])
         self._hooks.previewed(preview)
         self._tell("measuring", spectrum, preview)
+
+    def bind(self, analysis: LiveAnalysis) -> None:
+        """Tell the publishers which live analysis calls them."""
+        self._tell("bind", analysis)
 
     def decided(self, decision: Decision) -> None:
         """Keep a decision for the publishers: a rule decides while they are told of the sweep it rests on."""

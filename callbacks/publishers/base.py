@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do
     from event_model.documents import RunStart, RunStop
 
     from xas_live.analysis import Drift
+    from xas_live.callbacks.live import LiveAnalysis
     from xas_live.models import Bundle
 
 
@@ -44,6 +45,9 @@ class Publisher(Protocol):
     replay from the thread that replays, in the same order. What a method raises is counted and shown, and
     stops neither the plan nor the other publishers.
     """
+
+    def bind(self, analysis: LiveAnalysis) -> None:
+        """Take the live analysis that will call this publisher, before all else. A replay has none."""
 
     def run_started(self, start: RunStart) -> None:
         """Take the raw start document of a run."""
@@ -91,6 +95,9 @@ class Publisher(Protocol):
 
 class BasePublisher:
     """A publisher that does nothing: override what you need."""
+
+    def bind(self, analysis: LiveAnalysis) -> None:  # noqa: D102
+        pass
 
     def run_started(self, start: RunStart) -> None:  # noqa: D102
         pass

@@ -137,9 +137,9 @@ class ResultTable(pd.DataFrame):
         rows = "".join(f"<tr>{_in_html(row, 'td')}</tr>" for row in body)
         return f"<table><thead><tr>{_in_html(head, 'th')}</tr></thead><tbody>{rows}</tbody></table>"
 
-    def brief(self) -> str:
-        """Return the lines that are printed, without the names of other columns."""
-        return "\n".join(_lines(_printed(self)))
+    def brief(self, last: int | None = None) -> str:
+        """Return the lines that are printed, of all rows or the last ones, without names of other columns."""
+        return "\n".join(_lines(_printed(self if last is None else self.tail(last))))
 
 
 def table(results: Sequence[Result]) -> ResultTable:

@@ -10,6 +10,7 @@ from xas_live import __version__
 from xas_live.cli.anchor import anchor
 from xas_live.cli.beamline import beamline
 from xas_live.cli.demo import demo
+from xas_live.cli.doctor import doctor
 from xas_live.cli.flags import flags
 from xas_live.cli.ioc import ioc
 from xas_live.cli.models import models
@@ -27,6 +28,7 @@ app.command()(demo)
 app.command()(beamline)
 app.command(context_settings={"ignore_unknown_options": True})(replay)  # -1 is a run
 app.command()(train)
+app.command()(doctor)
 app.command()(ioc)
 app.add_typer(anchor, name="anchor")
 app.add_typer(models, name="models")

@@ -59,6 +59,7 @@ class QuickScan(Device):
 
     def kickoff(self) -> Status:
         """Begin; done when the IOC says that it sweeps, failed when it says why not."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._path = self.folder / f"{self.name}_{uuid.uuid4().hex}.h5"
         self._bundles, self._given = {}, 0
         takes = float(self.sweep_time.get()) * float(self.sweeps.get())

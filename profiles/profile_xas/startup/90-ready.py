@@ -1,5 +1,7 @@
-"""Last layer: a line that says the profile is complete. If you do not see it, a file before this one failed."""
+"""Last layer: the verbs, and a line that says how the session has started."""
 
+from xas_live.beamline.magics import load_magics
+
+load_magics()
 xas_profile_ready = True
-
-print("xas_live is watching RE. Try: RE(simulated_scan(beamline, growth(12)[3])), then xas")
+print(beamline.ready())

@@ -73,7 +73,7 @@ def test_a_registered_publisher_is_told_of_a_scan_and_broken_ones_are_named(inst
     assert [line.split("'")[1] for line in left_out] == ["broken", "gone", "half", "missing"]
     reasons = dict(zip(("broken", "gone", "half", "missing"), left_out, strict=True))
     assert "RuntimeError: no display is connected" in reasons["broken"]
-    assert "lacks run_started, models_used, measuring, averaged" in reasons["half"]
+    assert "lacks bind, run_started, models_used, measuring" in reasons["half"]
     assert "no_such_module" in reasons["missing"]
     [uid] = RE(simulated_scan(beamline, None))
     assert xas.wait(60)
