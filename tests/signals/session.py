@@ -13,7 +13,6 @@ from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_
 link = IocLink(sys.argv[1])
 RE = RunEngine({}, context_managers=[])
 xas = xas_live.attach(RE, plot=False, publishers=[link])
-link.bind(xas)
 beamline = SimulatedBeamline("au_l3", counts=1e8, drift=0.0, seed=1)
 for line in sys.stdin:
     RE(simulated_scan(beamline, growth(4, "au_l3")[int(line)], energies=xanes_grid(11919.0)[::2]))

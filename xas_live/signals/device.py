@@ -66,8 +66,8 @@ class PublishedSignal(SignalRO):
 class PredictionSignals(BasePublisher, Device):
     """The newest prediction of the primary model, as read-only signals.
 
-    It is a publisher: give it to `attach(RE, publishers=[signals])` and then call `bind(xas)`, so that it
-    learns from the analysis how old the prediction is. Numbers are NaN and texts empty before the first
+    It is a publisher: `attach` makes one, `xas.signals`; one for other targets is given to `attach(RE,
+    publishers=[...])`. Numbers are NaN and texts empty before the first
     sweep, and the numbers of a sweep that was refused or is not usable are NaN. A stale prediction keeps its
     numbers: look at `fresh` or `actionable` beside them. Of sweeps analysed in one batch each is shown, one
     after the other.
@@ -94,10 +94,9 @@ class PredictionSignals(BasePublisher, Device):
 
     Examples
     --------
-    >>> signals = PredictionSignals()
-    >>> xas = xas_live.attach(RE, publishers=[signals])
-    >>> signals.bind(xas)
-    >>> RE(bp.count([signals]))
+    >>> strain = PredictionSignals(["R1"], name="strain")
+    >>> xas = xas_live.attach(RE, publishers=[strain])
+    >>> RE(bp.count([xas.signals, strain]))
     """
 
     targets: tuple[Target, ...] = ()

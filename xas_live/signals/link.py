@@ -24,8 +24,7 @@ _AGAIN_S = 2.0  # after an IOC that refused
 class IocLink(BasePublisher):
     """Sends the newest prediction to the IOC of a prefix, from a thread of its own.
 
-    It is a publisher: give it to `attach(RE, publishers=[link])` and then call `bind(xas)`. Nothing waits for
-    the IOC. When it is not there, or ends, the user is told once; when it is there, it gets the newest
+    It is a publisher: give it to `attach(RE, publishers=[link])`. Nothing waits for the IOC. When it is not there, or ends, the user is told once; when it is there, it gets the newest
     prediction at once. Of sweeps that follow each other faster than the IOC takes them, the newest counts.
 
     Parameters
@@ -41,7 +40,6 @@ class IocLink(BasePublisher):
     --------
     >>> link = IocLink("XAS:")
     >>> xas = xas_live.attach(RE, publishers=[link])
-    >>> link.bind(xas)
     """
 
     def __init__(self, prefix: str = "XAS:") -> None:
