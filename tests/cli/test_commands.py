@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from xas_live.host import port_is_free
 from xas_live.models.registry import available_models
 
 Run = Callable[..., Result]
@@ -22,7 +24,7 @@ def test_help_is_quick() -> None:
     began = time.monotonic()
     done = subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, check=True, timeout=60)
     assert time.monotonic() - began < 5
-    for command in ("demo", "replay", "anchor", "train", "models", "profile"):
+    for command in ("demo", "beamline", "replay", "anchor", "train", "models", "profile"):
         assert command in done.stdout
 
 
@@ -107,3 +109,27 @@ def test_demo_end_to_end(tmp_path: Path, pt: Path) -> None:
     assert "of 12 truths" in done.stdout
     assert "read back, CN1 =" in done.stdout
     assert (tmp_path / "demo.png").stat().st_size > 10_000
+    assert _port_of_beamline_is_free(tmp_path)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_demo_and_the_beamline(tmp_path: Path, pt: Path) -> None:
+    command = [PROGRAM, "demo", "--scans", "40", "--output", tmp_path, "--model", pt]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "atoms" in line:  # the table has begun, so a plan runs
+                break
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    assert _port_of_beamline_is_free(tmp_path)
+
+
+def _port_of_beamline_is_free(folder: Path) -> bool:
+    """Whether the simulated beamline of a demo has ended, by what it said when it began."""
+    log = (folder / "beamline.log").read_text()
+    return port_is_free(int(log.split("EPICS_CA_SERVER_PORT=")[1].split()[0]))

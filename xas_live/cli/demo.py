@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from rich.markup import escape
 from xas_live.cli.output import err, out, print_remarks, refuse
 
 if TYPE_CHECKING:
+    from bluesky import RunEngine
     from bluesky_tiled_plugins import BlueskyRun
 
     from xas_live.archive import Archive
@@ -158,7 +161,8 @@ def _run(archive: Archive, output: Path, scans: int, metal: str, model: str) -> 
             beamline = DemoBeamline(_PREFIX, _files(output), element=of.element, edge=of.edge, speed=_SPEED)
     except DemoError as error:
         refuse(f"{error} Channel Access over 127.0.0.1 is needed; {output / 'beamline.log'} may tell more")
-    RE, plot, table = RunEngine({}), LiveStructurePlot(), DemoTable(beamline.truth, of.element)
+    RE = RunEngine({}, context_managers=[_ctrl_c_ends])
+    plot, table = LiveStructurePlot(), DemoTable(beamline.truth, of.element)
     with err.status("Loading the model ..."):
         live = xas_live.attach(
             RE,
@@ -176,7 +180,8 @@ def _run(archive: Archive, output: Path, scans: int, metal: str, model: str) -> 
         for temperature in hot[sweeps:]:
             (uid,) = RE(beamline.annealing(temperature))
     except RunEngineInterrupted:
-        RE.abort()
+        if RE.state == "paused":
+            RE.abort()
         raise typer.Exit(130) from None
     if not live.wait(_ANALYSIS_SECONDS) or len(table.rows) < scans:
         refuse(f"{len(table.rows)} of {scans} spectra were analysed in time: {live.status()}")
@@ -198,6 +203,20 @@ def _run(archive: Archive, output: Path, scans: int, metal: str, model: str) -> 
         f"whose raw_uid is {derived.start['raw_uid']}; read back, CN1 = {read_back:.2f}",
         soft_wrap=True,
     )
+
+
+@contextmanager
+def _ctrl_c_ends(RE: RunEngine) -> Iterator[None]:
+    """Pause the plan at once at Ctrl-C; bluesky's own handler waits for a checkpoint first."""
+
+    def pause(*_: object) -> None:
+        threading.Thread(target=RE.request_pause, daemon=True).start()  # it would wait for this one
+
+    before = signal.signal(signal.SIGINT, pause)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _derived_run(archive: Archive, raw_uid: str) -> BlueskyRun | None:

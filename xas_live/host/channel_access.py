@@ -35,6 +35,7 @@ def port_is_free(port: int, interface: str = LOOPBACK) -> bool:
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
         socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
     ):
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended keep none
         try:
             udp.bind((interface, port))
             tcp.bind((interface, port))

@@ -119,7 +119,7 @@ class ReactingSample:
         rates = self._kinetics
         sintering = rates.sintering.at(temperature)
         redispersion = gas.oxygen * rates.redispersion.at(temperature)
-        rest = rates.resting_place(temperature) * sintering / (sintering + redispersion)
+        rest = rates.resting_place(temperature) * (sintering / (sintering + redispersion))
         self.place = _relaxed(self.place, rest, seconds * (sintering + redispersion))
         oxidation = gas.oxygen * rates.oxidation.at(temperature)
         reduction = gas.hydrogen * rates.reduction.at(temperature)
@@ -134,4 +134,5 @@ class ReactingSample:
 
 def _relaxed(value: float, rest: float, times: float) -> float:
     """Return a value after so many time constants on its way to where it rests."""
-    return rest + (value - rest) * math.exp(-times)
+    there = rest + (value - rest) * math.exp(-times)
+    return min(max(there, min(value, rest)), max(value, rest))  # rounding takes it no further
