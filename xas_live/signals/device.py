@@ -67,10 +67,9 @@ class PredictionSignals(BasePublisher, Device):
     """The newest prediction of the primary model, as read-only signals.
 
     It is a publisher: `attach` makes one, `xas.signals`; one for other targets is given to `attach(RE,
-    publishers=[...])`. Numbers are NaN and texts empty before the first
-    sweep, and the numbers of a sweep that was refused or is not usable are NaN. A stale prediction keeps its
-    numbers: look at `fresh` or `actionable` beside them. Of sweeps analysed in one batch each is shown, one
-    after the other.
+    publishers=[...])`. Numbers are NaN and texts empty before the first sweep, and the numbers of a sweep
+    that was refused or is not usable are NaN. A stale prediction keeps its numbers: look at `fresh` or
+    `actionable` beside them. Of sweeps analysed in one batch each is shown, one after the other.
 
     All signals of a sweep are read together: a reading never mixes two sweeps. Their timestamp is the time of
     the sweep's last point.

@@ -24,8 +24,9 @@ _AGAIN_S = 2.0  # after an IOC that refused
 class IocLink(BasePublisher):
     """Sends the newest prediction to the IOC of a prefix, from a thread of its own.
 
-    It is a publisher: give it to `attach(RE, publishers=[link])`. Nothing waits for the IOC. When it is not there, or ends, the user is told once; when it is there, it gets the newest
-    prediction at once. Of sweeps that follow each other faster than the IOC takes them, the newest counts.
+    It is a publisher: give it to `attach(RE, publishers=[link])`. Nothing waits for the IOC. When it is not
+    there, or ends, the user is told once; when it is there, it gets the newest prediction at once. Of sweeps
+    that follow each other faster than the IOC takes them, the newest counts.
 
     Parameters
     ----------
