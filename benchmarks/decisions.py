@@ -2,7 +2,7 @@
 
 Scans of simulated particles, with counting noise of 1e4 to 1e8 photons a point, go through the Analyzer. The statistical 90 %
 is held against the scatter of repeats and of their averages; that of a change against true changes of particles whose
-environments the networks had not seen. The peer is what a user would do without it: three repeats and their standard
+environments the networks had not seen. acting.py adds what plans and PVs do with them. The peer is what a user would do without it: three repeats and their standard
 deviation. Writes benchmarks/results/decisions.json.
 """
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from acting import BAND, Held, draw, false_stops, held_in_band, invalid_after
 from record import claim, record
 from scipy.stats import t as student
 from shipped import ShippedModel
@@ -249,8 +250,20 @@ def main(particles: int) -> None:
         ),
         claim("narrowing_at_16", "statistical half width of 16 repeats over one's", narrowing, at_most=0.3),
     ]
+    stops = false_stops()
+    held: dict[str, Held] = {name: held_in_band(name) for name in MODELS}
+    draw(held)
+    percent = {name: {"true": run.percent(run.true), "predicted": run.percent(run.predicted)} for name, run in held.items()}
+    invalid = invalid_after()
+    print(f"false stops: {stops}; CN1 held in {BAND} (%): {percent}; INVALID after (sweep times): {invalid}")
+    claims += [
+        claim("false_stops_out_of_domain", "repeats on oxides, sulphides and salts that ended as known", float(len(stops["stopped"])), at_most=0.0),
+        claim("held_in_band_percent", "scans with true CN1 in the band, of those since it was reached", min(each["true"] for each in percent.values()), at_least=90.0),
+        claim("invalid_within_sweeps", "sweep times until PVs are INVALID after the analysis was killed, closed or hung", max(invalid.values()), at_most=2.0),
+    ]  # fmt: skip
+    acting = {"false_stops": stops, "held": percent, "invalid_after": invalid}
     of_noise = {"cells": cells, "pooled": pooled, "three_repeats_over_half": peer, "rows": rows}
-    record("decisions", claims, {"statistical": of_noise, "changes_unseen": unseen, "changes_seen": seen})
+    record("decisions", claims, {"statistical": of_noise, "changes_unseen": unseen, "changes_seen": seen, "acting": acting})
 
 
 if __name__ == "__main__":

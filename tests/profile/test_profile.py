@@ -21,14 +21,14 @@ from xas_live.simulator import xanes_grid
 assert xas_profile_ready and not beamline.missing, beamline.missing
 grid = xanes_grid(11564.0)[::2].tolist()
 pt = {'element': 'Pt', 'edge': 'L3'}
-(uid,) = RE(step_scan([counters], energy, energies=grid, baseline=[furnace], **pt))
+(uid,) = RE(step_scan([detectors], energy, energies=grid, baseline=[furnace], **pt))
 assert xas.wait(60)
 print('CN1', xas.latest.values['CN1'].value == xas.signals.cn1.get())
-RE(quick_scan(fly, sweeps=2, sweep_time=1.0, **pt))
+RE(quick_scan(quick, sweeps=2, sweep_time=1.0, **pt))
 assert xas.wait(60)
 print('SWEEPS', len(xas.predictions))
 before = furnace.position
-RE(operando(lambda: step_scan([counters], energy, energies=grid, **pt), xas, max_scans=2, drive=hold_in_band(
+RE(operando(lambda: step_scan([detectors], energy, energies=grid, **pt), xas, max_scans=2, drive=hold_in_band(
     'CN1', 11.0, 11.5, actuators['furnace'], step=30, on=('trusted', 'caution'))))
 print('HEATED', furnace.position > before + 20)
 for line in ('', 'last', 'table 2', 'models', 'rules', 'decisions', 'errors'):

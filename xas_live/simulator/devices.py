@@ -15,6 +15,7 @@ from xas_live.simulator.absorption import Mismatch, measured
 from xas_live.simulator.chambers import stored_beam, transmitted, with_blank
 from xas_live.simulator.library import site_library
 from xas_live.simulator.sample import Sample
+from xas_live.spectrum import Array
 
 _FINE_STEP = 0.1  # eV, of the tables that absorption is looked up in
 
@@ -129,6 +130,16 @@ class SimulatedBeamline:
             raise Refusal(f"the beamline is set up for {name}, and the sample is of {sample.library}")
         self.sample = sample
         self._sample = measured(self._axis, name, sample, self.mismatch)
+
+    def load_mu(self, energy: Array, mu: Array) -> None:
+        """Put anything into the beam whose absorption is known.
+
+        Parameters
+        ----------
+        energy, mu : (n,) eV, ascending, and absorption in edge steps.
+        """
+        self.sample = None
+        self._sample = np.interp(self._axis, energy, mu)
 
     def count(self) -> tuple[float, float, float]:
         """Counts of i0, it and ir for one point at the present energy; the clock goes on."""
