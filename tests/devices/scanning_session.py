@@ -90,6 +90,9 @@ RE(bps.trigger(detectors, wait=True))
 found["dark"] = detectors.i0.get()
 RE(bps.mv(devices["shutter"], "open", devices["gas"], "O2"))
 found["gas"] = devices["gas"].get()
+RE(bps.abs_set(furnace, 650.0))  # a plan that ends leaves the furnace its setpoint
+RE(bps.sleep(0.5))
+found["went on to"] = furnace.position
 found["unit"] = furnace.describe()["temperature"]["units"]
 
 RE(bps.mv(energy.velocity, 100.0))

@@ -73,6 +73,7 @@ def test_shutter_gas_furnace_and_stop(scanned: dict[str, Any]) -> None:
     assert scanned["gas"] == "O2"
     assert scanned["unit"] == "K"
     assert scanned["furnace"] == pytest.approx(600.0, abs=1.0)
+    assert scanned["went on to"] == pytest.approx(650.0)
     position, moving = scanned["stopped"]
     assert not moving
     assert position > 11310

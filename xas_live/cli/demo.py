@@ -46,7 +46,7 @@ def demo(
 ) -> None:
     """Heat nanoparticles at a simulated beamline until they grow, and watch their structure being predicted.
 
-    The beamline is an EPICS IOC in a process of its own. Two thirds of the spectra are continuous sweeps of
+    The beamline is an EPICS IOC in a process of its own. Three quarters of the spectra are sweeps of
     one run while the sample is heated; the others are step scans, each after more heat, of the cold sample.
     """
     import matplotlib as mpl
@@ -174,7 +174,7 @@ def _run(archive: Archive, output: Path, scans: int, metal: str, model: str) -> 
             publishers=[table],
         )
     hot = temperatures(scans)
-    sweeps = scans - max(1, round(scans / 3))
+    sweeps = scans - max(1, scans // 4)
     try:
         RE(beamline.heating(hot[sweeps - 1], sweeps))
         for temperature in hot[sweeps:]:

@@ -15,7 +15,8 @@ from xas_live.devices.watched import fail_when_lost
 class Furnace(PVPositionerIsClose):
     """A temperature (K) that is reached when the readback is within the tolerance of the setpoint.
 
-    Made by `furnace`.
+    Made by `furnace`. The RunEngine stops all devices when a plan ends or is paused: a furnace is then no
+    longer waited for, but goes on to its setpoint.
 
     Attributes
     ----------
@@ -50,12 +51,6 @@ class Furnace(PVPositionerIsClose):
         if wait:
             status.wait()
         return status
-
-    def stop(self, *, success: bool = False) -> None:
-        """Stay at the temperature that it has now."""
-        if self.moving:
-            self.setpoint.put(self.readback.get(), wait=False)
-        super().stop(success=success)
 
 
 def furnace(
