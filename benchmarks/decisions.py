@@ -253,7 +253,10 @@ def main(particles: int) -> None:
     stops = false_stops()
     held: dict[str, Held] = {name: held_in_band(name) for name in MODELS}
     draw(held)
-    percent = {name: {"true": run.percent(run.true), "predicted": run.percent(run.predicted)} for name, run in held.items()}
+    percent = {
+        name: {"true": run.percent(run.true), "predicted": run.percent(run.predicted)}
+        for name, run in held.items()
+    }
     invalid = invalid_after()
     print(f"false stops: {stops}; CN1 held in {BAND} (%): {percent}; INVALID after (sweep times): {invalid}")
     claims += [
@@ -263,7 +266,11 @@ def main(particles: int) -> None:
     ]  # fmt: skip
     acting = {"false_stops": stops, "held": percent, "invalid_after": invalid}
     of_noise = {"cells": cells, "pooled": pooled, "three_repeats_over_half": peer, "rows": rows}
-    record("decisions", claims, {"statistical": of_noise, "changes_unseen": unseen, "changes_seen": seen, "acting": acting})
+    record(
+        "decisions",
+        claims,
+        {"statistical": of_noise, "changes_unseen": unseen, "changes_seen": seen, "acting": acting},
+    )
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def test_train_says_what_is_wrong_with_a_recipe(run: Run, tmp_path: Path) -> Non
 def test_profile_install_does_not_overwrite_what_was_edited(run: Run, tmp_path: Path) -> None:
     arguments = ("profile", "install", "--ipython-dir", tmp_path, "--name", "beamline")
     assert run(*arguments).exit_code == 0
-    devices = tmp_path / "profile_beamline" / "startup" / "20-devices.py"
+    devices = tmp_path / "profile_beamline" / "beamline.toml"
     original = devices.read_text()
     devices.write_text("# mine")
     result = run(*arguments)
