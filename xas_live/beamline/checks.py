@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -194,7 +195,7 @@ def _publishers() -> Iterator[Check]:
 def _settings(session: BeamlineSession) -> Iterator[Check]:
     settings = session.settings
     for line in session.missing:
-        yield Check("settings", State.BROKEN, line, f"Mend {settings.path}" if settings.path else "")
+        yield Check("settings", State.BROKEN, line)
     if settings.path is not None and not session.missing:
         parts = [f"{len(settings.devices)} devices", f"{len(settings.actuators)} actuators"]
         yield Check("settings", State.OK, f"{settings.path}: {settings.name}, {', '.join(parts)}")
@@ -211,10 +212,20 @@ def _archive(session: BeamlineSession) -> Iterator[Check]:
         return
     folder = Path(where).expanduser()
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if os.access(there, os.W_OK):
-        yield Check("archive", State.OK, f"folder {folder}")
+    if why := _not_writable(there):
+        found = f"{folder} cannot be written: {why}"
+        yield Check("archive", State.BROKEN, found, "Name another in beamline.toml")
     else:
-        yield Check("archive", State.BROKEN, f"{folder} cannot be written", "Name another in beamline.toml")
+        yield Check("archive", State.OK, f"folder {folder}")
+
+
+def _not_writable(folder: Path) -> str:
+    """Return why nothing can be written into a folder, or "": a file without a name is tried."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return str(error.strerror)
 
 
 def _devices(session: BeamlineSession) -> Iterator[Check]:
@@ -226,6 +237,6 @@ def _devices(session: BeamlineSession) -> Iterator[Check]:
     session.make_devices()
     lines = session.missing[before:]
     for line in lines:
-        yield Check("devices", State.BROKEN, line, "Is the IOC running, and are the PV names right?")
+        yield Check("devices", State.BROKEN, line)
     if not lines:
         yield Check("devices", State.OK, f"{', '.join(names)} answer")
