@@ -45,11 +45,18 @@ def test_a_continuous_scan_is_announced_as_it_is_written_and_predicted(scanned: 
     assert all(p["lower"] < scanned["truth"] + 1 and p["upper"] > 5 for p in quick)
     assert scanned["refused"] == []
     assert scanned["errors"] == []
-    (path,) = scanned["folder"].glob("quick_*.h5")
+    path = min(scanned["folder"].glob("quick_*.h5"), key=lambda path: path.stat().st_mtime)
     with h5py.File(path) as file:
         energy = file["energy"][:]
         assert energy.shape == (4, 1500)
         np.testing.assert_allclose(energy[1], energy[0][::-1])
+
+
+@pytest.mark.slow
+def test_a_continuous_scan_that_is_paused_ends_with_its_sweep(scanned: dict[str, Any]) -> None:
+    assert scanned["paused"].startswith("RunEngineInterrupted")
+    assert "quick sweeps still" in scanned["too early"]
+    assert scanned["later"] == "nothing"
 
 
 @pytest.mark.slow

@@ -22,5 +22,9 @@ class Motor(EpicsMotor):
         status = super().move(position, wait=False, **kwargs)
         fail_when_lost(status, [self.motor_done_move], f"{self.name} moves to {position:g} {self.egu}")
         if wait:
-            status.wait()
+            try:
+                status.wait()
+            except KeyboardInterrupt:
+                self.stop()
+                raise
         return status

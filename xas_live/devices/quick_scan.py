@@ -12,7 +12,7 @@ from ophyd import Component, Device, EpicsSignal, EpicsSignalRO, Kind
 from ophyd.device import create_device_from_components
 from ophyd.status import Status
 
-from xas_live.devices.watched import fail, fail_when_lost, finish
+from xas_live.devices.watched import DeviceError, fail, fail_when_lost, finish
 
 _MARGIN_S = 30.0
 
@@ -58,7 +58,17 @@ class QuickScan(Device):
         self._running: Status | None = None
 
     def kickoff(self) -> Status:
-        """Begin; done when the IOC says that it sweeps, failed when it says why not."""
+        """Begin; done when the IOC says that it sweeps, failed when it says why not.
+
+        Raises
+        ------
+        DeviceError : while the sweeps before go on.
+        OSError : when the folder of the file is missing and cannot be made.
+        """
+        if self.state.get() == "running":
+            raise DeviceError(
+                f"{self.name} sweeps still: wait until {self.state.pvname} is no longer 'running'"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         self._path = self.folder / f"{self.name}_{uuid.uuid4().hex}.h5"
         self._bundles, self._given = {}, 0

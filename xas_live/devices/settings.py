@@ -119,6 +119,7 @@ class SignalSettings(Strict):
 
         if self.setpoint is None:
             return EpicsSignalRO(self.pv, name=name, string=self.string, auto_monitor=True)
+        # Not by monitor: it may come after the put has completed, and a plan would read the old value.
         return EpicsSignal(
             self.pv,
             write_pv=self.setpoint,
@@ -126,7 +127,6 @@ class SignalSettings(Strict):
             string=self.string,
             put_complete=True,
             limits=not self.string,
-            auto_monitor=True,
         )
 
 

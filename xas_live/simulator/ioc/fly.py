@@ -46,13 +46,12 @@ class FlyScan(PVGroup):
         try:
             file = self._new_file()
         except (OSError, ValueError) as error:
-            await self._ended("failed", str(error))
+            await self._tell("failed", str(error))
             return 0
         self._ending = False
-        await self.message.write("")
-        await self.written.write(0)
-        await self.state.write("running")
         self._running = asyncio.create_task(self._sweep(file))
+        await self.written.write(0)
+        await self._tell("running", "")
         return 1
 
     start = pvproperty(value=0.0, units="eV", precision=3, doc="Energy at which sweeps begin")
@@ -101,6 +100,7 @@ class FlyScan(PVGroup):
         path = Path(self.file.value)
         if not path.is_absolute():
             raise ValueError(f"file {str(path)!r}: give an absolute path")
+        path.parent.mkdir(parents=True, exist_ok=True)
         file = h5py.File(path, "x", libver="latest")
         for name in _DATASETS:
             file.create_dataset(name, (0, points), maxshape=(None, points), chunks=(1, points), dtype="f8")
@@ -124,12 +124,12 @@ class FlyScan(PVGroup):
             self._running = None
             await self.go.write(0, verify_value=False)
             await self._energy.show(self._energy.position)
-            await self._ended(how, why)
+            await self._tell(how, why)
 
-    async def _ended(self, how: str, why: str) -> None:
-        """Tell how and why, the reason first: clients look at it when the state changes."""
+    async def _tell(self, state: str, why: str) -> None:
+        """Tell the state and the reason, which comes first: clients look at it when the state changes."""
         await self.message.write(why)
-        await self.state.write(how)
+        await self.state.write(state)
 
     async def _one(self, file: h5py.File, ends: tuple[float, float]) -> None:
         """Measure one sweep, and append it to the file."""
