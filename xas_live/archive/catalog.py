@@ -254,6 +254,22 @@ class Archive:
         return writer
 
 
+def spools_of(dir_or_uri: str | Path) -> dict[str, Path]:
+    """Return the folders where runs wait for an archive, by the catalog: `RAW`, `DERIVED`. Opens nothing.
+
+    Parameters
+    ----------
+    dir_or_uri : as for `open_archive`.
+
+    Raises
+    ------
+    ArchiveError : when it is no URI of a catalog.
+    """
+    place = str(dir_or_uri)
+    spool = _spool_of(Address.of_uri(place)) if is_uri(place) else _folder(place) / "spool"
+    return {catalog: spool / catalog for catalog in (RAW, DERIVED)}
+
+
 def _folder(place: str) -> Path:
     path = unquote(urlsplit(place).path) if place.startswith("file://") else place
     return Path(path).expanduser().resolve()

@@ -40,6 +40,8 @@ def fit(value: Any, key: Document, *, live: bool) -> Any:
         return math.nan if value is None and kind(key) == "f" else _refuse(value)
     if kind(key) == "f":
         return float(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2 ** (64 if kind(key) == "u" else 63):
+        raise TypeError(f"{value} is larger than a column holds")
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, float) and live:
@@ -60,6 +62,22 @@ def fit_array(column: Column, key: Document) -> np.ndarray[Any, Any] | None:
     if key["dtype"] == "string" or column.dtype.kind not in _HOLDS.get(declared, ""):
         return None
     return column.astype(np.float64, copy=False) if declared == "f" else column
+
+
+def misfit(value: Any, key: Document) -> str:
+    """Why a value, after `fit`, cannot be in one column with others of its data key; "" if it can."""
+    if key["dtype"] != "array":
+        return ""
+    shape = tuple(key.get("shape") or ())
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of several lengths
+        return "its rows have several lengths"
+    if not isinstance(value, list) or array.dtype.kind not in "biufU":
+        return f"it is no array but {str(value)[:60]!r}"
+    if array.ndim > 1 and None not in shape and array.shape != shape:
+        return f"its shape is {array.shape} and not {shape}"
+    return ""
 
 
 def plain(column: Column) -> list[Any]:
@@ -91,3 +109,14 @@ def _floats(value: Any) -> Any:
 
 def _refuse(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not what the data key declares")
+
+
+def listed(value: Any) -> Any:
+    """A document without arrays of numpy: lists in their place."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: listed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [listed(item) for item in value]
+    return value

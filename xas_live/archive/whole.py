@@ -6,6 +6,7 @@ request costs Tiled more than what it stores. Loaded by the embedded server.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,9 @@ from xas_live.archive.sink import RunSink
 
 _SQL_TABLE = "application/x-tiled-sql-table"
 _SCOPES = ["write:metadata", "write:data", "create:node"]
+
+# Who lost the answer sends a run again, while it is being stored.
+_one_at_a_time = threading.Lock()
 
 
 def whole_run_router(catalogs: Mapping[str, Any]) -> APIRouter:
@@ -53,8 +57,9 @@ def whole_run_router(catalogs: Mapping[str, Any]) -> APIRouter:
 def _store(catalog: Node, lines: bytes) -> None:
     # Rows wait for the stop document: those of a stream are written together.
     sink = RunSink(catalog)
-    for line in lines.splitlines(keepends=True):
-        sink(*decode(line))
+    with _one_at_a_time:
+        for line in lines.splitlines(keepends=True):
+            sink(*decode(line))
 
 
 class Node:
