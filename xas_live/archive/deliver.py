@@ -379,8 +379,8 @@ def _of_this_machine_or_the_server(error: Exception) -> bool:
 
 
 def _in_other_words(others: Mapping[str, str]) -> str:
-    pairs = ", ".join(f"{name!r} as {stored!r}" for name, stored in list(others.items())[:6])
-    return f"Tiled does not take some names, and stores {pairs}; replay gives them their own again"
+    pairs = ", ".join(f"{name[:40]!r} as {stored[:40]!r}" for name, stored in list(others.items())[:6])
+    return f"Tiled does not take some names, and stores {pairs}; replay gives them back"
 
 
 class Follower:

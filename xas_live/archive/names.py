@@ -78,11 +78,38 @@ def renamed_descriptor(doc: Document, names: Mapping[str, str], stream: str) -> 
     names : as `stored_names` gives them.
     stream : as `stored_stream` gives it.
     """
-    keys = {
-        names[name]: key if names[name] == name else {**key, ORIGINAL: name}
-        for name, key in doc["data_keys"].items()
+    renamed = _with_names(doc, names)
+    for name, stored in names.items():
+        if name != stored:
+            renamed["data_keys"][stored][ORIGINAL] = name
+    if doc["name"] != stream:
+        renamed |= {"name": stream, ORIGINAL: doc["name"]}
+    return renamed
+
+
+def original(descriptor: Any) -> tuple[Any, dict[str, str]]:
+    """Return a stored descriptor with the names that it had, and those by the stored ones that differ.
+
+    A field that is called as the columns of every table are, `time` or `seq_num`, keeps its stored name.
+    """
+    names = {
+        stored: str(key[ORIGINAL])
+        for stored, key in descriptor["data_keys"].items()
+        if key.get(ORIGINAL) not in (None, *_COLUMNS)
     }
-    renamed = {**doc, "data_keys": keys}
+    if not names and ORIGINAL not in descriptor:
+        return descriptor, {}
+    back = _with_names(descriptor, {name: names.get(name, name) for name in descriptor["data_keys"]})
+    for key in back["data_keys"].values():
+        key.pop(ORIGINAL, None)
+    if ORIGINAL in back:
+        back["name"] = back.pop(ORIGINAL)
+    return back, names
+
+
+def _with_names(doc: Document, names: Mapping[str, str]) -> Document:
+    """Return a descriptor with other names of fields."""
+    renamed = {**doc, "data_keys": {names[name]: dict(key) for name, key in doc["data_keys"].items()}}
     if "object_keys" in doc:
         renamed["object_keys"] = {
             device: [names.get(name, name) for name in fields]
@@ -93,8 +120,6 @@ def renamed_descriptor(doc: Document, names: Mapping[str, str], stream: str) -> 
             device: {**hint, "fields": [names.get(name, name) for name in hint.get("fields", [])]}
             for device, hint in doc["hints"].items()
         }
-    if doc["name"] != stream:
-        renamed |= {"name": stream, ORIGINAL: doc["name"]}
     return renamed
 
 
@@ -135,8 +160,8 @@ def _fitting(name: str, key: Mapping[str, Any]) -> str:
     plain = _NO_COLUMN.sub("_", name)
     if key.get("dtype") == "array" or "external" in key:  # a node of its own, with a name in a URL
         plain = _NO_NODE.sub("_", plain)
-    if not re.match("[A-Za-z_]", plain):
-        plain = f"_{plain}"
+    if not re.match("[A-Za-z]", plain):
+        plain = f"f_{plain}"
     return _cut(plain)
 
 
