@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from xas_live.archive.documents import decode, is_descriptor, is_stop, names_fil
 from xas_live.archive.errors import ArchiveError
 from xas_live.archive.messages import ROUTE, Kind, Order, Report
 from xas_live.archive.names import NameRefused, stored_names
-from xas_live.archive.sink import RunSink, began, presence, remove
+from xas_live.archive.sink import RunSink, began, numbers, presence, remove
 from xas_live.archive.spool import Claim, SessionFolder, forgotten, run_files, take_lock
 from xas_live.host import FileLock, when_parent_ends
 
@@ -204,13 +204,11 @@ class Delivery:
             self._documents += 1
             stopped = name == "stop"
         ended = stopped or (self.final and next(self._lines(1), None) is None)
-        if self._sink is None:  # not one whole line
-            return ended
-        self._sink.flush()
-        if ended:
-            if not stopped:
+        if self._sink is not None and not stopped:
+            if ended:
                 self._sink.end()
-            self._sink.verify()
+            else:
+                self._sink.flush()
         return ended
 
     def _decoded(self, line: bytes, number: int) -> tuple[str, dict[str, Any]] | None:
@@ -225,6 +223,8 @@ class Delivery:
     def _hand_in(self, name: str, doc: dict[str, Any], number: int) -> None:
         assert self._sink is not None
         try:
+            if name == "stop":
+                self._sink.end()
             self._sink(name, doc)
         except httpx.HTTPError:
             raise
@@ -290,6 +290,10 @@ class Delivery:
         another = not self._order.replace_shorter and began(catalog, start["uid"]) != start.get("time")
         if more or another:
             raise RefusedRun(f"the archive has another run {start['uid']}, with {there} events, not {here}")
+        if here == there and numbers(catalog, start["uid"]) != _numbers(map(decode, lines)):
+            # Two have written it at once, and neither knew.
+            remove(catalog, start["uid"])
+            return self._deliver(catalog)
         self._offset += sum(len(line) for line in lines)
         self._documents = len(lines)
         return True
@@ -354,6 +358,15 @@ class Delivery:
 
     def _report(self, kind: Kind, error: str = "") -> None:
         Report(kind, self.path.name, self._adopted, self._offset, self._documents, error).send()
+
+
+def _numbers(documents: Iterable[tuple[str, dict[str, Any]]]) -> list[int]:
+    """The numbers of all events among documents, sorted."""
+    found: list[int] = []
+    for name, doc in documents:
+        if name in ("event", "event_page"):
+            found += doc["seq_num"] if isinstance(doc["seq_num"], list) else [doc["seq_num"]]
+    return sorted(found)
 
 
 def _turn(path: Path) -> FileLock | None:
@@ -507,7 +520,11 @@ def main() -> None:
     threading.Thread(target=listen, name="listen", daemon=True).start()
     follower = Follower(order)
     while not closing.wait(_POLL_SECONDS):
-        follower.round(closing=False)
+        try:
+            follower.round(closing=False)
+        except Exception:  # of one round: the process would start again, and begin all runs anew
+            logger.exception("a round of the delivery failed")
+            closing.wait(_FIRST_RETRY)
     follower.round(closing=True)
 
 

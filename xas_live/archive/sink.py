@@ -30,7 +30,7 @@ from xas_live.archive.names import (
     stored_stream,
     valid_start,
 )
-from xas_live.archive.values import Column, UnevenRows, fit, fit_array, kind, misfit, plain
+from xas_live.archive.values import Column, UnevenRows, fit, fit_array, kind, misfit, plain, sort
 
 Presence = Literal["absent", "partial", "complete"]
 _RUN = "BlueskyRun"
@@ -116,20 +116,17 @@ class RunSink:
             self._batches.flush()
 
     def end(self) -> None:
-        """Write all rows of a run that has no stop document."""
-        if self._batches is not None:
-            self._batches.flush()
+        """Write all rows, and compare those in the catalog with those handed in, by their numbers.
 
-    def verify(self) -> None:
-        """Compare the rows in the catalog with those handed in, by their numbers.
-
-        A request whose answer was lost may have been followed, and another session may write the same run.
+        For the end of a run, before its stop document says that it is whole. A request whose answer was lost
+        may have been followed, and another session may write the same run.
 
         Raises
         ------
         RowsDiffer : when rows are missing, or there twice.
         """
         if self._batches is not None:
+            self._batches.flush()
             self._batches.verify()
 
     def _normalizer(self, **options: Any) -> _Batches:
@@ -183,6 +180,7 @@ class _Batches(RunNormalizer):
         self._keys: dict[str, Document] = {}
         self._rows: dict[str, list[Document]] = defaultdict(list)
         self._datums: dict[str, list[Document]] = defaultdict(list)
+        self._sorts: dict[tuple[str, str], str] = {}
         self._numbers: dict[str, array[int]] = defaultdict(lambda: array("q"))
 
     def subscribe(self, func: Any, name: str = "all") -> int:
@@ -299,33 +297,35 @@ class _Batches(RunNormalizer):
         for name, column in page["data"].items():
             fitted = fit_array(column, keys[name])
             values = zip(plain(column), page["seq_num"], strict=True) if fitted is None else ()
-            one_by_one = [self._fitted_value(name, value, keys[name], n) for value, n in values]
+            one_by_one = [self._fitted_value(page["descriptor"], name, value, n) for value, n in values]
             data[name] = one_by_one if fitted is None else fitted
         return {**page, "data": data}
 
     def _fitted(self, event: Document) -> Document:
         """The event, its values as declared."""
-        keys = self._keys[event["descriptor"]]
+        descriptor, seq_num = event["descriptor"], event["seq_num"]
+        keys = self._keys[descriptor]
         data = {
-            name: self._fitted_value(name, value, keys[name], event["seq_num"]) if name in keys else value
+            name: self._fitted_value(descriptor, name, value, seq_num) if name in keys else value
             for name, value in event["data"].items()
         }
         for name in keys.keys() - data.keys() - self._ext_keys:
             if keys[name]["dtype"] == "array":
-                raise UnevenRows(f"event {event['seq_num']} has no {name!r}")
-            self.note(f"event {event['seq_num']} has no {name!r}")
+                raise UnevenRows(f"event {seq_num} has no {name!r}")
+            self.note(f"event {seq_num} has no {name!r}")
             data[name] = math.nan if kind(keys[name]) == "f" else None
         for name, value in data.items() if self._careful else ():
             if name in keys and (why := misfit(value, keys[name])):
-                raise UnevenRows(f"{name!r} in event {event['seq_num']}: {why}")
+                raise UnevenRows(f"{name!r} in event {seq_num}: {why}")
         stamps = event["timestamps"]
         if len(stamps) < len(data):
             stamps = dict.fromkeys(data, math.nan) | stamps
         return {**event, "data": data, "timestamps": stamps}
 
-    def _fitted_value(self, name: str, value: Any, key: Document, seq_num: int) -> Any:
+    def _fitted_value(self, descriptor: str, name: str, value: Any, seq_num: int) -> Any:
+        key = self._keys[descriptor][name]
         try:
-            return fit(value, key, live=self._live)
+            fitted = fit(value, key, live=self._live)
         except UnevenRows as error:
             raise UnevenRows(f"{name!r} in event {seq_num}: {error}") from None
         except (TypeError, ValueError):
@@ -334,6 +334,13 @@ class _Batches(RunNormalizer):
                 f"because it is {str(value)[:100]}"
             )
             return math.nan if kind(key) == "f" else None
+        if key["dtype"] == "array":
+            # One text among numbers would make all of them texts.
+            held = sort(fitted)
+            others = self._sorts.setdefault((descriptor, name), "number" if kind(key) in "iub" else held)
+            if {held, others} == {"number", "text"}:
+                raise UnevenRows(f"{name!r} in event {seq_num} holds {held}, not {others}: {str(value)[:60]}")
+        return fitted
 
 
 def presence(catalog: Any, uid: str) -> tuple[Presence, dict[str, int]]:
@@ -356,6 +363,19 @@ def presence(catalog: Any, uid: str) -> tuple[Presence, dict[str, int]]:
 def began(catalog: Any, uid: str) -> float | None:
     """When a run in a catalog began, by its start document."""
     return Container.__getitem__(catalog, checked_uid(uid)).metadata["start"].get("time")
+
+
+def numbers(catalog: Any, uid: str) -> list[int]:
+    """The numbers of all events of a run that a catalog has in tables, sorted."""
+    run = Container.__getitem__(catalog, checked_uid(uid))
+    found: list[int] = []
+    for stream in run:
+        parts = Container.__getitem__(run, stream).base
+        # Of a table with very many columns, the first part has the numbers.
+        for part in ("internal", "internal_0"):
+            if part in parts:
+                found += [int(number) for number in parts[part].read(["seq_num"])["seq_num"]]
+    return sorted(found)
 
 
 def remove(catalog: Any, uid: str) -> None:

@@ -64,19 +64,25 @@ def fit_array(column: Column, key: Document) -> np.ndarray[Any, Any] | None:
     return column.astype(np.float64, copy=False) if declared == "f" else column
 
 
+def sort(value: Any) -> str:
+    """What an array in an event holds: "number", "text", "uneven" rows, or "other" things."""
+    try:
+        held = np.asarray(value).dtype.kind
+    except ValueError:
+        return "uneven"
+    return {"U": "text"}.get(held, "number" if held in "biuf" else "other")
+
+
 def misfit(value: Any, key: Document) -> str:
-    """Why a value, after `fit`, cannot be in one column with others of its data key; "" if it can."""
+    """Why a value, after `fit`, spoils the column of its data key; "" if it does not."""
     if key["dtype"] != "array":
         return ""
-    shape = tuple(key.get("shape") or ())
-    try:
-        array = np.asarray(value)
-    except ValueError:  # rows of several lengths
-        return "its rows have several lengths"
-    if not isinstance(value, list) or array.dtype.kind not in "biufU":
-        return f"it is no array but {str(value)[:60]!r}"
-    if array.ndim > 1 and None not in shape and array.shape != shape:
-        return f"its shape is {array.shape} and not {shape}"
+    if not isinstance(value, list) or sort(value) not in ("number", "text"):
+        return f"it is no array but {str(value)[:60]}"
+    shape: tuple[int, ...] = np.shape(value)
+    declared = tuple(key.get("shape") or ())
+    if len(shape) > 1 and None not in declared and shape != declared:
+        return f"its shape is {shape} and not {declared}"
     return ""
 
 

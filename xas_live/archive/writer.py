@@ -373,7 +373,9 @@ class RunWriter:
             uid = self._router.run_of(name, doc)
             if uid is None:
                 if _identity(name, doc) not in self._ended:
-                    self._reject(f"a {name} document belongs to no run that was seen from its start")
+                    self._reject(
+                        f"a {name} document belongs to no run that was seen from its start", key="no run"
+                    )
                 return
             run = self._open.get(uid)
             if run is not None and (name == "start" or run.came_before(name, doc)):
@@ -536,10 +538,10 @@ class RunWriter:
     def _pending(self) -> int:
         return sum(run.file.pending for run in self._files.values())
 
-    def _reject(self, why: str) -> None:
+    def _reject(self, why: str, key: str = "") -> None:
         with self._changed:
             self._rejected += 1
-            self._trouble(why)
+            self._trouble(why, key)
 
     def _alter(self, name: str, uid: str, kind: str) -> None:
         with self._changed:
