@@ -60,7 +60,16 @@ class Care(IntEnum):
 
 
 class RefusedRun(ValueError):
-    """A run that the archive cannot take, whatever is tried."""
+    """A run that the archive cannot take, whatever is tried.
+
+    Attributes
+    ----------
+    left_out : lines that are not in the archive, which has the others, with the reasons.
+    """
+
+    def __init__(self, text: str, left_out: Mapping[int, str] | None = None) -> None:
+        super().__init__(text)
+        self.left_out = dict(left_out or {})
 
 
 class Delivery:
@@ -171,15 +180,16 @@ class Delivery:
             self._report("remark", _in_other_words(others))
         if self._left_out:
             count = len(self._left_out)
-            self._put_aside(f"{count} of its documents cannot be stored, all others are in the archive")
+            why = f"{count} of its documents cannot be stored, all others are in the archive"
+            self._put_aside(why, self._left_out)
             return
         self.path.unlink(missing_ok=True)
         self._release()
         self._report("done")
 
-    def _put_aside(self, why: str) -> None:
-        reasons = "; ".join(f"line {line}: {text}" for line, text in list(self._left_out.items())[:3])
-        place = set_aside(self._root, self.path, why, self._left_out)
+    def _put_aside(self, why: str, left_out: Mapping[int, str]) -> None:
+        reasons = "; ".join(f"line {line}: {text}" for line, text in list(left_out.items())[:3])
+        place = set_aside(self._root, self.path, why, left_out)
         self._release()
         self._report("aside", f"{why}{f' ({reasons})' if reasons else ''}. They are kept in {place}")
 
@@ -281,7 +291,14 @@ class Delivery:
             return False
         _, there = presence(catalog, start["uid"])
         lines = list(self._lines(None))
-        name, stop = decode(lines[-1])
+        documents: list[tuple[str, dict[str, Any]]] = []
+        unreadable = {}
+        for number, line in enumerate(lines, start=1):
+            try:
+                documents.append(decode(line))
+            except ValueError as error:
+                unreadable[number] = f"it cannot be read: {error}"
+        name, stop = documents[-1]
         here = dict(stop.get("num_events") or {}) if name == "stop" else {}
         more = sum(here.values()) > sum(there.values())
         if more and self._order.replace_shorter:
@@ -290,10 +307,12 @@ class Delivery:
         another = not self._order.replace_shorter and began(catalog, start["uid"]) != start.get("time")
         if more or another:
             raise RefusedRun(f"the archive has another run {start['uid']}, with {there} events, not {here}")
-        if here == there and numbers(catalog, start["uid"]) != _numbers(map(decode, lines)):
-            # Two have written it at once, and neither knew.
+        if here == there and numbers(catalog, start["uid"]) != _numbers(documents):
+            # Two have written it at once, and neither knew; or rows were left out.
             remove(catalog, start["uid"])
             return self._deliver(catalog)
+        if unreadable:
+            raise RefusedRun("the archive has it, but for lines that cannot be read", unreadable)
         self._offset += sum(len(line) for line in lines)
         self._documents = len(lines)
         return True
@@ -336,7 +355,8 @@ class Delivery:
         text = f"{type(error).__name__}: {error}"[:500]
         try:
             if self._is_hopeless(error, others) and self._ends():
-                self._put_aside(f"the archive does not take it: {text}")
+                left_out = error.left_out if isinstance(error, RefusedRun) else {}
+                self._put_aside(f"the archive does not take it: {text}", left_out)
                 return True
         except OSError as trouble:
             text = f"it cannot be set aside: {trouble}"
