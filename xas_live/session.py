@@ -83,12 +83,14 @@ class AttachedAnalysis(LiveAnalysis):
         archive: Archive | None,
         writers: Mapping[str, RunWriter],
         notices: Notices,
+        opened_here: bool,
         afterwards: ExitStack,
     ) -> None:
         super().__init__(analyzer, publishers, mapping, notices=notices)
         self.plot = plot
         self.archive = archive
         self._writers = writers
+        self._opened_here = opened_here
         self._afterwards = afterwards
         self._engine = RE
         raw = [writers["raw"]] if "raw" in writers else []
@@ -133,6 +135,8 @@ class AttachedAnalysis(LiveAnalysis):
         while self._tokens:
             self._engine.unsubscribe(self._tokens.pop())
         ended = super().close(timeout)
+        if self.archive is not None and self._opened_here:
+            self.archive.close()  # what Ctrl-C ends here is done by a second call, in an ExitStack it is not
         self._afterwards.close()
         return ended
 
@@ -246,6 +250,7 @@ def attach(
             archive=store,
             writers=writers,
             notices=notices,
+            opened_here=store is not archive,
             afterwards=opened.pop_all(),
         )
     live.say(

@@ -18,7 +18,7 @@ from bluesky import RunEngine
 from bluesky.plans import scan
 from ophyd.sim import det, motor
 
-from xas_live.archive import Archive, RunWriter, writer
+from xas_live.archive import Archive, RunWriter, open_archive, writer
 from xas_live.archive.spool import SessionFolder, forgotten, has_forgotten
 
 Documents = list[tuple[str, dict[str, Any]]]
@@ -201,6 +201,22 @@ def test_ctrl_c_while_it_closes_may_be_repeated(
     assert values(archive, documents) == [1.0]
 
 
+def test_an_archive_closes_its_writers_after_ctrl_c(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(timeout: float | None = None) -> bool:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    opened = open_archive(archive.uri, archive.api_key)
+    writers = [opened.raw_writer() for _ in range(2)]
+    monkeypatch.setattr(writers[1], "flush", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        opened.close()
+    opened.close()
+    assert [each.closed for each in writers] == [True, True]
+
+
 _FORKS = """
 import json, os, sys
 from pathlib import Path
@@ -275,6 +291,15 @@ def test_what_killed_sessions_leave_is_cleared(tmp_path: Path) -> None:
     held = SessionFolder.create(tmp_path)
     assert not list(forgotten(tmp_path))
     assert list(tmp_path.iterdir()) == [held.path]
+    held.release()
+
+
+def test_leftovers_that_are_still_held_are_known(tmp_path: Path) -> None:
+    held = SessionFolder.create(tmp_path)
+    assert not has_forgotten(tmp_path)
+    (held.path / "000001-left.jsonl").touch()
+    assert has_forgotten(tmp_path)
+    assert not list(forgotten(tmp_path))
     held.release()
 
 

@@ -194,7 +194,8 @@ class Archive:
         """Close the writers, waiting up to `timeout` seconds for each, then the server if started here."""
         atexit.unregister(self.close)
         while self._writers:
-            self._writers.pop().close(timeout)
+            self._writers[-1].close(timeout)
+            self._writers.pop()
         if self._elsewhere is not None:
             self._elsewhere.close(timeout)
         if self._server is not None:

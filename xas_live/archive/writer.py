@@ -50,7 +50,8 @@ class WriterStatus:
     delivered : documents in the archive.
     runs_delivered : runs in the archive as a whole, with those of crashed sessions.
     runs_failed : runs whose delivery failed and is tried again.
-    set_aside : runs that the archive does not take, or not as a whole: see `xas-live spool`.
+    set_aside : runs that the archive does not take, or not as a whole, with those of crashed sessions: see
+        `xas-live spool`.
     rejected : documents that belong to no run seen from its start, or that came after `close`.
     altered : values that could not be stored and became their text.
     lost : documents that could not be kept: neither disk nor memory took them, or they cannot be stored.
@@ -206,6 +207,7 @@ class RunWriter:
         self._delivered = 0
         self._runs_delivered = 0
         self._set_aside = 0
+        self._own_set_aside = 0
         self._rejected = 0
         self._altered = 0
         self._lost = 0
@@ -260,7 +262,7 @@ class RunWriter:
             arrived = self._changed.wait_for(
                 lambda: all(run.arrived for run in self._files.values()), remaining
             )
-            return arrived and not (self._lost or self._set_aside)
+            return arrived and not (self._lost or self._own_set_aside)
 
     def status(self) -> WriterStatus:
         """How it does now."""
@@ -322,7 +324,7 @@ class RunWriter:
                 self._session.release()
             self._closed = True
             atexit.unregister(self.close)
-        return not (self._lost or self._set_aside) and all(run.arrived for run in self._files.values())
+        return not (self._lost or self._own_set_aside) and all(run.arrived for run in self._files.values())
 
     def _feed(self) -> None:
         spooled: list[threading.Event] = []
@@ -498,6 +500,7 @@ class RunWriter:
                     self._let_go(run)
                 case "aside":
                     self._set_aside += 1
+                    self._own_set_aside += not report.adopted
                     self._trouble(f"run file {report.file} is not delivered: {report.error}")
                     self._let_go(run)
                 case "failed":
