@@ -90,6 +90,7 @@ class AttachedAnalysis(LiveAnalysis):
         rules: RuleWatch | None,
         writers: Mapping[str, RunWriter],
         notices: Notices,
+        opened_here: bool,
         afterwards: ExitStack,
     ) -> None:
         super().__init__(analyzer, publishers, mapping, notices=notices)
@@ -98,6 +99,7 @@ class AttachedAnalysis(LiveAnalysis):
         self.signals = signals
         self.rules = rules
         self._writers = writers
+        self._opened_here = opened_here
         self._afterwards = afterwards
         self._engine = RE
         raw = [writers["raw"]] if "raw" in writers else []
@@ -142,6 +144,8 @@ class AttachedAnalysis(LiveAnalysis):
         while self._tokens:
             self._engine.unsubscribe(self._tokens.pop())
         ended = super().close(timeout)
+        if self.archive is not None and self._opened_here:
+            self.archive.close()  # what Ctrl-C ends here is done by a second call, in an ExitStack it is not
         self._afterwards.close()
         return ended
 
@@ -264,6 +268,7 @@ def attach(
             rules=watch,
             writers=writers,
             notices=notices,
+            opened_here=store is not archive,
             afterwards=opened.pop_all(),
         )
     live.say(

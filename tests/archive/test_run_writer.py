@@ -17,6 +17,7 @@ from ophyd.sim import det, motor
 
 from xas_live.archive import RunWriter, open_archive
 from xas_live.archive.address import Address, ServerState
+from xas_live.archive.aside import runs_set_aside
 from xas_live.archive.spool import run_files
 
 NOWHERE = Address.of_uri("http://127.0.0.1:9/api/v1", "no key")
@@ -288,21 +289,20 @@ def test_a_derived_run_replaces_its_shorter_twin_only(archive, derived_writer, m
         assert len(archive.derived[uid]["primary"].read()["det"]) == expected
 
 
-def test_another_run_under_a_known_uid_stays_on_disk(archive, make_run, tmp_path, until):
+def test_another_run_under_a_known_uid_is_set_aside(archive, make_run, tmp_path, until):
     uid = make_run([])[0][1]["uid"]
     told = []
     writer = RunWriter(archive.address, tmp_path, on_trouble=told.append)
     send(writer, make_run([1.0], uid=uid))
     assert writer.flush(20)
     send(writer, make_run([1.0, 2.0], uid=uid))
-    until(lambda: writer.status().runs_failed == 1)
-    assert uid in writer.status().last_error
+    until(lambda: writer.status().set_aside == 1)
+    assert not writer.flush(5)
     assert not writer.close(0.1)
-    assert ["could not be delivered" in told[0], "not in the archive yet" in told[1]] == [True, True]
-    assert str(tmp_path) in told[1]
     assert len(archive.client[uid]["primary"].read()["det"]) == 1
-    (session,) = tmp_path.iterdir()
-    assert len(run_files(session)) == 1
+    (aside,) = runs_set_aside(tmp_path)
+    assert aside.run.uid == uid
+    assert ["another run" in line and str(aside.run.path) in line for line in told] == [True]
 
 
 def test_a_delivery_process_that_dies_is_started_again(archive, raw_writer, make_run, until):

@@ -33,7 +33,7 @@ def _deliver(archive: Archive, documents: Documents, folder: Path) -> list[str]:
     """Deliver a run file as the delivery process does; returns the requests that it took."""
     path = folder / "000001-run.jsonl"
     path.write_bytes(_lines(documents))
-    order = Order("", "", archive.address.to_json(), None, replace_shorter=False, parent=0)
+    order = Order(str(folder), "", archive.address.to_json(), None, replace_shorter=False, parent=0)
     asked: list[str] = []
     send = httpx.Client.send
 
@@ -105,7 +105,7 @@ def test_what_cannot_be_stored_at_once_goes_the_other_way(
     assert _post(archive, _lines(documents)).status_code == 500  # a part of it is there now
     path = tmp_path / "000002-run.jsonl"
     path.write_bytes(_lines(documents))
-    order = Order("", "", archive.address.to_json(), None, replace_shorter=False, parent=0)
+    order = Order(str(tmp_path), "", archive.address.to_json(), None, replace_shorter=False, parent=0)
     delivery = Delivery(path, order, adopted=False)
     while not delivery.step(archive.client):
         pass

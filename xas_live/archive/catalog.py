@@ -194,7 +194,8 @@ class Archive:
         """Close the writers, waiting up to `timeout` seconds for each, then the server if started here."""
         atexit.unregister(self.close)
         while self._writers:
-            self._writers.pop().close(timeout)
+            self._writers[-1].close(timeout)
+            self._writers.pop()
         if self._elsewhere is not None:
             self._elsewhere.close(timeout)
         if self._server is not None:
@@ -252,6 +253,22 @@ class Archive:
     def _writer(self, writer: RunWriter) -> RunWriter:
         self._writers = [*(known for known in self._writers if not known.closed), writer]
         return writer
+
+
+def spools_of(dir_or_uri: str | Path) -> dict[str, Path]:
+    """Return the folders where runs wait for an archive, by the catalog: `RAW`, `DERIVED`. Opens nothing.
+
+    Parameters
+    ----------
+    dir_or_uri : as for `open_archive`.
+
+    Raises
+    ------
+    ArchiveError : when it is no URI of a catalog.
+    """
+    place = str(dir_or_uri)
+    spool = _spool_of(Address.of_uri(place)) if is_uri(place) else _folder(place) / "spool"
+    return {catalog: spool / catalog for catalog in (RAW, DERIVED)}
 
 
 def _folder(place: str) -> Path:

@@ -96,5 +96,14 @@ class Courier:
         assert process.stdout is not None
         process.stdin.write(json.dumps(asdict(self._order)) + "\n")
         for line in process.stdout:
-            self._on_report(Report(**json.loads(line)))
+            if (report := _read(line)) is not None:
+                self._on_report(report)
         process.wait()
+
+
+def _read(line: str) -> Report | None:
+    """Return a report; None for what a library printed in its place."""
+    try:
+        return Report(**json.loads(line))
+    except (TypeError, ValueError):
+        return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Mapping, Set
 from typing import Any
 
@@ -19,6 +20,7 @@ _PACKED_SIZE = 64
 _DEEPEST = 40
 _PAGE = b'{"name":"event_page"'
 _FILES = tuple(f'{{"name":"{name}"'.encode() for name in ("resource", "stream_resource"))
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _ATOMS = frozenset({str, int, float, bool, type(None), np.float64, np.int64, np.bool_})
 
 Document = dict[str, Any]
@@ -50,19 +52,28 @@ def snapshot(value: Any, depth: int = 0) -> Any:
 def encode(name: str, doc: Document, on_foreign: Callable[[str], None]) -> bytes:
     """One line of a spool file.
 
-    A value that JSON does not know becomes its text, and `on_foreign` is told its type: one strange entry
-    must not lose the document.
+    A value that JSON does not know becomes its text, and so do parts of a text that are no Unicode, as in
+    file names of another encoding; `on_foreign` is told the type. One strange entry must not lose the
+    document.
     """
 
     def default(value: Any) -> Any:
         if isinstance(value, np.ndarray):
             return _pack(value)
-        if isinstance(value, np.generic):
+        if isinstance(value, np.floating):  # the item() of a longdouble is a longdouble
+            return float(value)
+        if isinstance(value, np.generic) and not isinstance(value.item(), np.generic):
             return value.item()
         on_foreign(type(value).__name__)
         return _text(value)
 
-    return json.dumps({"name": name, "doc": doc}, default=default, separators=(",", ":")).encode() + b"\n"
+    record = {"name": name, "doc": doc}
+    text = json.dumps(record, default=default, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:
+        on_foreign("text that is no Unicode")
+        return _SURROGATES.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text).encode() + b"\n"
 
 
 def decode(line: bytes) -> tuple[str, Document]:
@@ -88,12 +99,19 @@ def is_stop(line: bytes) -> bool:
     return line.startswith(b'{"name":"stop"')
 
 
+def is_descriptor(line: bytes) -> bool:
+    """Whether a line holds a descriptor, without parsing it."""
+    return line.startswith(b'{"name":"descriptor"')
+
+
 def names_files(line: bytes) -> bool:
     """Whether a line holds a document about files of a detector, without parsing it."""
     return line.startswith(_FILES)
 
 
 def _pack(array: np.ndarray[Any, Any]) -> Any:
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
     if array.size < _PACKED_SIZE or array.dtype.kind not in "biuf":
         return array.tolist()
     data = base64.b64encode(array.tobytes()).decode("ascii")

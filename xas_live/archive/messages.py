@@ -32,21 +32,25 @@ class Order:
     parent: int
 
 
+Kind = Literal["progress", "done", "failed", "aside", "remark", "offline", "online", "waiting", "died"]
+
+
 @dataclass(frozen=True)
 class Report:
     """What became of a run file.
 
     Attributes
     ----------
-    kind : "progress" and "done" (delivered up to `offset`), "failed", "offline" and "online" (the server),
-        "died" (the delivery process).
+    kind : "progress" and "done" (delivered up to `offset`), "failed" (and tried again), "aside" (not taken,
+        and set aside), "remark" (delivered, with something to be told), "offline" and "online" (the server),
+        "waiting" (for other sessions that write), "died" (the delivery process).
     file : name of the run file; "" where the report is not about one.
     adopted : the file was left by another session.
     offset, documents : bytes and documents delivered so far.
     error : in words.
     """
 
-    kind: Literal["progress", "done", "failed", "offline", "online", "died"]
+    kind: Kind
     file: str = ""
     adopted: bool = False
     offset: int = 0

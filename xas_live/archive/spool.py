@@ -3,13 +3,16 @@
     FOLDER/                     one per catalog
         20260101T120000-4711/   one per session, locked while the session or its delivery process lives
             000001-<uid>.jsonl  one per run, removed when it is delivered
+        set-aside/              runs that the catalog does not take: see xas_live/archive/aside.py
+        .writing/               locks of the runs that are being delivered
 
 A session folder that nobody holds is what a crashed session left; whoever delivers next takes it over.
 """
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -21,16 +24,21 @@ from typing import Any
 from uuid import uuid4
 
 from xas_live.archive.documents import Document
+from xas_live.host import FileLock
 
 SUFFIX = ".jsonl"
 _LOCK = "lock"
 _DRAFT = ".new-"
+_DRAFT_SECONDS = 60.0
+_CLAIMS = ".writing"
+_SESSION = re.compile(r"\d{8}T\d{6}-.*")
+_COPY_BYTES = 2**20
 
 
 class SessionFolder:
     """A locked folder for the run files of one session; free when all processes holding it have ended."""
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, lock: FileLock) -> None:
         self.path = path
         self.lock = lock
 
@@ -46,7 +54,7 @@ class SessionFolder:
         tag = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}-{uuid4().hex[:4]}"
         draft = root / f"{_DRAFT}{tag}"
         draft.mkdir(mode=0o700)
-        lock = _try_lock(draft)
+        lock = take_lock(draft / _LOCK)
         if lock is None:
             raise OSError(f"{draft} cannot be locked")
         # Only a locked folder gets its name, so that nobody takes it for a forgotten one.
@@ -55,12 +63,19 @@ class SessionFolder:
     @classmethod
     def adopt(cls, path: Path) -> SessionFolder | None:
         """Lock a folder that nobody holds any more; None while somebody does."""
-        lock = _try_lock(path)
+        try:
+            lock = take_lock(path / _LOCK)
+        except FileNotFoundError:  # others were faster
+            return None
         return None if lock is None else cls(path, lock)
+
+    def stands(self) -> bool:
+        """Whether the folder is there still: nobody removed it, or put another in its place."""
+        return _is_at(self.path / _LOCK, self.lock)
 
     def release(self) -> None:
         """Give up the lock."""
-        os.close(self.lock)
+        self.lock.release()
 
     def remove_if_empty(self) -> bool:
         """Remove the folder when no run file is left in it; say whether it was."""
@@ -70,38 +85,101 @@ class SessionFolder:
         return True
 
 
+def run_file_name(number: int, uid: str) -> str:
+    """The name of the file of a session's run of this number."""
+    return f"{number:06d}-{re.sub(r'[^A-Za-z0-9-]', '_', uid)[:64]}{SUFFIX}"
+
+
 def run_files(folder: Path) -> list[Path]:
     """The run files of a session folder, oldest first."""
     return sorted(folder.glob(f"*{SUFFIX}"))
 
 
+def session_folders(root: Path) -> list[Path]:
+    """The session folders under `root`, oldest first, held or not."""
+    if not root.is_dir():
+        return []
+    return sorted(path for path in root.iterdir() if _SESSION.fullmatch(path.name) and path.is_dir())
+
+
 def forgotten(root: Path) -> Iterator[SessionFolder]:
-    """Take over the folders under `root` that hold runs and are held by nobody."""
-    for path in sorted(root.iterdir()):
-        if path.is_dir() and not path.name.startswith(_DRAFT) and run_files(path):
-            folder = SessionFolder.adopt(path)
-            if folder is not None:
-                yield folder
+    """Take over the folders under `root` that hold runs and are held by nobody; remove those without runs."""
+    _remove_drafts(root)
+    for path in session_folders(root):
+        folder = SessionFolder.adopt(path)
+        if folder is None:
+            continue
+        if folder.remove_if_empty():
+            folder.release()
+        else:
+            yield folder
 
 
 def has_forgotten(root: Path) -> bool:
-    """Whether folders under `root` hold runs and are held by nobody."""
-    if not root.is_dir():
-        return False
-    for folder in forgotten(root):
-        folder.release()
-        return True
-    return False
+    """Whether folders under `root` hold runs, also while a process of an ended session still holds them."""
+    return any(run_files(path) for path in session_folders(root))
 
 
-def _try_lock(folder: Path) -> int | None:
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
+def take_lock(path: Path) -> FileLock | None:
+    """Take the lock on a file that its holder may remove; None while it is held.
+
+    Raises
+    ------
+    OSError : when the file cannot be opened, as that of another user.
+    """
+    lock = FileLock.take(path)
+    if lock is not None and not _is_at(path, lock):
+        lock.release()
         return None
     return lock
+
+
+def _is_at(path: Path, lock: FileLock) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(lock.fileno()))
+    except OSError:
+        return False
+
+
+class Claim:
+    """Of all sessions that deliver from a folder, one at a time may write a run.
+
+    Parameters
+    ----------
+    root : the folder.
+    uid : of the run.
+    """
+
+    def __init__(self, root: Path, uid: str) -> None:
+        self._path = root / _CLAIMS / hashlib.sha256(uid.encode()).hexdigest()[:32]
+        self._lock: FileLock | None = None
+
+    def take(self) -> bool:
+        """Whether the run is ours to write: from now on, or since it was.
+
+        Raises
+        ------
+        OSError : when the disk does not allow it.
+        """
+        if self._lock is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = take_lock(self._path)
+        return self._lock is not None
+
+    def release(self) -> None:
+        """Leave the run to others."""
+        if self._lock is not None:
+            self._path.unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+
+
+def _remove_drafts(root: Path) -> None:
+    """Remove what sessions left that were killed while they made their folder."""
+    for draft in root.glob(f"{_DRAFT}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - draft.stat().st_mtime > _DRAFT_SECONDS:
+                shutil.rmtree(draft, ignore_errors=True)
 
 
 class RunFile:
@@ -114,14 +192,16 @@ class RunFile:
     length : bytes handed in.
     written : bytes on disk.
     complete : the stop document was handed in.
+    displaced : what was written is at no place that is delivered from, until `write` puts it there.
     """
 
     def __init__(self, number: int, uid: str) -> None:
-        self.name = f"{number:06d}-{re.sub(r'[^A-Za-z0-9-]', '_', uid)[:64]}{SUFFIX}"
+        self.name = run_file_name(number, uid)
         self.documents = 0
         self.length = 0
         self.written = 0
         self.complete = False
+        self.displaced = False
         self._file: int | None = None
         self._pending: deque[bytes] = deque()
 
@@ -141,6 +221,16 @@ class RunFile:
         self.documents += 1
         self.length += len(line)
 
+    @property
+    def removed(self) -> bool:
+        """Whether somebody removed the file, which is open still."""
+        return self._file is not None and os.fstat(self._file).st_nlink == 0
+
+    @property
+    def recoverable(self) -> bool:
+        """Whether what was written can be had without the file's name."""
+        return self._file is not None or not self.written
+
     def write(self, folder: Path) -> None:
         """Bring all pending lines to the disk, and see that they stay there.
 
@@ -148,10 +238,12 @@ class RunFile:
         ------
         OSError : when the disk does not take them; what it did not take stays pending.
         """
+        if self.displaced:
+            self._put_into(folder)
         if not self._pending:
             return
         if self._file is None:
-            self._file = os.open(folder / self.name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._file = os.open(folder / self.name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         while self._pending:
             line = self._pending[0]
             taken = os.write(self._file, line)
@@ -161,8 +253,21 @@ class RunFile:
             else:
                 self._pending[0] = line[taken:]
         os.fsync(self._file)
-        if self.complete:
-            self.close()
+
+    def _put_into(self, folder: Path) -> None:
+        if self._file is not None:
+            copy = os.open(folder / self.name, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+            try:
+                at = 0
+                while part := os.pread(self._file, _COPY_BYTES, at):
+                    at += os.write(copy, part)
+                os.fsync(copy)
+            except OSError:
+                os.close(copy)
+                raise
+            os.close(self._file)
+            self._file = copy
+        self.displaced = False
 
     def close(self) -> None:
         """Close the file."""

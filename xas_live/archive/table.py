@@ -14,6 +14,7 @@ from xas_live.archive.address import DERIVED, Address
 from xas_live.archive.catalog import Archive, open_archive
 from xas_live.archive.derived import beside
 from xas_live.archive.errors import ArchiveError
+from xas_live.archive.names import original
 from xas_live.archive.uri import is_uri, joined
 from xas_live.host import local_time
 
@@ -208,6 +209,8 @@ def _frame(run: Any) -> pd.DataFrame | None:
             return None
         raise
     frame: pd.DataFrame = feather.read_table(BytesIO(answer.content)).to_pandas()
+    if any(note.startswith("Renamed") for note in run.metadata.get("notes") or ()):
+        frame = frame.rename(columns=original(run["predictions"].metadata)[1])
     start = run.metadata["start"]
     told = {"uid": "raw_uid", "derived_uid": "uid", **{key: key for key in ("element", "edge", "model")}}
     facts: dict[str, Any] = {column: start.get(key) for column, key in told.items()}

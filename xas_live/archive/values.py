@@ -40,6 +40,8 @@ def fit(value: Any, key: Document, *, live: bool) -> Any:
         return math.nan if value is None and kind(key) == "f" else _refuse(value)
     if kind(key) == "f":
         return float(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2 ** (64 if kind(key) == "u" else 63):
+        raise TypeError(f"{value} is larger than a column holds")
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, float) and live:
@@ -60,6 +62,28 @@ def fit_array(column: Column, key: Document) -> np.ndarray[Any, Any] | None:
     if key["dtype"] == "string" or column.dtype.kind not in _HOLDS.get(declared, ""):
         return None
     return column.astype(np.float64, copy=False) if declared == "f" else column
+
+
+def sort(value: Any) -> str:
+    """What an array in an event holds: "number", "text", "uneven" rows, or "other" things."""
+    try:
+        held = np.asarray(value).dtype.kind
+    except ValueError:
+        return "uneven"
+    return {"U": "text"}.get(held, "number" if held in "biuf" else "other")
+
+
+def misfit(value: Any, key: Document) -> str:
+    """Why a value, after `fit`, spoils the column of its data key; "" if it does not."""
+    if key["dtype"] != "array":
+        return ""
+    if not isinstance(value, list) or sort(value) not in ("number", "text"):
+        return f"it is no array but {str(value)[:60]}"
+    shape: tuple[int, ...] = np.shape(value)
+    declared = tuple(key.get("shape") or ())
+    if len(shape) > 1 and None not in declared and shape != declared:
+        return f"its shape is {shape} and not {declared}"
+    return ""
 
 
 def plain(column: Column) -> list[Any]:
@@ -91,3 +115,14 @@ def _floats(value: Any) -> Any:
 
 def _refuse(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not what the data key declares")
+
+
+def listed(value: Any) -> Any:
+    """A document without arrays of numpy: lists in their place."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: listed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [listed(item) for item in value]
+    return value

@@ -6,6 +6,8 @@ request costs Tiled more than what it stores. Loaded by the embedded server.
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,14 +21,19 @@ from tiled.server.schemas import DataSource
 from tiled.structures.array import ArrayStructure, BuiltinDtype
 from tiled.structures.core import StructureFamily
 from tiled.structures.table import TableStructure
-from tiled.utils import ensure_awaitable
+from tiled.utils import Conflicts, ensure_awaitable
 
 from xas_live.archive.documents import decode
 from xas_live.archive.messages import ROUTE
 from xas_live.archive.sink import RunSink
 
 _SQL_TABLE = "application/x-tiled-sql-table"
+logger = logging.getLogger(__name__)
+
 _SCOPES = ["write:metadata", "write:data", "create:node"]
+
+# Who lost the answer sends a run again, while it is being stored.
+_one_at_a_time = threading.Lock()
 
 
 def whole_run_router(catalogs: Mapping[str, Any]) -> APIRouter:
@@ -45,7 +52,15 @@ def whole_run_router(catalogs: Mapping[str, Any]) -> APIRouter:
     async def store(catalog: str, request: Request) -> None:
         if catalog not in catalogs:
             raise HTTPException(404, f"no catalog {catalog!r}")
-        await anyio.to_thread.run_sync(_store, Node(catalogs[catalog], catalog), await request.body())
+        lines = await request.body()
+        try:
+            await anyio.to_thread.run_sync(_store, Node(catalogs[catalog], catalog), lines)
+        except Conflicts:
+            raise
+        except Exception as error:
+            # Left to the server, it would end the connection, and the next request with it.
+            logger.warning("a run was not stored at once", exc_info=True)
+            raise HTTPException(500, f"{type(error).__name__}: {error}"[:500]) from error
 
     return router
 
@@ -53,8 +68,9 @@ def whole_run_router(catalogs: Mapping[str, Any]) -> APIRouter:
 def _store(catalog: Node, lines: bytes) -> None:
     # Rows wait for the stop document: those of a stream are written together.
     sink = RunSink(catalog)
-    for line in lines.splitlines(keepends=True):
-        sink(*decode(line))
+    with _one_at_a_time:
+        for line in lines.splitlines(keepends=True):
+            sink(*decode(line))
 
 
 class Node:

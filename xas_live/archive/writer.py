@@ -7,11 +7,13 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
+
+import numpy as np
 
 from xas_live.archive.address import Address
 from xas_live.archive.courier import Courier
@@ -26,10 +28,15 @@ _DISK_RETRY_SECONDS = 1.0
 _END_SECONDS = 5.0
 _EXIT_SECONDS = 10.0
 _OFFLINE_SECONDS = 1.0
-_MEMORY_BYTES = 256 * 2**20
+_MEMORY_BYTES = 512 * 2**20
+_RESERVE_BYTES = 16 * 2**20  # for what a run is nothing without
+_FRAME = frozenset({"start", "descriptor", "stop"})
 _QUEUE_DOCUMENTS = 200_000
+_OPEN_FILES = 64
+_SEEN = 256  # documents of a run that are known when they come again
 _ARCHIVE = "archive"
 _DISK = "disk"
+_TURN = "turn"
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,11 @@ class WriterStatus:
     delivered : documents in the archive.
     runs_delivered : runs in the archive as a whole, with those of crashed sessions.
     runs_failed : runs whose delivery failed and is tried again.
+    set_aside : runs that the archive does not take, or not as a whole, with those of crashed sessions: see
+        `xas-live spool`.
     rejected : documents that belong to no run seen from its start, or that came after `close`.
     altered : values that could not be stored and became their text.
-    lost : documents that neither disk nor memory could take.
+    lost : documents that could not be kept: neither disk nor memory took them, or they cannot be stored.
     restarts : of the delivery process.
     lag : seconds since the oldest document not in the archive was handed in; 0 when there is none.
     online : False while the archive does not answer.
@@ -58,6 +67,7 @@ class WriterStatus:
     delivered: int
     runs_delivered: int
     runs_failed: int
+    set_aside: int
     rejected: int
     altered: int
     lost: int
@@ -70,7 +80,7 @@ class WriterStatus:
     @property
     def healthy(self) -> bool:
         """Whether nothing is wrong now and nothing was lost."""
-        return self.online and not (self.runs_failed or self.rejected or self.lost)
+        return self.online and not (self.runs_failed or self.set_aside or self.rejected or self.lost)
 
     def __str__(self) -> str:
         waiting = self.queued + self.spooled
@@ -79,6 +89,7 @@ class WriterStatus:
             text += f" for {self.lag:.0f} s"
         troubles = [
             (self.runs_failed, "runs failed and are tried again"),
+            (self.set_aside, "runs set aside (xas-live spool list)"),
             (self.rejected, "documents rejected"),
             (self.altered, "values kept as text"),
             (self.lost, "documents lost"),
@@ -90,15 +101,22 @@ class WriterStatus:
         return text + (f". Last error: {self.last_error}" if self.last_error else "")
 
 
+_Item = tuple[str, Any, int]
+"""Name and copy of a document, and the bytes of its arrays."""
+
+
 class _Run:
     """A run on its way: its file, and how far the archive has it."""
 
-    def __init__(self, file: RunFile) -> None:
+    def __init__(self, file: RunFile, uid: str) -> None:
         self.file = file
+        self.uid = uid
+        self.lost = 0
         self.delivered = 0
         self.documents_delivered = 0
         self.failed = False
         self._handed_in: deque[tuple[int, float]] = deque()
+        self._seen: dict[Hashable, None] = {}
 
     @property
     def arrived(self) -> bool:
@@ -108,6 +126,18 @@ class _Run:
     def oldest(self) -> float | None:
         """Time (monotonic) when the oldest document that has not arrived was handed in."""
         return self._handed_in[0][1] if self._handed_in else None
+
+    def came_before(self, name: str, doc: Mapping[str, Any]) -> bool:
+        """Whether the same document is among the last that came."""
+        key = _identity(name, doc)
+        if key is None:
+            return False
+        if key in self._seen:
+            return True
+        self._seen[key] = None
+        if len(self._seen) > _SEEN:
+            del self._seen[next(iter(self._seen))]
+        return False
 
     def note(self, now: float) -> None:
         if not self._handed_in or now - self._handed_in[-1][1] > _IDLE_SECONDS:
@@ -157,19 +187,27 @@ class RunWriter:
         self._spool = spool
         self._access_tags = None if access_tags is None else list(access_tags)
         self._replace_shorter = replace_shorter
-        self._queue: SimpleQueue[tuple[str, Any] | threading.Event] = SimpleQueue()
+        self._queue: SimpleQueue[_Item | threading.Event] = SimpleQueue()
+        self._bytes_in = 0
+        self._bytes_out = 0
+        self._in_hand: deque[_Item | threading.Event] = deque()
         self._changed = threading.Condition()
         self._router = Router()
         self._open: dict[str, _Run] = {}
         self._files: dict[str, _Run] = {}
+        self._kept_open: deque[RunFile] = deque()
+        self._ended: deque[Hashable] = deque(maxlen=_SEEN)
         self._number = 0
-        self._in_hand = 0
         self._session: SessionFolder | None = None
         self._courier: Courier | None = None
+        self._process = os.getpid()
         self._closing = False
         self._abandoning = False
+        self._closed = False
         self._delivered = 0
         self._runs_delivered = 0
+        self._set_aside = 0
+        self._own_set_aside = 0
         self._rejected = 0
         self._altered = 0
         self._lost = 0
@@ -185,14 +223,19 @@ class RunWriter:
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document. Copies it, so that it may be changed afterwards; never raises."""
         try:
+            size = _array_bytes(name, doc)
             if self._closing:
                 self._reject(f"a {name} document came after the writer was closed")
-            elif self._queue.qsize() >= _QUEUE_DOCUMENTS:
-                self._lose(f"{_QUEUE_DOCUMENTS} documents wait in memory: the disk of {self._spool} hangs")
+            elif self._queue.qsize() >= _QUEUE_DOCUMENTS or self._bytes_in - self._bytes_out > _MEMORY_BYTES:
+                self._lose(f"{self._queue.qsize()} wait in memory: the disk of {self._spool} hangs")
             else:
-                self._queue.put((name, snapshot(doc)))
+                self._queue.put((name, snapshot(doc), size))
+                self._bytes_in += size
         except Exception as error:  # noqa: BLE001 - a plan must not end because of a strange document
-            self._reject(f"a {name} document cannot be copied: {error!r}")
+            try:
+                self._lose(f"a {name} document cannot be copied: {error!r}")
+            except Exception:  # noqa: BLE001 - as memory is short
+                self._lost += 1
 
     def begin(self) -> None:
         """Start the delivery now, also of what crashed sessions left, before there is a first document."""
@@ -203,16 +246,23 @@ class RunWriter:
 
         Returns
         -------
-        False when they are not after `timeout` seconds (None: wait for ever).
+        False when they are not after `timeout` seconds (None: wait for ever), or when one of them never will
+        be: documents that were lost, runs that were set aside.
         """
         began = time.monotonic()
         spooled = threading.Event()
         self._queue.put(spooled)
-        if self._feeder.is_alive() and not spooled.wait(timeout):
-            return False
+        while self._feeder.is_alive() and not spooled.is_set():
+            remaining = None if timeout is None else timeout - (time.monotonic() - began)
+            if remaining is not None and remaining <= 0.0:
+                return False
+            spooled.wait(_IDLE_SECONDS if remaining is None else min(remaining, _IDLE_SECONDS))
         remaining = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
         with self._changed:
-            return self._changed.wait_for(lambda: all(run.arrived for run in self._files.values()), remaining)
+            arrived = self._changed.wait_for(
+                lambda: all(run.arrived for run in self._files.values()), remaining
+            )
+            return arrived and not (self._lost or self._own_set_aside)
 
     def status(self) -> WriterStatus:
         """How it does now."""
@@ -222,11 +272,12 @@ class RunWriter:
             pending = sum(run.file.pending_documents for run in runs)
             arrived = sum(run.documents_delivered for run in runs)
             return WriterStatus(
-                queued=self._queue.qsize() + self._in_hand + pending,
+                queued=self._queue.qsize() + len(self._in_hand) + pending,
                 spooled=sum(run.file.documents for run in runs) - pending - arrived,
                 delivered=self._delivered + arrived,
                 runs_delivered=self._runs_delivered,
                 runs_failed=sum(run.failed for run in runs),
+                set_aside=self._set_aside,
                 rejected=self._rejected,
                 altered=self._altered,
                 lost=self._lost,
@@ -239,8 +290,8 @@ class RunWriter:
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closing
+        """Whether `close` came to its end."""
+        return self._closed
 
     @property
     def delivery_pid(self) -> int | None:
@@ -250,98 +301,135 @@ class RunWriter:
     def close(self, timeout: float = _EXIT_SECONDS) -> bool:
         """Wait up to `timeout` seconds for the delivery (1 s while the archive does not answer), and end it.
 
-        A second call does nothing.
+        What Ctrl-C ends may be called again. In a forked process it does nothing: the writer is its parent's.
 
         Returns
         -------
         True when everything is in the archive. What is not stays on disk, a line says where, and the next
         writer into the same archive delivers it.
         """
-        if self._closing:
-            return True
-        atexit.unregister(self.close)
-        self._closing = True
-        delivered = self.flush(timeout if self._online else min(timeout, _OFFLINE_SECONDS))
-        self._abandoning = True
-        self._feeder.join(_END_SECONDS)
-        if self._courier is not None and self._session is not None:
-            self._courier.close(finish=bool(run_files(self._session.path)))
-        self._tell_of_leftovers()
-        self._troubles.close()
-        if self._session is not None:
-            self._session.remove_if_empty()
-            self._session.release()
-        return delivered
+        if os.getpid() != self._process:
+            return False
+        if not self._closed:
+            self._closing = True
+            self.flush(timeout if self._online else min(timeout, _OFFLINE_SECONDS))
+            self._abandoning = True
+            self._feeder.join(_END_SECONDS)
+            if self._courier is not None and self._session is not None:
+                self._courier.close(finish=bool(run_files(self._session.path)))
+            self._tell_of_leftovers()
+            self._troubles.close()
+            if self._session is not None:
+                self._session.remove_if_empty()
+                self._session.release()
+            self._closed = True
+            atexit.unregister(self.close)
+        return not (self._lost or self._own_set_aside) and all(run.arrived for run in self._files.values())
 
     def _feed(self) -> None:
+        spooled: list[threading.Event] = []
         while True:
-            items = self._take()
-            spooled = []
-            for item in items:
-                if isinstance(item, threading.Event):
-                    spooled.append(item)
-                else:
-                    self._accept(*item)
-                    self._in_hand -= 1
-            self._write()
-            for event in spooled:
-                event.set()
-            if self._closing and not items and (self._abandoning or not self._disk_error):
+            idle = False
+            try:
+                idle = not self._take()
+                while self._in_hand:
+                    item = self._in_hand[0]
+                    if isinstance(item, threading.Event):
+                        spooled.append(item)
+                    else:
+                        self._accept(*item)
+                    self._in_hand.popleft()
+                self._write()
+                while spooled:
+                    spooled.pop().set()
+            except Exception as error:  # noqa: BLE001 - every later run would be lost with this thread
+                self._failed_to_feed(error)
+            if self._closing and idle and (self._abandoning or not self._disk_error):
                 return
 
-    def _take(self) -> list[tuple[str, Any] | threading.Event]:
-        """What came in, waiting a little, so that one fsync serves many documents."""
+    def _failed_to_feed(self, error: Exception) -> None:
+        if self._in_hand and not isinstance(self._in_hand[0], threading.Event):
+            self._in_hand.popleft()
+            self._lost += 1
+        self._trouble(f"documents on their way to the disk are lost: {error!r}", key=repr(error))
+        time.sleep(_BATCH_SECONDS)
+
+    def _take(self) -> bool:
+        """Take what came in, waiting a little, so that one fsync serves many documents; False for nothing."""
         try:
-            items = [self._queue.get(timeout=_IDLE_SECONDS)]
+            self._in_hand.append(self._queue.get(timeout=_IDLE_SECONDS))
         except Empty:
-            return []
-        self._in_hand = 1
+            return False
         if not self._closing:
             time.sleep(_BATCH_SECONDS)
         while True:
             try:
-                items.append(self._queue.get_nowait())
+                self._in_hand.append(self._queue.get_nowait())
             except Empty:
-                self._in_hand = sum(not isinstance(item, threading.Event) for item in items)
-                return items
+                return True
 
-    def _accept(self, name: str, doc: dict[str, Any]) -> None:
+    def _accept(self, name: str, doc: dict[str, Any], size: int) -> None:
+        self._bytes_out += size
+        uid = None
         try:
             uid = self._router.run_of(name, doc)
             if uid is None:
-                self._reject(f"a {name} document belongs to no run that was seen from its start")
+                if _identity(name, doc) not in self._ended:
+                    self._reject(
+                        f"a {name} document belongs to no run that was seen from its start", key="no run"
+                    )
                 return
-            line = encode(name, doc, lambda kind: self._alter(name, uid, kind))
+            run = self._open.get(uid)
+            if run is not None and (name == "start" or run.came_before(name, doc)):
+                self._trouble("documents come twice, as when a writer is subscribed twice: each is kept once")
+                return
+            if name == "stop" and run is not None and run.lost:
+                doc = {**doc, "documents_lost": run.lost}
+            line = encode(name, doc, lambda kind: self._alter(name, str(uid), kind))
+            self._keep(name, uid, line)
         except Exception as error:  # noqa: BLE001 - one strange document must not lose the others
-            self._reject(f"a {name} document cannot be stored: {error!r}")
-            return
+            if uid is None:
+                self._reject(f"a {name} document cannot be stored: {error!r}")
+            else:
+                self._lose(f"a {name} document of run {uid} cannot be stored: {error!r}", uid)
+        if name == "stop" and uid is not None:
+            self._end(uid, _identity(name, doc))
+
+    def _keep(self, name: str, uid: str, line: bytes) -> None:
         with self._changed:
-            if self._disk_error and len(line) + self._pending() > _MEMORY_BYTES:
-                self._lose(f"{_MEMORY_BYTES >> 20} MiB wait in memory for the disk: {self._disk_error}")
+            limit = _MEMORY_BYTES + (_RESERVE_BYTES if name in _FRAME else 0)
+            if self._disk_error and len(line) + self._pending() > limit:
+                self._lose(f"{_MEMORY_BYTES >> 20} MiB wait in memory for the disk: {self._disk_error}", uid)
                 return
             if name == "start":
                 self._number += 1
                 file = RunFile(self._number, uid)
-                self._open[uid] = self._files[file.name] = _Run(file)
-            run = self._open[uid]
+                self._open[uid] = self._files[file.name] = _Run(file, uid)
+            run = self._open.get(uid)
+            if run is None:
+                self._lose(f"the start document of run {uid} was not kept, and so none of the run is", uid)
+                return
             run.file.add(line)
             run.note(time.monotonic())
-            if name == "stop":
+
+    def _end(self, uid: str, stop: Hashable) -> None:
+        """Know that a run has ended, though its stop document may be lost."""
+        with self._changed:
+            run = self._open.pop(uid, None)
+            if run is not None:
                 run.file.complete = True
-                del self._open[uid]
-                self._router.forget(uid)
+            self._router.forget(uid)
+            self._ended.append(stop)
 
     def _write(self) -> None:
         if self._disk_error and time.monotonic() < self._disk_retry_at:
             return
         try:
-            if self._session is None:
-                self._begin_session()
-            assert self._session is not None
+            session = self._standing()
             with self._changed:
-                waiting = [run.file for run in self._files.values() if run.file.pending]
-            for file in waiting:
-                file.write(self._session.path)
+                runs = list(self._files.values())
+            for run in runs:
+                self._write_run(run, session.path)
             self._disk_error = ""
             self._troubles.over(_DISK, "the spool on disk takes documents again")
         except OSError as error:
@@ -349,84 +437,160 @@ class RunWriter:
             self._disk_error = f"the spool on disk fails, documents stay in memory: {error}"
             self._trouble(self._disk_error, key=_DISK)
 
-    def _begin_session(self) -> None:
-        self._session = SessionFolder.create(self._spool)
+    def _write_run(self, run: _Run, folder: Path) -> None:
+        file = run.file
+        if not file.complete and file.removed:
+            self._trouble(f"somebody removed {file.name} from {folder}: it is written again")
+            file.displaced = True
+        if not (file.pending or file.displaced):
+            return
+        file.write(folder)
+        if file.complete:
+            # Until it is delivered, it can be had even where somebody removes its folder.
+            self._kept_open.append(file)
+            if len(self._kept_open) > _OPEN_FILES:
+                self._kept_open.popleft().close()
+
+    def _standing(self) -> SessionFolder:
+        """The folder of this session, made anew where somebody removed it."""
+        if self._session is not None and not self._session.stands():
+            self._trouble(f"somebody removed {self._session.path}: the spool is made again")
+            if self._courier is not None:
+                self._courier.close(finish=False)
+            self._session.release()
+            self._session = None
+            with self._changed:
+                for name, run in list(self._files.items()):
+                    if run.file.recoverable:
+                        run.file.displaced = True
+                        run.start_over(time.monotonic())
+                    else:
+                        del self._files[name]
+                        self._lose(f"run {run.uid} was in the folder that somebody removed", run.uid)
+        if self._session is None:
+            self._session = self._begin_session()
+        return self._session
+
+    def _begin_session(self) -> SessionFolder:
+        session = SessionFolder.create(self._spool)
         order = Order(
             root=str(self._spool),
-            session=str(self._session.path),
+            session=str(session.path),
             address=self._address.to_json(),
             access_tags=self._access_tags,
             replace_shorter=self._replace_shorter,
             parent=os.getpid(),
         )
-        self._courier = Courier(order, self._session.lock, self._hear)
+        self._courier = Courier(order, session.lock.fileno(), self._hear)
+        return session
 
     def _hear(self, report: Report) -> None:
         with self._changed:
             # A file of a crashed session may have the name of one of ours.
             run = None if report.adopted else self._files.get(report.file)
             now = time.monotonic()
-            if report.kind == "progress" and run is not None:
-                run.failed = False
-                run.progress(report.offset, report.documents)
-            elif report.kind == "done":
-                self._runs_delivered += 1
-                self._delivered += report.documents
-                self._troubles.over(report.file, f"run file {report.file} is delivered now")
-                if run is not None:
-                    del self._files[report.file]
-            elif report.kind == "failed":
-                self._trouble(
-                    f"run file {report.file} could not be delivered, and is tried again: {report.error}",
-                    key=report.file,
-                )
-                if run is not None:
-                    run.failed = True
-                    run.start_over(now)
-            elif report.kind in ("offline", "died"):
+            match report.kind:
+                case "progress" if run is not None:
+                    run.failed = False
+                    run.progress(report.offset, report.documents)
+                case "done":
+                    self._runs_delivered += 1
+                    self._delivered += report.documents
+                    self._troubles.over(report.file, f"run file {report.file} is delivered now")
+                    self._let_go(run)
+                case "aside":
+                    self._set_aside += 1
+                    self._own_set_aside += not report.adopted
+                    self._trouble(f"run file {report.file} is not delivered: {report.error}")
+                    self._let_go(run)
+                case "failed":
+                    self._trouble(
+                        f"run file {report.file} could not be delivered, and is tried again: {report.error}",
+                        key=report.file,
+                    )
+                    if run is not None:
+                        run.failed = True
+                        run.start_over(now)
+                case "remark":
+                    self._trouble(report.error)
+                case "waiting":
+                    self._trouble(report.error, key=_TURN)
+                case "offline":
+                    self._online = False
+                    self._trouble(
+                        f"{report.error}. Documents are kept in {self._spool} and delivered later",
+                        key=_ARCHIVE,
+                    )
+                case "died":
+                    self._trouble(report.error)
+            if report.kind in ("offline", "died"):
                 for other in self._files.values():
                     other.start_over(now)
-            if report.kind == "died":
-                self._trouble(report.error)
-            elif report.kind == "offline":
-                self._online = False
-                self._trouble(
-                    f"{report.error}. Documents are kept in {self._spool} and delivered later", key=_ARCHIVE
-                )
-            else:
+            elif report.kind in ("online", "progress", "done", "aside", "failed"):
                 self._online = True
                 self._troubles.over(_ARCHIVE, "the archive answers again; what was kept is being delivered")
+            if report.kind in ("progress", "done"):
+                self._troubles.over(_TURN, "the other session lets this one write again")
             self._changed.notify_all()
+
+    def _let_go(self, run: _Run | None) -> None:
+        if run is not None:
+            del self._files[run.file.name]
+            run.file.close()
 
     def _pending(self) -> int:
         return sum(run.file.pending for run in self._files.values())
 
-    def _reject(self, why: str) -> None:
+    def _reject(self, why: str, key: str = "") -> None:
         with self._changed:
             self._rejected += 1
-            self._trouble(why)
+            self._trouble(why, key)
 
     def _alter(self, name: str, uid: str, kind: str) -> None:
         with self._changed:
             self._altered += 1
             self._trouble(f"a {kind} in a {name} document of run {uid} cannot be stored and became its text")
 
-    def _lose(self, why: str) -> None:
+    def _lose(self, why: str, uid: str = "") -> None:
         with self._changed:
             self._lost += 1
-            self._trouble(f"documents are lost: {why}")
+            if uid in self._open:
+                self._open[uid].lost += 1
+            self._trouble(f"documents are lost: {why}", key=f"lost {uid}")
 
     def _trouble(self, text: str, key: str = "") -> None:
         self._last_error = text
         self._troubles.add(key or text, text)
 
     def _tell_of_leftovers(self) -> None:
+        stranded = list(self._in_hand)
+        while not self._queue.empty():
+            stranded.append(self._queue.get_nowait())
         pending = sum(run.file.pending_documents for run in self._files.values())
+        pending += sum(not isinstance(item, threading.Event) for item in stranded)
         if pending:
-            self._trouble(f"{pending} documents are lost: the disk did not take them ({self._disk_error})")
+            self._lost += pending
+            self._trouble(
+                f"{pending} documents are lost: the disk did not take them ({self._disk_error or 'it hangs'})"
+            )
         left = run_files(self._session.path) if self._session else []
         if left:
             self._trouble(
                 f"{len(left)} runs are not in the archive yet. They are kept in {left[0].parent}, and "
                 "delivered when a session opens this archive again"
             )
+
+
+def _identity(name: str, doc: Mapping[str, Any]) -> Hashable:
+    """Return what tells a document from others of its run; None where it has no uid."""
+    uid = doc.get("uid", doc.get("datum_id"))
+    if isinstance(uid, list):
+        return (name, uid[0], uid[-1], len(uid)) if uid else None
+    return None if uid is None else (name, str(uid))
+
+
+def _array_bytes(name: str, doc: Mapping[str, Any]) -> int:
+    """Return the bytes of the arrays of events: of the rest there is little."""
+    if name not in ("event", "event_page"):
+        return 0
+    return sum(value.nbytes for value in doc.get("data", {}).values() if type(value) is np.ndarray)

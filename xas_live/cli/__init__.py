@@ -16,6 +16,7 @@ from xas_live.cli.ioc import ioc
 from xas_live.cli.models import models
 from xas_live.cli.profile import profile
 from xas_live.cli.replay import replay
+from xas_live.cli.spool import spool
 from xas_live.cli.train import train
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app.add_typer(anchor, name="anchor")
 app.add_typer(models, name="models")
 app.add_typer(flags, name="flags")
 app.add_typer(profile, name="profile")
+app.add_typer(spool, name="spool")
 
 
 def _print_version(wanted: bool) -> None:

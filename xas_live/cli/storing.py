@@ -75,6 +75,8 @@ def wait_until_stored(writers: Sequence[RunWriter]) -> bool:
             states = [writer.status() for writer in writers]
             now = sum(state.delivered for state in states)
             waiting = sum(state.queued + state.spooled for state in states)
+            if not waiting:  # what is not stored by now was lost or set aside
+                break
             progress.update(task, completed=now, total=now + waiting)
             if now != delivered:
                 delivered, since = now, time.monotonic()
@@ -82,7 +84,7 @@ def wait_until_stored(writers: Sequence[RunWriter]) -> bool:
             if time.monotonic() - since > (_PATIENCE_SECONDS if online else _OFFLINE_SECONDS):
                 break
     states = [writer.status() for writer in writers]
-    stored = not any(state.queued or state.spooled or state.lost for state in states)
+    stored = not any(state.queued or state.spooled or state.lost or state.set_aside for state in states)
     if not stored:
         err.print("[bold red]Not everything is stored.[/]")
     return stored

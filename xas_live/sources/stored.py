@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
+from xas_live.archive.names import original
 from xas_live.callbacks.assembly import SWEEP_DONE
 from xas_live.sources.documents import PLAN_NAME, Document
 from xas_live.sources.scan import Unreadable, UnreadableError
@@ -128,6 +129,8 @@ class StoredRun:
             return
         descriptor = cast("EventDescriptor", dict(descriptors[0]))
         columns = _columns(stream, descriptor["data_keys"])
+        descriptor, names = original(descriptor)
+        columns = {names.get(name, name): column for name, column in columns.items()}
         keys = {
             name: cast("DataKey", dict(key))
             for name, key in descriptor["data_keys"].items()
