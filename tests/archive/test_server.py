@@ -13,6 +13,7 @@ from itertools import pairwise
 import httpx
 import numpy as np
 import pytest
+import zarr
 from bluesky import RunEngine
 from bluesky.plans import scan
 from ophyd.sim import det, motor
@@ -161,6 +162,18 @@ def test_a_forked_child_closes_nothing_of_its_parent(served):
     assert os.waitpid(child, 0)[1] == 0
     assert embedded._has_users(served.folder)
     list(served.client)
+
+
+def test_files_that_a_server_left_without_a_node_are_no_obstacle(served, make_run):
+    """A server that is killed between the two leaves an array on disk that no run has."""
+    documents = make_run([[1.0] * 20, [2.0] * 20], dtype="array", shape=(20,))
+    uid = documents[0][1]["uid"]
+    zarr.create_array(served.folder / "data" / uid / "primary" / "det", shape=(7, 3), dtype="int8")
+    writer = served.raw_writer()
+    for name, doc in documents:
+        writer(name, doc)
+    assert writer.flush(60)
+    assert served.client[uid]["primary"].read()["det"].values.tolist() == [[1.0] * 20, [2.0] * 20]
 
 
 OPEN = "import sys; from xas_live.archive import open_archive; open_archive(sys.argv[1]); print(1); input()"
