@@ -12,14 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from xas_live.archive.address import DERIVED, RAW, Address
 from xas_live.archive.derived import RUNS, beside, chosen, find_or_make, no_place, specs
 from xas_live.archive.embedded import begin_use, end_use, ensure_server
 from xas_live.archive.errors import ArchiveError
 from xas_live.archive.spool import has_forgotten
-from xas_live.archive.uri import is_uri, joined
+from xas_live.archive.uri import folder_of, is_uri, joined
 from xas_live.archive.writer import RunWriter
 from xas_live.host import FileLock, user_folder
 
@@ -64,7 +63,7 @@ def open_archive(
     if is_uri(place):
         address = Address.of_uri(place, api_key)
         return Archive(address, _spool_of(address), None, derived, access_tags, copied)
-    folder = _folder(place)
+    folder = folder_of(place)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         readable = tuple(str(Path(path).expanduser().resolve()) for path in readable_storage)
@@ -236,7 +235,7 @@ class Archive:
             address = chosen(str(given), self.address)
             self._derived_spool = _spool_of(address)
             return address
-        if _folder(str(given)) == self.folder:
+        if folder_of(str(given)) == self.folder:
             return beside(self.address)
         self._elsewhere = open_archive(given)
         return None
@@ -254,11 +253,6 @@ class Archive:
     def _writer(self, writer: RunWriter) -> RunWriter:
         self._writers = [*(known for known in self._writers if not known.closed), writer]
         return writer
-
-
-def _folder(place: str) -> Path:
-    path = unquote(urlsplit(place).path) if place.startswith("file://") else place
-    return Path(path).expanduser().resolve()
 
 
 def _spool_of(address: Address) -> Path:
