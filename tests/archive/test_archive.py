@@ -5,15 +5,17 @@ from pathlib import Path
 import pytest
 
 from xas_live.archive import ArchiveError, open_archive
-from xas_live.archive.address import Address, ServerState
+from xas_live.archive.address import Address
+from xas_live.archive.state import ServerState
 
 
 def test_a_second_opener_joins(archive):
+    before = ServerState.load(archive.folder)
     with open_archive(archive.folder) as second:
         assert second.uri == archive.uri
-        assert second._server is None
         assert second.client.specs[0].name == "CatalogOfBlueskyRuns"
-    assert ServerState.load(archive.folder).alive()
+    list(archive.client)
+    assert ServerState.load(archive.folder) == before
 
 
 def test_the_key_is_for_this_user_alone(archive):
@@ -53,6 +55,8 @@ def test_a_server_that_cannot_start_shows_its_log(tmp_path):
 
 
 def test_many_may_read_at_once_while_a_run_is_written(archive, raw_writer, make_run):
+    server = ServerState.load(archive.folder)
+
     def read(run):
         return run.base["primary"].base["internal"].read(["det"])["det"].tolist()
 
@@ -68,7 +72,7 @@ def test_many_may_read_at_once_while_a_run_is_written(archive, raw_writer, make_
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(read, [archive.client[uid] for uid in uids] * 20)) == [[1.0, 2.0]] * 80
     assert raw_writer.flush(60)
-    assert ServerState.load(archive.folder).alive()
+    assert ServerState.load(archive.folder) == server  # it did not die of it
 
 
 def test_an_address_takes_its_key_from_where_it_is_given(monkeypatch):

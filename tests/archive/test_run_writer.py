@@ -15,10 +15,9 @@ from databroker import Broker
 from event_model import compose_run
 from ophyd.sim import det, motor
 
-from xas_live.archive import RunWriter, open_archive
-from xas_live.archive.address import Address, ServerState
+from xas_live.archive import RunWriter
+from xas_live.archive.address import Address
 from xas_live.archive.aside import runs_set_aside
-from xas_live.archive.spool import run_files
 
 NOWHERE = Address.of_uri("http://127.0.0.1:9/api/v1", "no key")
 
@@ -342,45 +341,3 @@ def test_a_closed_writer_says_so(make_run, tmp_path):
     assert writer.status().rejected == 1
     assert "closed" in writer.status().last_error
     assert list(tmp_path.iterdir()) == []
-
-
-def test_crash_of_the_session_and_of_the_server(crashed, until, process_exists):
-    """A server ends with its session, what that left is delivered by the next opening, and a plan does not
-    notice that its server dies."""
-    folder, left = crashed
-    state = ServerState.load(folder)
-    assert state.readable == (str(folder),)
-    until(lambda: not process_exists(state.pid))
-    assert not state.alive()
-    archive = open_archive(folder)
-    assert archive.api_key == state.api_key
-    until(lambda: left in archive.client)
-    writer = archive.raw_writer()
-    seen = []
-
-    def kill_at_tenth(name, doc):
-        seen.append(name)
-        if len(seen) == 10:
-            assert writer.flush(20)
-            os.kill(ServerState.load(folder).pid, signal.SIGKILL)
-
-    RE = RunEngine({})
-    RE.subscribe(writer)
-    RE.subscribe(kill_at_tenth)
-    (uid,) = RE(scan([det], motor, 0, 1, 20))
-    assert seen == ["start", "descriptor", *["event"] * 20, "stop"]
-    until(lambda: not writer.status().online)
-    assert "does not answer" in str(writer.status())
-    assert not writer.flush(0.1)
-    assert any(uid in path.name for path in run_files(writer.status().folder))
-
-    with open_archive(folder) as again:
-        successor = ServerState.load(folder)
-        assert writer.flush(30)
-        assert again.uri == archive.uri
-        run = again.client[uid]
-        assert list(run["primary"].read()["motor"]) == pytest.approx(np.linspace(0, 1, 20))
-        assert run.metadata["stop"]["exit_status"] == "success"
-        archive.close()
-    assert not process_exists(successor.pid)
-    assert not successor.alive()

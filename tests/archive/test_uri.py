@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xas_live.archive import ArchiveError, open_archive
-from xas_live.archive.uri import is_uri, masked, parent_and_key, read_uri
+from xas_live.archive.uri import folder_of, is_uri, masked, parent_and_key, read_uri
 
 METADATA = "http://localhost:8000/api/v1/metadata"
 
@@ -39,9 +39,18 @@ def test_uris_are_understood_as_users_write_them(written, uri):
     assert read_uri(f"{written.strip()}{mark}api_key=abc") == (uri, "abc")
 
 
-@pytest.mark.parametrize("folder", ["~/xas_archive", "archive", "/data/xas", "./a:b", "file:///data/xas"])
+@pytest.mark.parametrize(
+    "folder", ["~/xas_archive", "archive", "/data/xas", "./a:b", "file:///data/xas", "FILE:/data/xas"]
+)
 def test_folders_are_no_uris(folder):
     assert not is_uri(folder)
+
+
+def test_files_are_folders_of_this_computer(tmp_path):
+    assert folder_of(f"file://localhost{tmp_path}/a%20b") == tmp_path / "a b"
+    assert folder_of(f"file:{tmp_path}") == folder_of(str(tmp_path)) == tmp_path
+    with pytest.raises(ArchiveError, match="folder of the computer 'elsewhere'"):
+        open_archive("file://elsewhere/data")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +59,12 @@ def test_folders_are_no_uris(folder):
         ("http://me:secret@localhost:8000", "takes an API key instead"),
         ("postgresql://me:secret@db/catalog", "is not the URI of a Tiled server"),
         ("http://localhost:eight", "is not the URI of a Tiled server"),
+        ("http:/localhost:8000", "is not the URI of a Tiled server"),
+        ("sqlite:/data/secret/catalog.db@", "is not the URI of a Tiled server"),
+        ("s3://bucket/xas?apikey=secret", "is not the URI of a Tiled server"),
+        ("me:secret@localhost:8000", "takes an API key instead"),
+        ("http://me:se/secret@localhost:8000", "cannot be read"),
+        ("http://me:at@secret@localhost:8000", "takes an API key instead"),
         ("http://localhost:8000/api/v1/raw", "is not the address of a catalog"),
         ("http:///api/v1", "is not the URI of a Tiled server"),
         ("http://localhost:8000/api/v1/array/full/raw/x?api_key=secret", "is not the address of a catalog"),
@@ -88,3 +103,11 @@ def test_reading_a_uri_again_changes_nothing(keys):
 def test_secrets_are_masked_anywhere_in_a_text(around, secret):
     text = f"{around} http://me:{secret}@host/?a=1&api_key={secret} {around}"
     assert secret not in masked(text)
+
+
+@given(st.text("/@:=?#&'", max_size=4), st.sampled_from(["", "http://", "derived='https://"]))
+def test_passwords_are_masked_whatever_stands_in_them(marks, before):
+    text = masked(f"cannot open {before}me:{marks}secret{marks}@host:8000/api, try again")
+    assert "secret" not in text
+    assert text.startswith("cannot open ")
+    assert text.endswith("@host:8000/api, try again")

@@ -1,18 +1,18 @@
-"""Where an archive is reached, and the file by which sessions find the server of a folder."""
+"""Where a catalog is reached: in a folder, or at a URI."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
+from xas_live.archive import embedded
 from xas_live.archive.errors import ArchiveError
+from xas_live.archive.state import ServerState
 from xas_live.archive.uri import joined, parent_and_key, read_uri
 
 RAW = "raw"
@@ -21,67 +21,13 @@ RAW = "raw"
 DERIVED = "xas_live"
 """Key of the catalog of derived runs there, and beside a catalog called "raw" elsewhere."""
 
-_STATE_FILE = "server.json"
 _PROBE_SECONDS = 5.0
 _UNDER_A_PATH = "a catalog of a server is written http://HOST:PORT/api/v1/metadata/CATALOG"
 
 
 @dataclass(frozen=True)
-class ServerState:
-    """What the server of a folder writes down for those who look for it.
-
-    Attributes
-    ----------
-    uri : of its API, without the key.
-    api_key : the secret that opens it.
-    pid : process id.
-    readable : folders of detector files that it may read.
-    """
-
-    uri: str
-    api_key: str
-    pid: int
-    readable: tuple[str, ...] = ()
-
-    @property
-    def port(self) -> int:
-        """The TCP port in the URI; 0 when there is none."""
-        return urlsplit(self.uri).port or 0
-
-    def save(self, folder: Path) -> None:
-        """Write it to the folder, readable by this user alone."""
-        draft = folder / f"{_STATE_FILE}.{os.getpid()}"
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            json.dump(asdict(self), stream)
-        draft.replace(folder / _STATE_FILE)
-
-    @classmethod
-    def load(cls, folder: Path) -> ServerState | None:
-        """The state last written to the folder, by a server that may have ended; None when there is none."""
-        try:
-            record = json.loads((folder / _STATE_FILE).read_text())
-            return cls(
-                uri=str(record["uri"]),
-                api_key=str(record["api_key"]),
-                pid=int(record["pid"]),
-                readable=tuple(record["readable"]),
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def alive(self) -> bool:
-        """Whether the process exists, is ours, and answers with this key."""
-        try:
-            os.kill(self.pid, 0)
-        except OSError:
-            return False
-        return probe(joined(self.uri, "metadata"), self.api_key, local=True) is None
-
-
-@dataclass(frozen=True)
 class Address:
-    """How to reach a catalog: in a folder, whose server may come back on another port, or by a fixed URI.
+    """How to reach a catalog: in a folder, through the socket of whichever server it has, or by a fixed URI.
 
     Attributes
     ----------
@@ -93,7 +39,7 @@ class Address:
     folder: Path | None = None
     catalog: str = ""
     uri: str = ""
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
 
     @classmethod
     def of_uri(cls, uri: str, api_key: str | None = None) -> Address:
@@ -106,23 +52,18 @@ class Address:
         bare, inline = read_uri(uri)
         return cls(uri=bare, api_key=api_key or inline or os.environ.get("TILED_API_KEY"))
 
-    @property
-    def local(self) -> bool:
-        """Whether it is the embedded server, on the loopback: proxies do not apply."""
-        return self.folder is not None
-
     def current(self) -> tuple[str, str | None]:
-        """URI and key of the catalog now.
+        """URI and key of the catalog now; in a folder, those of the server that runs or has just died.
 
         Raises
         ------
-        ArchiveError : when no server has ever run on the folder.
+        ArchiveError : when no server runs on the folder.
         """
         if self.folder is None:
             return self.uri, self.api_key
         state = ServerState.load(self.folder)
         if state is None:
-            raise ArchiveError(f"no server runs on {self.folder}; start one with open_archive(folder)")
+            raise ArchiveError(f"no server runs on {self.folder}: use open_archive(folder)")
         return joined(state.uri, "metadata", self.catalog), state.api_key
 
     def connect(self) -> Any:
@@ -146,23 +87,21 @@ class Address:
         """
         from tiled.client import from_uri
 
-        uri, api_key = self.current()
-        trouble = probe(uri, api_key, local=self.local)
+        if self.folder is not None:
+            try:
+                return embedded.connect(self.folder, self.catalog)
+            except OSError as error:
+                raise ArchiveError(f"the archive folder {self.folder} cannot be used: {error}") from error
+        trouble = probe(self.uri, self.api_key)
         if trouble is not None and trouble.absent:
             return None
         if trouble is not None:
             raise ArchiveError(trouble.text)
-        return from_uri(uri, api_key=api_key, trust_env=not self.local)
+        return from_uri(self.uri, api_key=self.api_key)
 
     def _not_there(self) -> str:
-        uri, _ = self.current()
-        if self.folder is not None:
-            return (
-                f"the server that runs on {self.folder} is one of an earlier version of xas_live: close the "
-                "session that started it"
-            )
-        text = f"there is no catalog at {uri}"
-        above = parent_and_key(uri)
+        text = f"there is no catalog at {self.uri}"
+        above = parent_and_key(self.uri)
         hint = f"the catalog {above[1]!r} may have another name or lie elsewhere" if above else _UNDER_A_PATH
         return f"{text}: {hint}"
 
@@ -192,7 +131,7 @@ class Trouble:
     absent: bool = False
 
 
-def probe(uri: str, api_key: str | None, *, local: bool) -> Trouble | None:
+def probe(uri: str, api_key: str | None) -> Trouble | None:
     """Ask a Tiled server once, for at most some seconds, whether it serves us a catalog.
 
     The client's own first request would retry for a minute, and its entry page answers without a key.
@@ -203,13 +142,7 @@ def probe(uri: str, api_key: str | None, *, local: bool) -> Trouble | None:
     """
     headers = {"Authorization": f"Apikey {api_key}"} if api_key else {}
     try:
-        answer = httpx.get(
-            f"{uri}/",
-            headers=headers,
-            timeout=_PROBE_SECONDS,
-            trust_env=not local,
-            follow_redirects=True,
-        )
+        answer = httpx.get(f"{uri}/", headers=headers, timeout=_PROBE_SECONDS, follow_redirects=True)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         return Trouble(f"{uri!r} is not the URI of a Tiled server: {error}")
     except httpx.HTTPError as error:

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import atexit
-import fcntl
 import hashlib
 import logging
 import os
-import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from xas_live.archive.address import DERIVED, RAW, Address, ServerState
+from xas_live.archive.address import DERIVED, RAW, Address
 from xas_live.archive.derived import RUNS, beside, chosen, find_or_make, no_place, specs
+from xas_live.archive.embedded import begin_use, end_use, ensure_server
 from xas_live.archive.errors import ArchiveError
 from xas_live.archive.spool import has_forgotten
-from xas_live.archive.uri import is_uri, joined
+from xas_live.archive.uri import folder_of, is_uri, joined
 from xas_live.archive.writer import RunWriter
-from xas_live.host import end_process, start_module, tail, user_folder
+from xas_live.host import FileLock, user_folder
 
 logger = logging.getLogger(__name__)
 
-_START_SECONDS = 90.0
-_END_SECONDS = 10.0
 _CLOSE_SECONDS = 10.0
 
 
@@ -69,14 +63,14 @@ def open_archive(
     if is_uri(place):
         address = Address.of_uri(place, api_key)
         return Archive(address, _spool_of(address), None, derived, access_tags, copied)
-    folder = _folder(place)
+    folder = folder_of(place)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         readable = tuple(str(Path(path).expanduser().resolve()) for path in readable_storage)
-        server = _join_or_start(folder, readable)
+        use = _use(folder, readable)
     except OSError as error:
         raise ArchiveError(f"the archive folder {folder} cannot be used: {error}") from error
-    return Archive(Address(folder, RAW), folder / "spool", server, derived, access_tags, copied)
+    return Archive(Address(folder, RAW), folder / "spool", use, derived, access_tags, copied)
 
 
 class Archive:
@@ -93,7 +87,7 @@ class Archive:
         self,
         address: Address,
         spool: Path,
-        server: subprocess.Popen[str] | None = None,
+        use: FileLock | None = None,
         derived: str | Path | None = None,
         access_tags: Sequence[str] | None = None,
         copied: Sequence[str] = (),
@@ -104,7 +98,8 @@ class Archive:
         self._spool = spool
         self._derived_spool = spool
         self._tags = None if access_tags is None else tuple(access_tags)
-        self._server = server
+        self._use = use
+        self._process = os.getpid()
         self._writers: list[RunWriter] = []
         self._elsewhere: Archive | None = None
         atexit.register(self.close)
@@ -191,16 +186,22 @@ class Archive:
         return 1 + max((int(run.metadata["start"].get("attempt", 1)) for run in runs), default=0)
 
     def close(self, timeout: float = _CLOSE_SECONDS) -> None:
-        """Close the writers, waiting up to `timeout` seconds for each, then the server if started here."""
+        """Close the writers, waiting up to `timeout` seconds for each; the server ends with its last user.
+
+        In a forked child of the process that opened the archive it does nothing.
+        """
+        if os.getpid() != self._process:
+            return
         atexit.unregister(self.close)
         while self._writers:
             self._writers[-1].close(timeout)
             self._writers.pop()
         if self._elsewhere is not None:
             self._elsewhere.close(timeout)
-        if self._server is not None:
-            end_process(self._server, _END_SECONDS)
-            self._server = None
+        if self._use is not None:
+            assert self.folder is not None
+            end_use(self.folder, self._use)
+            self._use = None
 
     def __enter__(self) -> Archive:
         return self
@@ -235,7 +236,7 @@ class Archive:
             address = chosen(str(given), self.address)
             self._derived_spool = _spool_of(address)
             return address
-        if _folder(str(given)) == self.folder:
+        if folder_of(str(given)) == self.folder:
             return beside(self.address)
         self._elsewhere = open_archive(given)
         return None
@@ -267,13 +268,8 @@ def spools_of(dir_or_uri: str | Path) -> dict[str, Path]:
     ArchiveError : when it is no URI of a catalog.
     """
     place = str(dir_or_uri)
-    spool = _spool_of(Address.of_uri(place)) if is_uri(place) else _folder(place) / "spool"
+    spool = _spool_of(Address.of_uri(place)) if is_uri(place) else folder_of(place) / "spool"
     return {catalog: spool / catalog for catalog in (RAW, DERIVED)}
-
-
-def _folder(place: str) -> Path:
-    path = unquote(urlsplit(place).path) if place.startswith("file://") else place
-    return Path(path).expanduser().resolve()
 
 
 def _spool_of(address: Address) -> Path:
@@ -281,48 +277,18 @@ def _spool_of(address: Address) -> Path:
     return user_folder("spool") / hashlib.sha256(address.uri.encode()).hexdigest()[:12]
 
 
-def _join_or_start(folder: Path, readable: tuple[str, ...]) -> subprocess.Popen[str] | None:
-    """The process started for the folder, or None when a living server was joined."""
-    with _locked(folder / "starting.lock"):
-        state = ServerState.load(folder)
-        if state is None or not state.alive():
-            return _start(folder, readable)
+def _use(folder: Path, readable: tuple[str, ...]) -> FileLock:
+    """Begin to use a folder whose server reads these folders of detector files."""
+    use = begin_use(folder)
+    try:
+        state = ensure_server(folder, readable)
         missing = [path for path in readable if path not in state.readable]
         if missing:
             raise ArchiveError(
                 f"the server that runs on {folder} (process {state.pid}) does not read {', '.join(missing)}: "
-                "close the session that started it, or give it these folders as readable_storage"
+                "close the sessions that use it, or give the first of them these folders as readable_storage"
             )
-        return None
-
-
-def _start(folder: Path, readable: tuple[str, ...]) -> subprocess.Popen[str]:
-    log = folder / "server.log"
-    if log.exists():  # what the last one said may still be wanted
-        log.replace(folder / "server.previous.log")
-    arguments = [str(folder), "--parent", str(os.getpid())]
-    for path in readable:
-        arguments += ["--readable", path]
-    server = start_module("xas_live.archive.server", arguments, log)
-    deadline = time.monotonic() + _START_SECONDS
-    try:
-        while time.monotonic() < deadline:
-            if server.poll() is not None:
-                raise ArchiveError(f"the server of {folder} ended at its start. {log} says:\n{tail(log)}")
-            state = ServerState.load(folder)
-            if state is not None and state.pid == server.pid and state.alive():
-                return server
-            time.sleep(0.1)
-        raise ArchiveError(
-            f"the server of {folder} does not answer after {_START_SECONDS:.0f} s. {log} says:\n{tail(log)}"
-        )
     except BaseException:
-        end_process(server, _END_SECONDS)
+        end_use(folder, use)
         raise
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+    return use

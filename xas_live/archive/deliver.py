@@ -519,8 +519,9 @@ class Follower:
 
     def _disconnect(self, error: str) -> None:
         self._catalog = None
+        # At once the first time: to connect to a folder whose server has died starts another.
+        self._connect_at = time.monotonic() + (0.0 if self._reachable else _RECONNECT_SECONDS)
         self._reachable = False
-        self._connect_at = time.monotonic() + _RECONNECT_SECONDS
         for delivery in self._runs.values():
             delivery.rewind()
         Report("offline", error=error).send()

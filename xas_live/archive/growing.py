@@ -6,8 +6,10 @@ Loaded by the embedded server when it stores an array.
 from __future__ import annotations
 
 import copy
+import shutil
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote_plus
 
 import zarr
 from tiled.adapters.zarr import ZarrArrayAdapter
@@ -30,6 +32,12 @@ class GrowingArray(ZarrArrayAdapter):
     @classmethod
     def init_storage(cls, storage: Any, data_source: Any, path_parts: list[str]) -> Any:
         """Make the array on disk; see Tiled."""
+        if {"", ".", ".."} & set(path_parts):
+            raise ValueError(f"an array cannot be kept under the names {path_parts}")
+        # Tiled has made sure that no node has this place: files in it are of a server that died before it
+        # recorded their node.
+        place = path_from_uri(storage.uri).joinpath(*map(quote_plus, path_parts))
+        shutil.rmtree(place, ignore_errors=True)
         structure = data_source.structure
         (first, *more), *others = structure.chunks
         row_bytes = structure.data_type.to_numpy_dtype().itemsize

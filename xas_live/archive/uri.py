@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, urlsplit
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from xas_live.archive.errors import ArchiveError
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_HOST = re.compile(r"(localhost(?=[:/?]|$)|(\[[0-9A-Fa-f:]+\]|[\w.-]+):\d+(?=[/?]|$))")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_FILE = re.compile(r"file:/", re.IGNORECASE)
+_HOST = re.compile(r"(\S+@)?(localhost(?=[:/?]|$)|(\[[0-9A-Fa-f:]+\]|[\w.-]+):\d+(?=[/?]|$))")
+_PASSWORD = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*://)\S*|\S*[:/]\S*)@")
+_KEY = re.compile(r"(api[_-]?key=)[^&\s'\"]*", re.IGNORECASE)
 _UI = re.compile(r"(?P<prefix>.*?)/ui(/browse(?P<path>/.*)?)?/?")
 _API = re.compile(r"(?P<prefix>.*?)/api(/v1(/(?P<route>[a-z_]+)(?P<path>/.*)?)?)?/?")
 _OF_NODES = (None, "metadata", "search")
@@ -17,9 +21,27 @@ _METADATA = "/api/v1/metadata"
 
 
 def is_uri(place: str) -> bool:
-    """Whether a text means a server rather than a folder: `https://...`, `localhost:8000`."""
+    """Whether a text means a server rather than a folder: `https://...`, `localhost:8000`.
+
+    So does one of any other scheme but `file`, for `read_uri` to refuse.
+    """
     text = place.strip()
-    return not text.startswith("file://") and bool(_SCHEME.match(text) or _HOST.match(text))
+    return not _FILE.match(text) and bool(_SCHEME.match(text) or _HOST.match(text))
+
+
+def folder_of(place: str) -> Path:
+    """Return the folder that a text means which is no URI of a server: a path, or `file:///PATH`.
+
+    Raises
+    ------
+    ArchiveError : when it is a folder of another computer.
+    """
+    if _FILE.match(place.strip()):
+        parts = urlsplit(place.strip())
+        if parts.netloc not in ("", "localhost"):
+            raise ArchiveError(f"{place!r} is a folder of the computer {parts.netloc!r}: write file:///PATH")
+        place = unquote(parts.path)
+    return Path(place).expanduser().resolve()
 
 
 def read_uri(text: str) -> tuple[str, str | None]:
@@ -36,8 +58,10 @@ def read_uri(text: str) -> tuple[str, str | None]:
     try:
         parts = urlsplit(text.strip() if _SCHEME.match(text.strip()) else f"tiled://{text.strip()}")
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ArchiveError(f"{shown!r} is not the URI of a Tiled server: {error}") from None
+    except ValueError:  # its text may hold a part of a password
+        raise ArchiveError(
+            f"{shown!r} is not the URI of a Tiled server: its host or port cannot be read"
+        ) from None
     scheme = parts.scheme.lower()
     if scheme == "tiled":
         scheme = "http" if host in _LOOPBACK else "https"
@@ -72,7 +96,7 @@ def parent_and_key(uri: str) -> tuple[str, str] | None:
 
 def masked(text: str) -> str:
     """Return a text without the passwords and API keys of the URIs in it."""
-    return re.sub(r"(api_key=)[^&\s'\"]*", r"\1***", re.sub(r"//[^/\s@]*@", "//***@", text))
+    return _KEY.sub(r"\1***", _PASSWORD.sub(r"\1***@", text))
 
 
 def _prefix_and_path(path: str, shown: str) -> tuple[str, list[str]]:
