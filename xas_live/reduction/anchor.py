@@ -26,6 +26,7 @@ from safetensors.numpy import load_file, save_file
 
 from xas_live.errors import Refusal
 from xas_live.host.folders import user_folder
+from xas_live.host.text import printable
 from xas_live.reduction.damping import LEAST_REACH, Damping
 from xas_live.reduction.holes import refuse_holes
 from xas_live.reduction.normalize import NormalizationOperator, Windows, flat_once
@@ -179,7 +180,8 @@ class FoilAnchor:
         named = ", ".join(filter(None, (self.sample, self.beamline)))
         fit = f"shift {self.shift:+.2f} eV, residual {self.residual:.4f} edge steps"
         of = f" ({named})" if named else ""
-        return f"<FoilAnchor {self.element} {self.edge} of {self.source}{of}: {fit}, {self.sha256[:8]}>"
+        text = f"<FoilAnchor {self.element} {self.edge} of {self.source}{of}: {fit}, {self.sha256[:8]}>"
+        return printable(text)
 
     def energies(self, grid: Array, shift: float = 0.0) -> Array:
         """Measured energies (eV) of the model's grid, for a scan that lies `shift` eV above the foil."""

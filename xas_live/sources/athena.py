@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from xas_live.host import printable
 from xas_live.sources.scan import (
     LARCH_ERRORS,
     Scan,
@@ -71,7 +72,8 @@ def read_project(path: Path, text: str, mode: str | None) -> list[Scan | Unreada
         try:
             project = parse(record, path.name)
             group = getattr(project, project.group_names[0])
-            label = str(getattr(group, "label", label)).removeprefix(_NAMELESS).strip() or label
+            named = printable(str(getattr(group, "label", label))).removeprefix(_NAMELESS).strip()
+            label = named or label
             found.append(_athena_scan(path, label, group, mode))
         except UnreadableError as error:
             found.append(Unreadable(str(path), label, str(error)))
