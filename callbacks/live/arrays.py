@@ -38,9 +38,13 @@ class OwnArrays:
         data = event.get("data")
         if not isinstance(data, dict):
             return event, 0
+        for value in data.values():
+            if isinstance(value, _ARRAYS):
+                return self._with_own(event, data)
+        return event, 0
+
+    def _with_own(self, event: Document, data: dict[str, object]) -> tuple[Document, int]:
         arrays = [(name, value) for name, value in data.items() if isinstance(value, _ARRAYS)]
-        if not arrays:
-            return event, 0
         descriptor, total = str(event.get("descriptor")), 0
         read = self._read.get(descriptor)
         own = dict(data)
