@@ -19,7 +19,7 @@ from xas_live.analysis.history import Earlier
 from xas_live.errors import Refusal
 from xas_live.models.bundle import Bundle, ModelError
 from xas_live.models.registry import available_models, find_model, load_model, load_models
-from xas_live.prediction import Prediction
+from xas_live.prediction import FAILED, Prediction
 from xas_live.reduction.anchor import FoilAnchor
 from xas_live.reduction.gate import quality
 from xas_live.reduction.reducer import Reducer
@@ -159,7 +159,7 @@ class AnalyzerPool:
         try:
             return analyzer.analyze([spectrum])[0]
         except Exception as error:  # noqa: BLE001 a further model must not cost the primary one's prediction
-            reason = f"the analysis failed ({type(error).__name__}: {error})"
+            reason = f"{FAILED} ({type(error).__name__}: {error})"
             kind = (analyzer.bundle.name, type(error))
             if kind not in self._told:  # once, not at every sweep
                 self._told.add(kind)

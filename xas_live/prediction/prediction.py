@@ -101,6 +101,10 @@ class AnchorUsed:
         return "reference" if self.kind == "reference" else f"foil {self.foil.sha256[:8]}"
 
 
+FAILED = "the analysis failed"
+"""How the reason of a refusal begins that says nothing of the sweep: analysed again, it may be predicted."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """What one model says of one sweep.
@@ -167,6 +171,11 @@ class Prediction:
             partial=not spectrum.complete,
             refused=reason,
         )
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is refused because the analysis itself failed."""
+        return self.refused is not None and self.refused.startswith(FAILED)
 
     @property
     def values(self) -> Mapping[str, Value]:
