@@ -315,8 +315,8 @@ class FoilAnchor:
             sound = named is None or anchor.sha256.startswith(named[1])
         if not sound:
             raise AnchorError(
-                f"the anchor in {folder} is not what was saved (its hash differs): it is damaged or was edited; "
-                "fit the foil again"
+                f"the anchor in {folder} is not what was saved (its hash differs): it is damaged or was "
+                "edited; fit the foil again"
             )
         return anchor
 
