@@ -25,6 +25,7 @@ AFTER_EDGE_EV = 50.0
 """An edge with less of the scan behind it (eV) is not what was scanned."""
 
 _LEAST_EV = 200.0  # below it there is no X-ray absorption scan
+_MOST_EV = 150_000.0  # nor above it: the K edge of Am, the last that is known, lies at 125 keV
 _BELOW_EV, _ABOVE_EV = 12.0, 25.0
 """How far below and above the table mu may rise (eV): miscalibration, and the chemical shift of oxides."""
 _CLEARLY_NEARER_EV = 6.0
@@ -81,20 +82,23 @@ def absorber_from_energies(
 
     Parameters
     ----------
-    energy, mu : (n,) energy (eV) and absorption of one sweep; NaN is left out.
+    energy, mu : (n,) energy (eV) and absorption of one sweep; NaN is left out, and energies beyond all edges
+        or not above zero, which are misread.
     element, edge : what is known already.
 
     Returns
     -------
     What was known already when nothing or more than one thing fits; the words say so.
     """
+    good = np.isfinite(energy) & np.isfinite(mu) & (energy > 0.0) & (energy <= _MOST_EV)
+    energy, mu = energy[good], mu[good]
     rise = _steepest(energy, mu)
     if rise is None:
         return Absorber(element, edge)
     inside = [
         (abs(rise - position), symbol, label, position)
         for symbol, label, position in _edge_table()
-        if np.nanmin(energy) < position < np.nanmax(energy) - AFTER_EDGE_EV
+        if energy.min() < position < energy.max() - AFTER_EDGE_EV
         and -_BELOW_EV < rise - position < (_ABOVE_EV if label in ("K", "L3") else _BELOW_EV)
         and element in (None, symbol)
         and edge in (None, label)
@@ -120,12 +124,11 @@ def edge_energy(element: str | None, edge: str | None) -> float | None:
 
 def _steepest(energy: Array, mu: Array) -> float | None:
     """Return the energy of the steepest rise over a few eV (eV), None where there is no way to tell."""
-    good = np.isfinite(energy) & np.isfinite(mu)
-    e, first = np.unique(energy[good], return_index=True)
+    e, first = np.unique(energy, return_index=True)
     if len(e) < 10 or np.ptp(e) < AFTER_EDGE_EV or e[0] < _LEAST_EV:
         return None
     grid = np.arange(e[0], e[-1], 1.0)
-    smooth = np.convolve(np.interp(grid, e, mu[good][first]), np.full(5, 0.2), mode="valid")
+    smooth = np.convolve(np.interp(grid, e, mu[first]), np.full(5, 0.2), mode="valid")
     rise = np.diff(smooth)
     # Between points k and k+1 of the smoothed curve lies grid[k + 2.5].
     return float(grid[int(np.argmax(rise)) + 2] + 0.5)

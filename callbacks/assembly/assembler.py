@@ -94,6 +94,11 @@ class SpectrumAssembler:
         """The sweep that got the last point, as far as it is measured; None between sweeps."""
         return None if self._latest is None else self._latest.growing
 
+    def fields_read(self, descriptor: str) -> frozenset[str] | None:
+        """Return the fields of a stream that are read, by its descriptor; None where that is not known."""
+        run = self._parts.get(descriptor)
+        return None if run is None else run.fields_read(descriptor)
+
     def __call__(self, name: str, doc: Mapping[str, object]) -> list[Spectrum]:
         """Take one document and return the spectra that it completes, in the order measured.
 

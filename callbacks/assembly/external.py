@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 from bluesky_tiled_plugins.writing.consolidators import HDF5Consolidator, consolidator_factory
-from tiled.adapters.hdf5 import h5open
-from tiled.ndslice import NDSlice
-from tiled.utils import BrokenLink, path_from_uri
+from tiled.utils import path_from_uri
 
+from xas_live.callbacks.files.reader import FILES, FileReadError, NoAnswerError
+from xas_live.callbacks.files.rows import AdapterRows, DatasetRows, OtherShapeError
 from xas_live.errors import Refusal
 from xas_live.spectrum import Array
 
@@ -27,12 +27,8 @@ class NoReaderError(Refusal):
     """Data in files that bluesky_tiled_plugins' consolidators do not read, with the reason."""
 
 
-class Adapter(Protocol):
-    """What reads an array from a file."""
-
-    def read(self, slice: NDSlice) -> Array:
-        """Return a part of the array."""
-        ...
+MOST_ROWS = 10_000_000
+"""Rows that one document may announce."""
 
 
 class Consolidator(Protocol):
@@ -53,10 +49,6 @@ class Consolidator(Protocol):
 
     def adapter_parameters(self) -> Mapping[str, object]:
         """Return how the adapter is opened."""
-        ...
-
-    def init_adapter(self) -> Adapter:
-        """Open the files."""
         ...
 
 
@@ -101,7 +93,8 @@ class ExternalColumns:
 
     Every field may come in ranges of its own; a row is ready when all its fields are. Files are read by
     bluesky_tiled_plugins' consolidators: HDF5 (also while it is being written, in SWMR mode), CSV, TIFF and
-    whatever else is registered there. What a file does not hold yet is asked for with the next document.
+    whatever else is registered there. That happens in another process (`FileReader`). What a file does not
+    hold yet, and one that does not answer, is asked for with later documents.
 
     Parameters
     ----------
@@ -115,6 +108,7 @@ class ExternalColumns:
         self._internal = {name: _Field() for name in internal}
         self._next: int | None = None
         self.trouble = ""
+        FILES.start()
 
     @property
     def waits(self) -> bool:
@@ -133,6 +127,9 @@ class ExternalColumns:
         column = self._external.get(resource["data_key"])
         if column is None:
             return
+        first, last = datum["indices"]["start"], datum["indices"]["stop"]
+        if not 0 <= last - first <= MOST_ROWS:
+            raise NoReaderError(f"a document announces rows {first} to {last}, at most {MOST_ROWS} are read")
         try:
             if column.reader is None or column.resource != resource["uid"]:
                 column.resource, column.reader = resource["uid"], self._reader(resource)
@@ -158,6 +155,7 @@ class ExternalColumns:
         columns = self._external | self._internal
         if final:
             self.trouble = ""  # what the files lacked may be there by now
+            FILES.ask_again()
         for column in self._external.values():
             self._read(column, final=final)
         known = set().union(*(column.rows for column in columns.values()))
@@ -184,11 +182,12 @@ class ExternalColumns:
             resource, reader, datum = announced
             try:
                 values = _values(reader, datum["indices"]["start"], datum["indices"]["stop"])
-            except _UNREADABLE as error:
+            except FileReadError as error:
                 self.trouble = f"{resource['uri']} cannot be read: {error}"
                 if not final:
                     return
-                self._salvage(column, announced)
+                if not isinstance(error, NoAnswerError):
+                    self._salvage(column, announced)
             else:
                 self.trouble = "" if not final else self.trouble
                 column.keep(datum["seq_nums"]["start"], values)
@@ -206,35 +205,34 @@ class ExternalColumns:
             reader.consume_stream_datum({**datum, "indices": shorter, "seq_nums": shorter})
             try:
                 found, good = _values(reader, start, start + middle), middle
-            except _UNREADABLE:
+            except FileReadError:
                 bad = middle
         if found is not None:
             column.keep(datum["seq_nums"]["start"], found)
 
 
-_UNREADABLE = (OSError, KeyError, ValueError, IndexError, BrokenLink)
-
-
 def _values(reader: Consolidator, start: int, stop: int) -> Array:
-    """Read rows from a consolidator's file, (rows, ...)."""
-    rows = _of_one_dataset(reader, start, stop)
-    if rows is None:
-        rows = reader.init_adapter().read(NDSlice(slice(start, stop)))
-    return np.asarray(rows, dtype=np.float64)
-
-
-def _of_one_dataset(reader: Consolidator, start: int, stop: int) -> Array | None:
-    """Read (rows, ...) if all rows stand in one HDF5 dataset as they are; return None if they do not.
-
-    The consolidator's adapter would do, but plans a task for every chunk of the file, and opens it for each.
-    """
+    """Read rows from a consolidator's files, (rows, ...); raises as `FileReader.read` does."""
+    paths = tuple(_paths(reader))
     of = reader.adapter_parameters() if isinstance(reader, HDF5Consolidator) else {}
-    if len(reader.assets) != 1 or not set(of) <= {"dataset", "swmr", "locking"} or "dataset" not in of:
-        return None
-    path = path_from_uri(reader.assets[0].data_uri)
-    with h5open(path, of["dataset"], swmr=of["swmr"], locking=of["locking"], libver="latest") as dataset:
-        if math.prod(dataset.shape[1:]) != math.prod(reader.shape[1:]):
-            return None
-        if len(dataset) < stop:
-            raise OSError(f"{of['dataset']} holds {len(dataset)} rows so far, row {stop} is announced")
-        return np.asarray(dataset[start:stop]).reshape(stop - start, *reader.shape[1:])
+    if len(paths) == 1 and "dataset" in of and set(of) <= {"dataset", "swmr", "locking"}:
+        rows = DatasetRows(paths[0], of["dataset"], of["swmr"], of["locking"], tuple(reader.shape[1:]))
+        try:
+            return FILES.read(rows, start, stop)
+        except OtherShapeError:  # the rows are parts of it: its format's reader knows
+            pass
+    return FILES.read(AdapterRows(type(reader), vars(reader), paths), start, stop)
+
+
+def _paths(reader: Consolidator) -> Iterator[Path]:
+    """Give the files of a consolidator.
+
+    Raises
+    ------
+    FileReadError : when one is no local file.
+    """
+    for asset in reader.assets:
+        try:
+            yield Path(path_from_uri(asset.data_uri))
+        except ValueError as error:
+            raise FileReadError(str(error)) from None

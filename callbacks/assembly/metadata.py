@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _KEPT = ("sample", "sample_name", "truth", "plan_name", "temperature", "purpose", "comment", *BEAMLINE)
 _OF_THE_PLAN = ("scan_id", "time", "num_points", "num_intervals", "num_steps")
+MOST_NUMBERS = 1000
+"""Numbers of a start document that go with every sweep, to be seen against: the first ones."""
 _TEMPERATURE = ("temperature", "temperature_k", "sample_temperature")
 
 
@@ -42,6 +45,9 @@ class RunMetadata:
 
     def __init__(self, start: RunStart, wanted: ChannelMapping | None = None) -> None:
         self._start = start
+        kept = {key: value for key, value in start.items() if key in _KEPT}
+        numbers = ((key, value) for key, value in start.items() if _about_sample(key, value))
+        self._kept = kept | dict(islice(numbers, MOST_NUMBERS))
         self._wanted = wanted or ChannelMapping()
         self.signals: dict[str, float] = {}
         self.found: set[str] = set()
@@ -104,7 +110,7 @@ class RunMetadata:
             sweep=sweep,
             time=time,
             metadata={
-                **{k: value for k, value in start.items() if k in _KEPT or _about_sample(k, value)},
+                **self._kept,
                 **self.signals,
                 **signals,
             },

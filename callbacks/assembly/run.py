@@ -167,6 +167,17 @@ class RunAssembler:
         """Its scan id, else the first characters of its uid."""
         return self._metadata.label
 
+    def fields_read(self, descriptor: str) -> frozenset[str] | None:
+        """Return the fields of a stream that are read, by its descriptor; None where all may be."""
+        if descriptor in self._baseline or descriptor in self._marking:
+            return None
+        stream = self._by_descriptor.get(descriptor)
+        if stream is not None and stream.reader is not None:
+            return frozenset(stream.reader.fields)
+        if self._join is not None and descriptor in self._join:
+            return self._join.fields_read(descriptor)
+        return frozenset()
+
     def start_late(self, start: RunStart) -> None:
         """Take the start document after others: what it tells holds from now on."""
         self._start, self._metadata = start, RunMetadata(start, self._settings.mapping)

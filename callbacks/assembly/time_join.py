@@ -60,6 +60,10 @@ class StreamJoin:
     def __contains__(self, descriptor: str) -> bool:
         return descriptor in self._readers
 
+    def fields_read(self, descriptor: str) -> frozenset[str]:
+        """Return the fields of one of its streams, by the uid of the descriptor."""
+        return frozenset(self._readers[descriptor][1].fields)
+
     @property
     def several(self) -> bool:
         """Whether more than one stream has an energy or channels."""

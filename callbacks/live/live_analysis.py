@@ -9,16 +9,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
 from xas_live.analysis import RunHistory, foil_anchor
 from xas_live.callbacks.assembly import SWEEP_DONE, ChannelMapping, SpectrumAssembler, checked_mapping
-from xas_live.callbacks.live.backlog import Backlog, Item, Mark, Received, bytes_of
+from xas_live.callbacks.live.arrays import OwnArrays
+from xas_live.callbacks.live.backlog import Backlog, Item, Mark, Received
 from xas_live.callbacks.live.current import Current, SweepTimes
 from xas_live.callbacks.live.notices import ErrorRecord, Notices
 from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipeline
@@ -171,7 +170,8 @@ class _Decided(Mark):
 class LiveAnalysis:
     """Analyses sweeps while a plan runs; subscribe it to a RunEngine or feed it any stream of documents.
 
-    In the caller's thread it only puts the document on a queue, its arrays copied. A worker thread assembles
+    In the caller's thread it only puts the document on a queue, with copies of the arrays that make spectra
+    (`OwnArrays`). A worker thread assembles
     sweeps, analyses them (a backlog as one batch) and calls the publishers. Whatever fails there is counted,
     kept in `errors` and shown once; neither the plan nor the other publishers notice, and no completed sweep
     is dropped. A publisher that does not return keeps the others waiting: after 10 s the user is told which.
@@ -209,6 +209,7 @@ class LiveAnalysis:
         self._notices = notices or Notices()
         self._mapping = checked_mapping(mapping)
         self._assembler = SpectrumAssembler(mapping, source=source, say=self._notices.say)
+        self._arrays = OwnArrays()
         self._backlog = Backlog(self._notices.say)
         self._watch = Watch(self._notices.trouble, self._backlog.__len__, STUCK_S)
         self._results = _Results(history, self._notices, self._watch)
@@ -226,14 +227,22 @@ class LiveAnalysis:
         self._pipeline.bind(self)
 
     def __call__(self, name: str, doc: Document) -> None:
-        """Take one document, in any thread; returns at once. After `close` documents are ignored."""
-        if not self._closed:
+        """Take one document, in any thread; returns at once, and raises nothing: the plan must go on.
+
+        After `close` documents are ignored.
+        """
+        if self._closed:
+            return
+        try:
             size = 0
             if name in ("event", "event_page"):
-                doc, size = _with_own_arrays(doc)
+                doc, size = self._arrays.copied(doc)
             # A single point seldom completes a sweep: the worker is not woken for it.
             point = name == "event" and not size and not _says_done(doc)
             self._backlog.put(Received(name, doc, time.monotonic(), size), patient=point)
+        except Exception as error:  # noqa: BLE001 also when memory is short
+            with suppress(Exception):
+                self._notices.error("LiveAnalysis, in the plan's thread", error)
 
     @property
     def analyzer(self) -> Analyzes:
@@ -556,6 +565,8 @@ class LiveAnalysis:
             if spectra or document.name in ("start", "stop"):
                 batch.append(Completed(document.name, document.doc, spectra, document.received))
             self._measuring_due |= document.name in ("event", "event_page", "stream_datum")
+            for line in self._arrays.missed():
+                self._notices.trouble("LiveAnalysis", line)
             sweeps += len(spectra)
             if sweeps >= SWEEPS_AT_ONCE:
                 self._pipeline.process(batch, last=False)
@@ -565,15 +576,26 @@ class LiveAnalysis:
     def _assemble(self, document: Received) -> Sequence[Spectrum]:
         """Return the sweeps that a document completes."""
         try:
-            return self._assembler(document.name, document.doc)
+            with self._watch.over("SpectrumAssembler"):
+                spectra = self._assembler(document.name, document.doc)
+            if document.name == "descriptor":
+                self._note_fields(str(document.doc.get("uid")))
         except BaseException as error:  # noqa: BLE001 a bad document must not stop those after it
             self._notices.error("SpectrumAssembler", error)
             return ()
+        return spectra
+
+    def _note_fields(self, descriptor: str) -> None:
+        """From now on only the arrays of these fields are copied in the plan's thread."""
+        fields = self._assembler.fields_read(descriptor)
+        if fields is not None:
+            self._arrays.read(descriptor, fields)
 
     def _finish_open_runs(self) -> None:
         """Publish what is left of runs whose stop document has not come."""
         try:
-            spectra = self._assembler.finish()
+            with self._watch.over("SpectrumAssembler"):
+                spectra = self._assembler.finish()
             if spectra:
                 self._pipeline.process(
                     [Completed("unfinished", cast("Document", {}), spectra, time.monotonic())]
@@ -593,37 +615,12 @@ class LiveAnalysis:
 
 
 _CLOSE = Mark()
-_ARRAYS = (np.ndarray, list)
 
 
 def _says_done(event: Document) -> bool:
     """Return whether an event says that a sweep has ended."""
     data = event.get("data")
     return isinstance(data, dict) and SWEEP_DONE in data
-
-
-def _with_own_arrays(event: Document) -> tuple[Document, int]:
-    """Return the event with copies of its arrays, and their bytes.
-
-    A detector may fill them again before the worker reads them.
-    """
-    data, size = event.get("data"), 0
-    own: dict[str, object] = {}
-    if not isinstance(data, dict):
-        return event, 0
-    for name, value in data.items():
-        if isinstance(value, _ARRAYS):
-            own[name] = _own(value)
-            size += bytes_of(value)
-    if not own:
-        return event, 0
-    return cast("Document", {**event, "data": {**data, **own}}), size
-
-
-def _own(value: object) -> object:
-    if isinstance(value, np.ndarray):
-        return value.copy()
-    return [_own(each) for each in value] if isinstance(value, list) else value
 
 
 def _many(count: int, word: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
+import traceback
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,10 +14,14 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.markup import escape
 
+from xas_live.host import printable
+
 # A log of its own: its lines go to the console too, and would appear twice where logging is not set up. What
 # other parts of xas_live log must still reach Python's last resort, stderr.
 logger = logging.getLogger("xas_live.live")
 logger.addHandler(logging.NullHandler())
+
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,9 @@ class ErrorRecord:
 
 class Notices:
     """Shows lines on the console and in the log "xas_live.live", and keeps the errors.
+
+    Control characters in them are written out: a terminal would obey them. Errors that differ in their
+    numbers only are shown once.
 
     Parameters
     ----------
@@ -65,13 +74,14 @@ class Notices:
 
     def say(self, text: str) -> None:
         """Show one line."""
-        logger.info(text)
+        text = printable(text)
+        logger.info("%s", text)
         self._print(f"[bold cyan]xas_live[/] {escape(text)}")
 
     def error(self, where: str, error: BaseException) -> None:
-        """Keep an error; show it unless the same was shown before."""
+        """Keep an error; show it unless the same was shown before, with other numbers perhaps."""
         record = self._keep(where, f"{type(error).__name__}: {error}")
-        key = (record.where, record.message)
+        key = (record.where, _NUMBER.sub("0", record.message))
         with self._lock:
             new = key not in self._shown
             if new:
@@ -84,14 +94,15 @@ class Notices:
         self._show(self._keep(where, line))
 
     def _keep(self, where: str, message: str) -> ErrorRecord:
-        record = ErrorRecord(time.time(), where, message)
+        record = ErrorRecord(time.time(), printable(where), printable(message))
         with self._lock:
             self.error_count += 1
             self._errors.append(record)
         return record
 
     def _show(self, record: ErrorRecord, error: BaseException | None = None) -> None:
-        logger.warning("%s", record, exc_info=error)
+        trace = "" if error is None else "\n" + printable("".join(traceback.format_exception(error)))
+        logger.warning("%s%s", record, trace)
         self._print(f"[bold yellow]xas_live[/] {escape(str(record))} [dim](the plan goes on; see .errors)[/]")
 
     def _print(self, markup: str) -> None:

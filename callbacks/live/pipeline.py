@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from xas_live.analysis import Drift
 from xas_live.callbacks.publishers import Publisher, SweepResult
 from xas_live.flags import Flag
-from xas_live.prediction import Decision, Prediction
+from xas_live.prediction import FAILED, Decision, Prediction
 from xas_live.reduction.gate import quality
 from xas_live.spectrum import Spectrum
 
@@ -204,7 +204,7 @@ class SweepPipeline:
         except self._hooks.caught as error:  # one bad sweep must not take the others with it
             self._hooks.failed(_name(analyzer), error)
             if len(spectra) == 1:
-                reason = f"the analysis failed ({type(error).__name__}: {error})"
+                reason = f"{FAILED} ({type(error).__name__}: {error})"
                 return [[Prediction.refusal(spectra[0], reason)]]
         return [found for spectrum in spectra for found in self._analyze(analyzer, [spectrum], ask)]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
-from xas_live.host import local_time
+from xas_live.host import local_time, printable
 from xas_live.prediction import Prediction, Value, Verdict
 from xas_live.spectrum import Spectrum
 
@@ -33,7 +33,7 @@ class Result:
     lag: float = math.nan
 
     def row(self) -> dict[str, object]:
-        """The result as a row of the table."""
+        """The result as a row of the table, control characters in its texts written out."""
         p = self.prediction
         facts: dict[str, object] = {
             "scan": p.provenance.scan,
@@ -51,7 +51,8 @@ class Result:
             "refused": p.refused or "",
             "lag": self.lag,
         }
-        return facts | p.outcome.row()
+        row = facts | p.outcome.row()
+        return {name: printable(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
 
 
 def _size(p: Prediction) -> dict[str, object]:

@@ -18,7 +18,7 @@ from xas_live import __version__
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.callbacks.publishers.results import anchor_of
 from xas_live.errors import Refusal
-from xas_live.prediction import Decision, Prediction, Reduced, finite
+from xas_live.prediction import FAILED, Decision, Prediction, Reduced, finite
 from xas_live.spectrum import Array, Spectrum
 
 if TYPE_CHECKING:
@@ -294,8 +294,12 @@ def _raw_uid(spectrum: Spectrum, prediction: Prediction) -> str:
 
 
 def _series(prediction: Prediction) -> tuple[str | None, ...]:
-    """Return which of a raw run's derived runs it belongs to: one absorber's by one model."""
-    return prediction.element, prediction.edge, prediction.model_sha256
+    """Return which of a raw run's derived runs it belongs to: one absorber's by one model.
+
+    Sweeps on which the analysis failed have one of their own: that of the others is shorter for them, and a
+    replay that predicts them all takes its place.
+    """
+    return prediction.element, prediction.edge, prediction.model_sha256, FAILED if prediction.failed else ""
 
 
 def _identity(prediction: Prediction) -> str:
@@ -307,6 +311,8 @@ def _identity(prediction: Prediction) -> str:
         "configuration": dict(prediction.configuration),
         "schema": SCHEMA,
     }
+    if prediction.failed:
+        parts["failed"] = True
     return json.dumps(parts, sort_keys=True, separators=(",", ":"))
 
 

@@ -91,7 +91,7 @@ def test_a_particle_in_the_reference_channel_is_flagged(au, scan_of):
 def test_an_older_anchor_still_loads_and_a_weak_one_is_flagged_when_it_is_used(au, scan_of, tmp_path):
     folder = FoilAnchor.fit(scan_of(SMALL, reference=None), au).save()
     numbers = json.loads((folder / "anchor.json").read_text())
-    for name in ("strength", "sample", "beamline", "model", "vouched"):
+    for name in ("strength", "sample", "beamline", "model", "vouched", "sha256"):
         del numbers[name]
     (folder / "anchor.json").write_text(json.dumps(numbers | {"version": 1}))
     old = newest_anchor("Au", "L3")

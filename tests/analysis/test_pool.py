@@ -84,6 +84,21 @@ def test_each_says_exactly_what_it_says_alone(
     assert len({p.model_sha256 for p in found[0]}) == 3
 
 
+def test_a_device_that_fails_at_the_start_is_left_for_the_cpu(spectra, monkeypatch, caplog):
+    real = Ensemble.__init__
+
+    def failing(self, bundle, device, level):
+        if device.type != "cpu":
+            raise RuntimeError("CUDA error: out of memory")
+        real(self, bundle, device, level)
+
+    monkeypatch.setattr(Ensemble, "__init__", failing)
+    pool = AnalyzerPool("au-l3", "reference", device="meta")
+    found = pool.analyze(spectra[:2])
+    assert [p.refused for p in found] == [None, None]
+    assert "the analysis goes on on the CPU" in caplog.text
+
+
 def test_what_models_have_in_common_is_reduced_once(spectra, tuned, au_anchor, oxide, reductions):
     au, msd = (load_model(name).inputs[0].theory.sha256 for name in ("au-l3", "au-l3-msd"))
     models = ["au-l3", "au-l3-msd", tuned]
@@ -163,8 +178,11 @@ def test_a_further_model_that_fails_costs_no_other(spectra, tuned, monkeypatch, 
             AnalyzerPool([tuned, "au-l3"], "reference").analyze_all(spectra)
 
 
-def test_a_model_that_gives_no_number_leaves_the_shared_reduction_as_it_was(spectra, tuned, au, tmp_path):
-    tensors = au.tensors | {"target_mean": au.tensors["target_mean"] * np.nan}
+def test_a_model_that_gives_no_number_leaves_the_shared_reduction_as_it_was(
+    spectra, tuned, au, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("xas_live.models.bundle.LARGEST", np.inf)  # no file holds such a model
+    tensors = au.tensors | {"target_mean": au.tensors["target_mean"] * np.inf}
     card = au.card.model_copy(update={"name": "au-unsound"})
     replace(au, card=card, tensors=tensors).save(tmp_path / "au-unsound")
     pool = AnalyzerPool([tuned, tmp_path / "au-unsound", "au-l3"], "reference")

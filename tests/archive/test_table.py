@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from xas_live.analysis import SeriesMonitor
 from xas_live.archive import Archive, ArchiveError, open_archive
 from xas_live.callbacks.publishers import PredictionWriter, SweepResult
 from xas_live.callbacks.publishers.results import Result, table
-from xas_live.prediction import Outcome, Prediction, Size, Value
+from xas_live.prediction import FAILED, Outcome, Prediction, Size, Value
 from xas_live.spectrum import Provenance, Spectrum
 
 RUNS = 50
@@ -73,14 +73,19 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Archive, 
 
 
 def _publish(publisher: PredictionWriter, run: int, **options: Any) -> list[Prediction]:
+    given = list(_predictions(run, **options))
+    _publish_all(publisher, run, given)
+    return given
+
+
+def _publish_all(publisher: PredictionWriter, run: int, given: Sequence[Prediction]) -> None:
     publisher.run_started(_start(run))  # type: ignore[arg-type]
-    monitor, given = SeriesMonitor(), list(_predictions(run, **options))
+    monitor = SeriesMonitor()
     for prediction in given:
         axis = np.linspace(11500.0, 11600.0, 5)
         spectrum = Spectrum(axis, axis, provenance=prediction.provenance, temperature=300.0 + run)
         publisher.predicted(SweepResult(spectrum, (prediction,), (monitor.add(prediction),)))
     publisher.run_stopped({"uid": "x", "run_start": _uid(run), "time": BEGAN, "exit_status": "success"})
-    return given
 
 
 def test_fifty_runs_are_one_table_with_the_columns_of_the_session(stored: Any) -> None:
@@ -100,6 +105,25 @@ def test_fifty_runs_are_one_table_with_the_columns_of_the_session(stored: Any) -
     first = rows.iloc[0]
     assert (first["uid"], first["sample"], first["temperature"]) == (_uid(0), "sample 0", 300.0)
     assert archive.derived[first["derived_uid"]].start["raw_uid"] == _uid(0)
+
+
+@pytest.mark.slow
+def test_a_sweep_on_which_the_analysis_failed_is_there_until_a_replay_predicts_it(tmp_path: Path) -> None:
+    with open_archive(tmp_path) as archive:
+        first, second = list(_predictions(0))
+        failed = Prediction.refusal(
+            Spectrum(np.ones(5), np.ones(5), element="Pt", edge="L3", provenance=second.provenance),
+            f"{FAILED} (AnalysisProcessError: the analysis process was ended by SIGKILL)",
+        )
+        for said, refused in (((first, failed), ["", failed.refused]), ((first, second), ["", ""])):
+            writer = archive.derived_writer()
+            publisher = PredictionWriter(writer)
+            _publish_all(publisher, 0, said)
+            assert writer.flush(120)
+            rows = xas_live.predictions(archive)
+            assert list(rows["refused"]) == refused
+            assert list(rows["sweep"]) == [0, 1]
+        assert list(rows["CN1"]) == [0.0, 0.1]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,65 @@ def test_a_bundle_survives_the_disk(au, tmp_path):
     again = Bundle(au.card, au.tensors, "").save(tmp_path / "b")
     for name, tensor in au.tensors.items():
         torch.testing.assert_close(again.tensors[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "why"),
+    [
+        ("input_mean", lambda t: torch.full_like(t, float("nan")), "holds nan"),
+        ("input_mean", lambda t: torch.full_like(t, float("-inf")), "holds inf"),
+        ("layer1.weight", lambda t: t * 1e9, "weights are numbers up to"),
+        ("input_scale", lambda t: -t, "not over 0"),
+        ("input_mean", lambda t: t.long(), "is of type torch.int64"),
+        ("theory_energy", lambda t: t.flip(0), "does not ascend"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_refused(au, tmp_path, name, change, why):
+    folder = tmp_path / "bundle"
+    au.save(folder)
+    tensors = {k: v.contiguous() for k, v in au.tensors.items()}
+    name = next(k for k in tensors if k.startswith(name.partition(".")[0]))
+    save_file(tensors | {name: change(tensors[name]).contiguous()}, folder / "weights.safetensors")
+    with pytest.raises(ModelError, match=why):
+        Bundle.load(folder)
+
+
+CARDS = [
+    "[" * 100_000,
+    "[1]",
+    "null",
+    '{"schema_version": 1}',
+    '{"schema_version": 1, "targets": 3}',
+    "{",
+    "\xff",
+]
+
+
+@pytest.mark.parametrize("text", CARDS)
+def test_whatever_a_card_holds_the_error_is_the_models_own(au, tmp_path, text):
+    au.save(tmp_path / "bundle")
+    (tmp_path / "bundle" / "card.json").write_text(text)
+    with pytest.raises(ModelError, match="not a valid card"):
+        Bundle.load(tmp_path / "bundle")
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_card_with_one_entry_changed_is_refused_or_read(au, tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("changed")
+    entries = json.loads(au.card.model_dump_json())
+    place = entries
+    while True:
+        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+        if data.draw(st.booleans()) or not (isinstance(place[key], dict | list) and place[key]):
+            break
+        place = place[key]
+    junk = st.one_of(st.none(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=5), st.just([]))
+    place[key] = data.draw(junk)
+    (folder / "card.json").write_text(json.dumps(entries))
+    shutil.copy(au.folder / "weights.safetensors", folder)
+    with suppress(ModelError):
+        Bundle.load(folder)
 
 
 def test_stacked_members_equal_single_networks():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xas_live.analysis import AnalysisConfig, Analyzer
@@ -76,6 +77,57 @@ def test_a_broken_or_newer_anchor_is_refused_with_the_reason(au_anchor, tmp_path
     (folder / "anchor.json").write_text(json.dumps(numbers))
     (folder / "foil.safetensors").write_bytes(b"not tensors")
     with pytest.raises(AnchorError, match="no anchor can be read"):
+        FoilAnchor.load(folder)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_anchor_that_is_not_what_was_saved_is_refused(au_anchor, monkeypatch, tmp_path, version):
+    """Of a flipped bit in the foil, or an edited number, predictions would not tell."""
+    monkeypatch.setenv("XAS_LIVE_HOME", str(tmp_path))
+    folder = au_anchor.save()
+    numbers = json.loads((folder / "anchor.json").read_text())
+    if version == 2:
+        numbers = {name: entry for name, entry in numbers.items() if name != "sha256"} | {"version": 2}
+        (folder / "anchor.json").write_text(json.dumps(numbers))
+    assert FoilAnchor.load(folder).sha256 == au_anchor.sha256
+    sound = (folder / "foil.safetensors").read_bytes()
+    for at in range(len(sound) - 8 * len(au_anchor.mu), len(sound), 37):
+        flipped = bytearray(sound)
+        flipped[at] ^= 1
+        (folder / "foil.safetensors").write_bytes(flipped)
+        with pytest.raises(AnchorError, match=r"not what was saved|do not ascend|no number"):
+            FoilAnchor.load(folder)
+    assert newest_anchor("Au", "L3") is None
+    (folder / "foil.safetensors").write_bytes(sound)
+    edited = {"shift": 0.5, "temperature": 77.0} if version == 2 else {"vouched": True, "noise": 0.5}
+    for name, entry in edited.items():
+        (folder / "anchor.json").write_text(json.dumps(numbers | {name: entry}))
+        with pytest.raises(AnchorError, match="not what was saved"):
+            FoilAnchor.load(folder)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_an_anchors_files_hold_the_error_is_its_own(au_anchor, tmp_path, data):
+    folder = au_anchor.save(tmp_path / "anchor")
+    name = data.draw(st.sampled_from(["anchor.json", "foil.safetensors"]))
+    raw = bytearray((folder / name).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    (folder / name).write_bytes(raw)
+    with suppress(AnchorError):
+        assert FoilAnchor.load(folder).sha256 == au_anchor.sha256
+
+
+def test_an_anchor_whose_file_is_a_pipe_or_deep_json_is_refused(au_anchor, tmp_path):
+    folder = au_anchor.save(tmp_path / "anchor")
+    (folder / "anchor.json").write_text("[" * 100_000)
+    with pytest.raises(AnchorError, match="no anchor can be read"):
+        FoilAnchor.load(folder)
+    (folder / "anchor.json").unlink()
+    os.mkfifo(folder / "anchor.json")
+    with pytest.raises(AnchorError, match=r"there is no file anchor\.json"):
         FoilAnchor.load(folder)
 
 

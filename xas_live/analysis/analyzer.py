@@ -670,7 +670,11 @@ def pick_device(device: str) -> torch.device:
     DeviceError : when this machine does not have it.
     """
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            return pick_device("cuda" if torch.cuda.is_available() else "cpu")
+        except DeviceError as error:
+            logger.warning("%s: the analysis runs on the CPU", error)
+            return torch.device("cpu")
     try:
         return torch.zeros(1, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -16,8 +16,7 @@ from typing import Any
 
 import torch
 
-from xas_live.analysis.history import Earlier
-from xas_live.analysis.messages import pieces
+from xas_live.analysis.messages import answer, pieces
 from xas_live.analysis.pool import AnalyzerPool
 from xas_live.host.process import when_parent_ends
 from xas_live.spectrum import Spectrum
@@ -35,20 +34,15 @@ class ForwardingHandler(logging.Handler):
         self._connection.send(("log", (record.name, record.levelno, record.getMessage())))
 
 
-def answer(pool: AnalyzerPool, what: str, spectra: list[Spectrum], earlier: Earlier | None) -> list[Any]:
-    """What the pool says to one request, of each spectrum."""
-    if what == "preview":
-        return [pool.preview(spectra[0], earlier)]
-    return pool.analyze_all(spectra) if what == "analyze_all" else pool.analyze(spectra)
-
-
 def serve(connection: Connection) -> None:
     """Answer requests until the session hangs up.
 
-    A request is a name, a number of spectra and what earlier sweeps tell, followed by the spectra's fields in
-    pieces; an answer is in pieces too, followed by "done" or "failed".
+    It says "begun" once the models are loaded. A request is a name, a number of spectra and what earlier
+    sweeps tell, followed by the spectra's fields in pieces; an answer is in pieces too, followed by "done" or
+    "failed".
     """
     pool = AnalyzerPool(**connection.recv())
+    connection.send(("begun", ""))
     while True:
         try:
             what, count, earlier = connection.recv()

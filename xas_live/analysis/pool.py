@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 import numpy as np
+import torch
 
 from xas_live.analysis.analyzer import Analyzer, Batch, pick_device
 from xas_live.analysis.config import AnalysisConfig
@@ -19,7 +20,7 @@ from xas_live.analysis.history import Earlier
 from xas_live.errors import Refusal
 from xas_live.models.bundle import Bundle, ModelError
 from xas_live.models.registry import available_models, find_model, load_model, load_models
-from xas_live.prediction import Prediction
+from xas_live.prediction import FAILED, Prediction
 from xas_live.reduction.anchor import FoilAnchor
 from xas_live.reduction.gate import quality
 from xas_live.reduction.reducer import Reducer
@@ -159,7 +160,7 @@ class AnalyzerPool:
         try:
             return analyzer.analyze([spectrum])[0]
         except Exception as error:  # noqa: BLE001 a further model must not cost the primary one's prediction
-            reason = f"the analysis failed ({type(error).__name__}: {error})"
+            reason = f"{FAILED} ({type(error).__name__}: {error})"
             kind = (analyzer.bundle.name, type(error))
             if kind not in self._told:  # once, not at every sweep
                 self._told.add(kind)
@@ -179,15 +180,16 @@ class AnalyzerPool:
                     if bundle.card.sections.phases is not None
                     and bundle.input_for(standard.element, standard.edge) is not None
                 }
-                self._analyzers[key] = Analyzer(
-                    bundle,
-                    anchor,
-                    self.config,
-                    self.device,
-                    fallback=fallback,
-                    standards=own,
-                    reducers=self._reducers,
-                )
+                make = partial(Analyzer, fallback=fallback, standards=own, reducers=self._reducers)
+                try:
+                    made = make(bundle, anchor, self.config, self.device)
+                except RuntimeError as error:  # what torch raises when a device fails
+                    if self.device.type == "cpu":
+                        raise
+                    logger.warning("%s failed (%s): the analysis goes on on the CPU", self.device, error)
+                    self.device = torch.device("cpu")
+                    made = make(bundle, anchor, self.config, self.device)
+                self._analyzers[key] = made
                 while len(self._analyzers) > self._kept:
                     self._analyzers.popitem(last=False)
             self._analyzers.move_to_end(key)

@@ -14,12 +14,12 @@ from concurrent.futures import Future
 from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any, Literal, NamedTuple
 
 from xas_live.analysis.config import AnalysisConfig
 from xas_live.analysis.history import Earlier
-from xas_live.analysis.messages import pieces
+from xas_live.analysis.messages import answer, pieces
 from xas_live.analysis.pool import AnalyzerPool
 from xas_live.errors import XasLiveError
 from xas_live.host.process import end_process, start_module, tail
@@ -30,8 +30,16 @@ from xas_live.prediction import Prediction
 from xas_live.reduction.anchor import FoilAnchor
 from xas_live.spectrum import Spectrum
 
-ENDS_IN_A_ROW = 6  # without an answer between: then no other is started for a while
+PAUSES_S = (0.0, 0.0, 1.0, 2.0, 4.0, 8.0)
+"""Before each try at the same sweep (s); as many ends of the process in a row are borne."""
+
+TRIES_OF_MANY = 2
+"""At several sweeps, or a preview: after that they are tried one by one, and a preview is left out."""
+
 REST_S = 30.0
+"""For so long none is started where none could be kept running (s)."""
+
+_ON_CPU_FROM = 3  # the try from which on the other process leaves a GPU alone
 _PATIENCE_S = 5.0  # with a process that should end, or answer before it is ended
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -46,8 +54,10 @@ class AnalyzerProcess:
     """An `AnalyzerPool` in another process: heavy analysis takes no time from this one's threads.
 
     The other process computes with one thread; nothing is set in this one. When it ends, another is started
-    and tries the same spectra once more. What it logs appears in this process's log "xas_live". Safe to share
-    between threads; requests are answered in turn.
+    and tries the same sweep again, up to six times, from the fourth on without a GPU. A sweep over which each
+    of them ends is given up; where that is not the sweep's doing, for not all have got as far, the analysis
+    goes on in this process, on the CPU. What the other logs appears in this process's log "xas_live". Safe to
+    share between threads; requests are answered in turn.
 
     Parameters
     ----------
@@ -75,18 +85,20 @@ class AnalyzerProcess:
     ) -> None:
         # Refuses wrong settings now, and knows the models that are used.
         self._checked = AnalyzerPool(model, anchor, config, "cpu" if device == "auto" else device, standards)
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "model": _settled(model),
             "anchor": anchor,
             "config": config,
             "device": device,
             "standards": None if standards is None else dict(standards),
         }
+        self._here: AnalyzerPool | None = None  # analyses in this process where no other can be kept running
         self._log = tempfile.NamedTemporaryFile(prefix="xas_live-analysis-", suffix=".log")  # noqa: SIM115
-        self._lock = Lock()
         self._warned: set[str] = set()
-        self._ends = 0
-        self._ended_at = 0.0
+        self._rests_until = 0.0
+        self._out_of_order = False  # the user was told that no process can be kept running
+        self._owner = os.getpid()
+        self._lock, self._closing = Lock(), Event()
         self._child: _Child | None = _Child(self._settings, Path(self._log.name))
 
     @property
@@ -109,7 +121,7 @@ class AnalyzerProcess:
 
         Raises
         ------
-        AnalysisProcessError : when the analysis raised, or the process ended twice over these spectra.
+        AnalysisProcessError : when the analysis raised, or the process ended over these spectra each time.
         """
         found: list[Prediction] = self._ask("analyze", spectra)
         return [replace(p, provenance=s.provenance) for p, s in zip(found, spectra, strict=True)]
@@ -142,6 +154,9 @@ class AnalyzerProcess:
 
     def close(self) -> None:
         """End the other process, after what it is at. A later request starts another."""
+        if self._owner != os.getpid():  # a forked process: it is the parent's
+            return
+        self._closing.set()
         if not self._lock.acquire(timeout=_PATIENCE_S):
             child = self._child
             if child is not None:  # stuck: whoever waits for its answer sees it end
@@ -163,20 +178,55 @@ class AnalyzerProcess:
 
     def _ask(self, what: str, spectra: Sequence[Spectrum], earlier: Earlier | None = None) -> list[Any]:
         self._warn_of_modes(spectra)
+        self._begin_after_fork()
         request = _Request(what, [_fields(spectrum) for spectrum in spectra], earlier)
+        single = len(spectra) == 1 and what != "preview"
         with self._lock:
-            try:
-                return self._answer(request)
-            except (EOFError, OSError):
-                how = self._let_go()
-                logger.warning("the analysis process %s: another is started, and tries again", how)
-            try:
-                return self._answer(request)
-            except (EOFError, OSError) as error:
+            self._closing.clear()
+            if time.monotonic() < self._rests_until:
+                return self._ask_here(what, spectra, earlier)
+            begun, how = 0, ""
+            for tried, pause in enumerate(PAUSES_S if single else PAUSES_S[:TRIES_OF_MANY]):
+                if self._closing.wait(pause):
+                    raise AnalysisProcessError("the analysis process is closed")
+                try:
+                    found = self._answer(request, on_cpu=tried >= _ON_CPU_FROM)
+                except (EOFError, OSError):
+                    begun += self._child is not None and self._child.begun
+                    how = self._let_go()
+                    if not tried and not self._out_of_order:
+                        logger.warning("the analysis process %s: another is started, and tries again", how)
+                else:
+                    if self._out_of_order:
+                        logger.warning("the analysis process is running again")
+                    self._out_of_order = False
+                    return found
+            if begun > tried:  # each had loaded its models
                 raise AnalysisProcessError(
-                    f"the analysis process {self._let_go()}, and so did the one before it over the same "
-                    "spectra"
-                ) from error
+                    f"the analysis process {how}, and so did others over the same spectra"
+                )
+            self._rests_until = time.monotonic() + REST_S
+            if not self._out_of_order:
+                logger.warning(
+                    "the analysis process %s, and others could not be kept running: the analysis goes on in "
+                    "this process, on the CPU; another is tried in %.0f s",
+                    how,
+                    REST_S,
+                )
+            self._out_of_order = True
+            return self._ask_here(what, spectra, earlier)
+
+    def _ask_here(self, what: str, spectra: Sequence[Spectrum], earlier: Earlier | None) -> list[Any]:
+        """The answer of this process, where no other can be kept running."""
+        if self._here is None:
+            self._here = AnalyzerPool(**(self._settings | {"device": "cpu"}))
+        return answer(self._here, what, spectra, earlier)
+
+    def _begin_after_fork(self) -> None:
+        """Begin anew in a forked process: the analysis process is the parent's."""
+        if self._owner != os.getpid():
+            self._owner = os.getpid()
+            self._lock, self._closing, self._child = Lock(), Event(), None
 
     def _warn_of_modes(self, spectra: Sequence[Spectrum]) -> None:
         """Say once of each detector mode that the other process does not know it."""
@@ -191,14 +241,11 @@ class AnalyzerProcess:
                     ENTRY_POINTS,
                 )
 
-    def _answer(self, request: _Request) -> list[Any]:
+    def _answer(self, request: _Request, *, on_cpu: bool) -> list[Any]:
         """The answer of the running process. Raises EOFError, OSError when it ends."""
-        rest = self._ended_at + REST_S - time.monotonic()
-        if self._ends >= ENDS_IN_A_ROW and rest > 0:
-            raise AnalysisProcessError(
-                f"the analysis process ended {self._ends} times in a row; another is tried in {rest:.0f} s"
-            )
         if self._child is None:
+            if on_cpu:
+                self._settings["device"] = "cpu"  # from now on: it may be the GPU that ends it
             self._child = _Child(self._settings, Path(self._log.name))
         try:
             found, failed = self._child.ask(request)
@@ -207,7 +254,6 @@ class AnalyzerProcess:
         except BaseException:  # interrupted: the answer would be taken for the next request's
             self._end_child()
             raise
-        self._ends = 0
         if failed is not None:
             message, trace = failed
             error = AnalysisProcessError(message)
@@ -217,8 +263,6 @@ class AnalyzerProcess:
 
     def _let_go(self) -> str:
         """Let go of the process that ended; how it did, in words."""
-        self._ends += 1
-        self._ended_at = time.monotonic()
         child = self._child
         if child is None:
             return "could not be started"
@@ -263,6 +307,7 @@ class _Child:
                 keep_open=[theirs.fileno()],
             )
         self._settings: Mapping[str, Any] | None = settings
+        self.begun = False  # it has loaded its models: what ends it now are the spectra, or somebody
 
     def ask(self, request: _Request) -> tuple[list[Any], tuple[str, str] | None]:
         """The answer; and if that failed, why, in words and as a traceback.
@@ -278,7 +323,9 @@ class _Child:
         found: list[Any] = []
         while True:
             kind, said = self.connection.recv()
-            if kind == "log":
+            if kind == "begun":
+                self.begun = True
+            elif kind == "log":
                 name, level, message = said
                 logging.getLogger(name).log(level, "%s", message)
             elif kind == "piece":

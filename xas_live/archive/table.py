@@ -17,6 +17,7 @@ from xas_live.archive.errors import ArchiveError
 from xas_live.archive.names import original
 from xas_live.archive.uri import is_uri, joined
 from xas_live.host import local_time
+from xas_live.prediction import FAILED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +38,7 @@ _LEFT_OUT = (
 )  # fmt: skip
 """Columns of the stream `predictions` that are no columns of `xas.table`; nor are `_std` and `_model`."""
 
+_SWEEP = ("uid", "raw_stream", "sweep")
 _ONE = ("uid", "element", "edge", "model", "raw_stream", "sweep")
 """What a row is known by: of an analysis done again, the newest stays."""
 
@@ -54,7 +56,7 @@ def predictions(
     """Return what the models said of stored runs, one row a sweep and model, in the order of measurement.
 
     The server searches; each derived run is then read by one request. Where a sweep was analysed several
-    times, its newest analysis is given.
+    times, its newest analysis is given, and none that failed where another did not.
 
     Parameters
     ----------
@@ -226,6 +228,16 @@ def _sample(start: Mapping[str, Any]) -> str:
     return str(start.get("sample_name") or within or start.get("sample_id") or "")
 
 
+def _without_failed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Leave out sweeps on which the analysis failed, where another one did not."""
+    if "refused" not in rows:
+        return rows
+    failed = rows["refused"].fillna("").astype(str).str.startswith(FAILED)
+    judged = set(rows.loc[~failed, list(_SWEEP)].itertuples(index=False, name=None))
+    sweeps = rows[list(_SWEEP)].itertuples(index=False, name=None)
+    return rows[[not (bad and sweep in judged) for bad, sweep in zip(failed, sweeps, strict=True)]]
+
+
 def _table(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Return the rows of all derived runs, each sweep once a model, with the columns of a table."""
     import pandas as pd
@@ -234,7 +246,7 @@ def _table(frames: list[pd.DataFrame]) -> pd.DataFrame:
         return pd.DataFrame(columns=[*_FIRST, *_LAST])
     rows = pd.concat(frames, ignore_index=True)
     rows = rows.sort_values(["_analysed", "time"], kind="stable").drop_duplicates(list(_ONE), keep="last")
-    rows = rows.sort_values(["time", "sweep"], kind="stable")
+    rows = _without_failed(rows).sort_values(["time", "sweep"], kind="stable")
     rows["time"] = [local_time(seconds) for seconds in rows["time"]]
     given = [
         column

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 from rich import box
@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
+from xas_live.host import printable
 from xas_live.prediction import SAID_BY_VERDICT, Classes, Curve, Degree, OutputResult, Prediction, Value
 
 _NAMED = 8  # scans at most that a line names
@@ -25,9 +27,18 @@ _COLOURS = {Degree.TRUSTED: "green", Degree.CAUTION: "yellow", Degree.NOT_USABLE
 _LONGEST, _UNLIMITED = 24, 1000  # characters: of a scan's or sample's name in a line; of a line
 _PIPED_WIDTH = 132  # what goes to a file or a pipe has no screen to fit
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+
+class Terminal(Console):
+    """A console that writes control characters out: names of samples and scans may hold any."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return the text as it is shown."""
+        return super().render_str(printable(text), **options)
+
+
+out = Terminal(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 """Results."""
-err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PIPED_WIDTH)
+err = Terminal(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PIPED_WIDTH)
 """Progress and remarks, so that results can be piped."""
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
@@ -24,6 +24,9 @@ from xas_live.reduction.target import BulkTheory, InputTarget
 from xas_live.spectrum import Array
 
 CARD, WEIGHTS = "card.json", "weights.safetensors"
+LARGEST = 1e6
+"""Largest number among the tensors of a bundle; those of the shipped ones stay under 3000."""
+
 HALF = (
     "conv",
     "layer",
@@ -162,7 +165,8 @@ class Bundle:
 
         Raises
         ------
-        ModelError : when the folder is no bundle, its card is not valid, or its weights do not fit the card.
+        ModelError : when the folder is no bundle, its card is not valid, its weights do not fit the card, or
+            are no numbers that weights can be.
         """
         for name in (CARD, WEIGHTS):
             if not (folder / name).is_file():
@@ -170,10 +174,28 @@ class Bundle:
         card = read_card(folder)
         try:
             stored = load_file(folder / WEIGHTS)
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
             raise ModelError(f"{folder / WEIGHTS} cannot be read: {error}") from error
+        _check_values(stored, folder / WEIGHTS)
         tensors = {k: v.float() if v.dtype == torch.float16 else v for k, v in stored.items()}
         return cls(card=card, tensors=tensors, sha256=bundle_sha256(folder), folder=folder)
+
+
+def _check_values(stored: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raise ModelError where a tensor is of another kind than weights are, or out of their range."""
+    for name, tensor in stored.items():
+        if not tensor.is_floating_point():
+            raise ModelError(
+                f"{path}: {name!r} is of type {tensor.dtype}, weights are floating-point numbers"
+            )
+        largest = float(tensor.abs().max()) if tensor.numel() else 0.0
+        if not largest <= LARGEST:  # nor where it is NaN
+            raise ModelError(f"{path}: {name!r} holds {largest:g}, weights are numbers up to {LARGEST:g}")
+    if "input_scale" in stored and not bool((stored["input_scale"] > 0).all()):
+        raise ModelError(f"{path}: 'input_scale' holds {float(stored['input_scale'].min()):g}, not over 0")
+    for name, energy in stored.items():
+        if name.startswith("theory_energy") and not bool((energy.diff() > 0).all()):
+            raise ModelError(f"{path}: {name!r} does not ascend")
 
 
 def read_card(folder: Path) -> Card:
@@ -188,7 +210,7 @@ def read_card(folder: Path) -> Card:
         if isinstance(entries, dict) and entries.get("schema_version") == 1:
             entries = upgraded(entries, with_previews="partial_widening" in _stored_names(folder))
         return Card.model_validate_json(json.dumps(entries))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise ModelError(f"{folder / CARD} is not a valid card: {error}") from error
 
 

@@ -4,7 +4,7 @@ from xas_live.prediction.change import change
 from xas_live.prediction.chemistry import KINDS, LOOKS, Chemistry
 from xas_live.prediction.decision import Decision, DecisionOutcome
 from xas_live.prediction.outcome import Outcome
-from xas_live.prediction.prediction import Alignment, AnchorUsed, Foil, Prediction, Reduced
+from xas_live.prediction.prediction import FAILED, Alignment, AnchorUsed, Foil, Prediction, Reduced
 from xas_live.prediction.results import (
     INTERVAL_COLUMNS,
     Classes,
@@ -20,6 +20,7 @@ from xas_live.prediction.results import (
 from xas_live.prediction.verdict import SAID_BY_VERDICT, Degree, DomainVerdict, Verdict
 
 __all__ = [
+    "FAILED",
     "INTERVAL_COLUMNS",
     "KINDS",
     "LOOKS",

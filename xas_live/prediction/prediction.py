@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from xas_live.host.text import printable
 from xas_live.prediction.chemistry import Chemistry
 from xas_live.prediction.outcome import Outcome
 from xas_live.prediction.results import Classes, Curve, Json, OutputResult, Size, Value, finite
@@ -100,6 +101,10 @@ class AnchorUsed:
         return "reference" if self.kind == "reference" else f"foil {self.foil.sha256[:8]}"
 
 
+FAILED = "the analysis failed"
+"""How the reason of a refusal begins that says nothing of the sweep: analysed again, it may be predicted."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """What one model says of one sweep.
@@ -166,6 +171,11 @@ class Prediction:
             partial=not spectrum.complete,
             refused=reason,
         )
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is refused because the analysis itself failed."""
+        return self.refused is not None and self.refused.startswith(FAILED)
 
     @property
     def values(self) -> Mapping[str, Value]:
@@ -241,7 +251,7 @@ class Prediction:
     def __str__(self) -> str:
         """Results, size, verdict and flags in one line; or why it was refused."""
         if self.refused is not None:
-            return f"refused, {self.refused}"
+            return printable(f"refused, {self.refused}")
         results = ", ".join(f"{name} {result}" for name, result in self.outcome.results.items())
         size = f"; {self.size.label}" if self.size else ""
         looks = self.because.removeprefix(self.verdict.reason).removeprefix("; ")
@@ -251,7 +261,8 @@ class Prediction:
     def __repr__(self) -> str:
         where = self.provenance
         absorber = " ".join(filter(None, (self.element, self.edge))) or "unknown absorber"
-        return f"<Prediction {self.model} of {absorber}, scan {where.scan}, sweep {where.sweep}: {self}>"
+        scan = printable(where.scan)
+        return f"<Prediction {self.model} of {absorber}, scan {scan}, sweep {where.sweep}: {self}>"
 
     def to_json(self) -> dict[str, Any]:
         """The replay contract's record, ready for `json.dumps`; NaN becomes None."""

@@ -14,18 +14,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from xas_live.errors import Refusal
 from xas_live.host.folders import user_folder
+from xas_live.host.text import printable
 from xas_live.reduction.damping import LEAST_REACH, Damping
 from xas_live.reduction.holes import refuse_holes
 from xas_live.reduction.normalize import NormalizationOperator, Windows, flat_once
@@ -37,6 +40,7 @@ from xas_live.spectrum import Array, Provenance, Spectrum
 SHIFT_RANGE = (-12.0, 12.0)  # eV
 STRETCH_RANGE = (0.90, 1.10)
 GAIN_RANGE = (0.7, 1.3)
+_HASH = re.compile(r"-([0-9a-f]{12})$")
 MIN_CORRELATION = 0.80  # of foil and theory above the edge
 MAX_RESIDUAL = 0.08  # root mean square, in edge steps
 STRENGTH_AT = 40.0  # eV past the origin, where the strength of the fine structure is told
@@ -179,7 +183,8 @@ class FoilAnchor:
         named = ", ".join(filter(None, (self.sample, self.beamline)))
         fit = f"shift {self.shift:+.2f} eV, residual {self.residual:.4f} edge steps"
         of = f" ({named})" if named else ""
-        return f"<FoilAnchor {self.element} {self.edge} of {self.source}{of}: {fit}, {self.sha256[:8]}>"
+        text = f"<FoilAnchor {self.element} {self.edge} of {self.source}{of}: {fit}, {self.sha256[:8]}>"
+        return printable(text)
 
     def energies(self, grid: Array, shift: float = 0.0) -> Array:
         """Measured energies (eV) of the model's grid, for a scan that lies `shift` eV above the foil."""
@@ -270,9 +275,11 @@ class FoilAnchor:
             folder = user_folder("anchors") / f"{self.element}-{self.edge}-{self.sha256[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
         numbers = _AnchorFile(**{name: getattr(self, name) for name in _AnchorFile.numbers()})
-        arrays = folder / "foil.safetensors.new"
         kept = {"energy": self.energy, "mu": self.mu}
-        save_file(kept if self.weights is None else kept | {"weights": self.weights}, arrays)
+        kept |= {} if self.weights is None else {"weights": self.weights}
+        numbers.sha256 = numbers.checksum(kept)
+        arrays = folder / "foil.safetensors.new"
+        save_file(kept, arrays)
         arrays.replace(folder / "foil.safetensors")
         # Written last: its time is the anchor's age, and without it the folder is no anchor yet.
         text = folder / "anchor.json.new"
@@ -286,16 +293,32 @@ class FoilAnchor:
 
         Raises
         ------
-        AnchorError : when the folder holds none, or another version's.
+        AnchorError : when the folder holds none, or another version's, or it is not what was saved: every
+            number in it enters the predictions.
         """
         try:
+            for path in (folder / "anchor.json", folder / "foil.safetensors"):
+                if not path.is_file():
+                    raise FileNotFoundError(f"there is no file {path.name}")
             text = (folder / "anchor.json").read_text(encoding="utf-8")
             arrays = load_file(folder / "foil.safetensors")
             numbers = _AnchorFile.model_validate_json(text)
             arrays = {name: arrays[name] for name in ("energy", "mu", *arrays.keys() & {"weights"})}
-            return cls(**numbers.model_dump(exclude={"version"}), **arrays)
-        except (OSError, UnicodeDecodeError, ValidationError, SafetensorError, KeyError) as error:
+            _check_arrays(arrays)
+            anchor = cls(**{name: getattr(numbers, name) for name in _AnchorFile.numbers()}, **arrays)
+        except (OSError, ValueError, SafetensorError, KeyError, TypeError) as error:
             raise AnchorError(f"no anchor can be read from {folder}: {error}") from error
+        named = _HASH.search(folder.name)
+        if numbers.sha256 is not None:
+            sound = numbers.sha256 == numbers.checksum(arrays)
+        else:  # saved before version 3: its own hash is in the name that `save` gives
+            sound = named is None or anchor.sha256.startswith(named[1])
+        if not sound:
+            raise AnchorError(
+                f"the anchor in {folder} is not what was saved (its hash differs): it is damaged or was "
+                "edited; fit the foil again"
+            )
+        return anchor
 
 
 class LaidFoil(NamedTuple):
@@ -320,7 +343,7 @@ class _AnchorFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    version: Literal[1, 2] = 2
+    version: Literal[1, 2, 3] = 3
     element: str
     edge: str
     e0: float
@@ -339,11 +362,32 @@ class _AnchorFile(BaseModel):
     beamline: str = ""
     model: str = ""
     vouched: bool = False
+    sha256: str | None = None  # from version 3 on: see `checksum`
 
     @classmethod
     def numbers(cls) -> list[str]:
         """Names of the entries that an anchor has too."""
-        return [name for name in cls.model_fields if name != "version"]
+        return [name for name in cls.model_fields if name not in ("version", "sha256")]
+
+    def checksum(self, arrays: Mapping[str, Array]) -> str:
+        """Return the hash over all that is saved of an anchor."""
+        numbers = self.model_dump(include=set(self.numbers()))
+        digest = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode())
+        for name in sorted(arrays):
+            digest.update(f"{name} ".encode() + arrays[name].tobytes())
+        return digest.hexdigest()
+
+
+def _check_arrays(arrays: Mapping[str, Array]) -> None:
+    """Raise ValueError where arrays of a file are no foil's."""
+    energy = arrays["energy"]
+    for name, array in arrays.items():
+        if array.dtype != np.float64 or array.ndim != 1 or len(array) != len(energy) or len(array) < 5:
+            raise ValueError(f"{name!r} is an array of {array.dtype}, {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name!r} holds what is no number")
+    if not (np.diff(energy) > 0).all():
+        raise ValueError("its energies do not ascend")
 
 
 def _row(weights: Array | None) -> Array | None:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from xas_live.host import printable
 from xas_live.sources.scan import (
     LARCH_ERRORS,
     Scan,
@@ -22,6 +23,9 @@ from xas_live.sources.scan import (
 from xas_live.spectrum import Array
 
 _NEXT_MEMBER = re.compile(r'[\s,]*("(?:[^"\\]|\\.)*")\s*:\s*')  # of a JSON object, up to its value
+MOST_GROUPS = 5000
+"""Groups that are read of a project."""
+
 _NAMELESS = "without a label"
 """Label given to groups that have none, which larch cannot read."""
 
@@ -65,13 +69,20 @@ def read_project(path: Path, text: str, mode: str | None) -> list[Scan | Unreada
     found: list[Scan | Unreadable] = []
     for number, record in enumerate(_json_records(text) if is_json else _perl_records(text), 1):
         label = f"group {number}"
+        if number > MOST_GROUPS:
+            reason = (
+                f"the project holds over {MOST_GROUPS} groups: those from here on are left out; divide it"
+            )
+            found.append(Unreadable(str(path), label, reason))
+            break
         if record is None:
             found.append(Unreadable(str(path), label, "the file ends within this group, or is damaged here"))
             continue
         try:
             project = parse(record, path.name)
             group = getattr(project, project.group_names[0])
-            label = str(getattr(group, "label", label)).removeprefix(_NAMELESS).strip() or label
+            named = printable(str(getattr(group, "label", label))).removeprefix(_NAMELESS).strip()
+            label = named or label
             found.append(_athena_scan(path, label, group, mode))
         except UnreadableError as error:
             found.append(Unreadable(str(path), label, str(error)))
@@ -89,7 +100,7 @@ def _json_records(text: str) -> Iterator[str | None]:
     """
     try:
         project, whole = json.loads(text), True
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         project, whole = _members(text), False
         if not any(isinstance(value, dict) for value in project.values()):
             raise UnreadableError(f"the Athena project is damaged: {error}") from None
@@ -122,7 +133,7 @@ def _members(text: str) -> dict[str, object]:
     try:
         while (name := _NEXT_MEMBER.match(text, at)) is not None:
             found[json.loads(name[1])], at = decode(text, name.end())
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return found
 

@@ -6,6 +6,7 @@ Nothing here raises for a bad file, so one of a thousand never stops the rest.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from xas_live.sources.athena import is_project, read_project
 from xas_live.sources.columns import read_columns
 from xas_live.sources.scan import ColumnsError, Scan, Unreadable, UnreadableError
 from xas_live.sources.text import read_text
+
+logger = logging.getLogger("xas_live")
 
 
 def read_file(
@@ -45,3 +48,7 @@ def read_file(
         return read_columns(path, text, columns, mode)
     except UnreadableError as error:
         return [Unreadable(str(path), path.name, str(error))]
+    except Exception as error:  # one of a thousand files must not stop the rest
+        logger.debug("%s", path, exc_info=error)
+        reason = f"it cannot be read ({type(error).__name__}: {error})"
+        return [Unreadable(str(path), path.name, reason)]

@@ -18,8 +18,10 @@ LARCH_ERRORS = (
     KeyError,
     IndexError,
     AttributeError,
-    OverflowError,
+    ArithmeticError,
     NameError,
+    SyntaxError,
+    RecursionError,
 )
 
 

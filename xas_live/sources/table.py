@@ -26,6 +26,12 @@ COMMENTS = "#;%*!$<"
 LEAST_ROWS = 30
 """Rows from which a table counts as a spectrum of its own, where a text holds several."""
 
+MOST_LINES, MOST_CHARACTERS = 500_000, 20_000_000
+"""Of a text that is read: seconds, and less than 1 GB of memory."""
+
+LONGEST_LINE = 100_000
+"""Characters of a line."""
+
 _LEAST_RUN = 5  # rows of another width in succession that are a table of their own, not bad rows
 _MISSING = {"", "-", "--", "---", "na", "n/a", "null", "none"}
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
@@ -135,9 +141,19 @@ def tables(text: str) -> list[Table]:
 
     Raises
     ------
-    UnreadableError : when there is none, or it is not clear whether commas are decimal.
+    UnreadableError : when there is none, it is not clear whether commas are decimal, or the text is longer
+        than 500,000 lines or 20,000,000 characters, or a line than 100,000.
     """
+    if (count := text.count("\n")) > MOST_LINES or len(text) > MOST_CHARACTERS:
+        raise UnreadableError(
+            f"the text has {count + 1} lines and {len(text)} characters; at most {MOST_LINES} and "
+            f"{MOST_CHARACTERS} are read: divide it"
+        )
     lines = text.split("\n")
+    if (longest_line := max(map(len, lines))) > LONGEST_LINE:
+        raise UnreadableError(
+            f"a line has {longest_line} characters, over {LONGEST_LINE}: no columns of a scan"
+        )
     layout = _format(lines)
     blocks = _joined([run for block in _blocks(lines, layout) for run in _runs(block)])
     if not blocks:

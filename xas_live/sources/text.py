@@ -52,6 +52,8 @@ def read_text(path: Path) -> str:
 
 def _unpacked(path: Path) -> bytes:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+            raise UnreadableError("is no file but a pipe, a socket or a device")
         with path.open("rb") as file:
             head = file.read(8)
             file.seek(0)

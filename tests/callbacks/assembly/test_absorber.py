@@ -41,6 +41,15 @@ def test_metadata(start, found):
     assert absorber_from_metadata(start) == found
 
 
+@pytest.mark.parametrize("misread", [2147483647.0, 1e300, -1e12, 0.0, 2e8])
+@pytest.mark.parametrize("at", [0, 100, -1, slice(-4, None), slice(0, 40, 7)])
+def test_misread_energies_neither_fill_the_memory_nor_hide_the_edge(misread, at):
+    energy, mu = step(11564.0)
+    energy[at] = misread
+    found = absorber_from_energies(energy, mu)
+    assert (found.element, found.edge) == ("Pt", "L3")
+
+
 def step(e0, first=-150.0, last=600.0):
     energy = np.arange(e0 + first, e0 + last, 2.0)
     return energy, np.arctan((energy - e0 - 2) / 3) / np.pi - 1e-4 * energy

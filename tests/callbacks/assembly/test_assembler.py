@@ -273,6 +273,15 @@ def test_a_whole_run_is_one_sweep_whatever_its_energies_do(misread):
     assert twice.complete
 
 
+def test_of_very_many_numbers_in_the_metadata_the_first_go_with_a_sweep():
+    numbers = {f"motor_{k}": float(k) for k in range(3000)}
+    [spectrum] = assemble(documents(GRID, element="Pt", edge="L3", sample_name="A", **numbers))
+    kept = spectrum.provenance.metadata
+    assert kept["sample_name"] == "A"
+    assert kept["motor_0"] == 0.0
+    assert len(kept) <= 1010
+
+
 def test_growing():
     assembler = SpectrumAssembler()
     assert assembler.growing is None
