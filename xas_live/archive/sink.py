@@ -134,9 +134,9 @@ class RunSink:
         return self._batches
 
     def _note(self, *notes: str) -> None:
-        assert self._batches is not None
-        for note in notes:
-            self._batches.note(note)
+        if self._batches is not None:
+            for note in notes:
+                self._batches.note(note)
 
     def _renamed_descriptor(self, doc: Document) -> Document:
         names = stored_names(doc["data_keys"])
