@@ -1,4 +1,4 @@
-"""What the computer provides: processes, locks, Channel Access, folders and metadata of the user, safe text."""
+"""What the computer provides: processes, locks, Channel Access, the user's folders, time, plain text."""
 
 from xas_live.host.channel_access import free_port, loopback_variables, port_is_free
 from xas_live.host.clock import local_time
