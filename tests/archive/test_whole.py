@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from event_model import compose_run, pack_event_page
 
 from xas_live.archive import Archive
 from xas_live.archive.deliver import Delivery
@@ -118,3 +119,29 @@ def test_the_route_asks_for_the_key_and_a_catalog(
     lines = _lines(make_run([1.0]))
     assert _post(archive, lines, key="wrong").status_code == 401
     assert _post(archive, lines, catalog="no-such").status_code == 404
+
+
+@pytest.mark.parametrize("paged", [False, True])
+def test_rows_of_a_stream_before_and_after_another_is_declared(archive: Archive, paged: bool) -> None:
+    run = compose_run()
+    keys: Any = {"value": {"source": "test", "dtype": "number", "shape": []}}
+    documents: Documents = [("start", {**run.start_doc})]
+
+    def declare(stream: str) -> Any:
+        made = run.compose_descriptor(name=stream, data_keys=keys, object_keys={}, configuration={})
+        documents.append(("descriptor", {**made.descriptor_doc}))
+        return made
+
+    def add(declared: Any, value: float) -> None:
+        event = declared.compose_event(data={"value": value}, timestamps={"value": 0.0})
+        documents.append(("event_page", pack_event_page(event)) if paged else ("event", event))
+
+    one = declare("one")
+    add(one, 1.0)
+    add(declare("other"), 10.0)
+    add(one, 2.0)
+    documents.append(("stop", {**run.compose_stop()}))
+    assert _post(archive, _lines(documents)).status_code == 201
+    stored = archive.client[run.start_doc["uid"]]
+    assert stored["one"].read()["value"].values.tolist() == [1.0, 2.0]
+    assert stored["other"].read()["value"].values.tolist() == [10.0]

@@ -28,6 +28,7 @@ from xas_live.archive.messages import ROUTE
 from xas_live.archive.sink import RunSink
 
 _SQL_TABLE = "application/x-tiled-sql-table"
+_FIRST = {"start": 0, "descriptor": 1}
 logger = logging.getLogger(__name__)
 
 _SCOPES = ["write:metadata", "write:data", "create:node"]
@@ -66,11 +67,13 @@ def whole_run_router(catalogs: Mapping[str, Any]) -> APIRouter:
 
 
 def _store(catalog: Node, lines: bytes) -> None:
-    # Rows wait for the stop document: those of a stream are written together.
+    # Rows wait for the stop document, or for a descriptor, so that these come first: those of a stream are
+    # written together.
     sink = RunSink(catalog)
+    documents = [decode(line) for line in lines.splitlines(keepends=True)]
     with _one_at_a_time:
-        for line in lines.splitlines(keepends=True):
-            sink(*decode(line))
+        for name, doc in sorted(documents, key=lambda document: _FIRST.get(document[0], len(_FIRST))):
+            sink(name, doc)
 
 
 class Node:

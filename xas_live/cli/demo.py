@@ -148,7 +148,8 @@ def _wait_for(process: subprocess.Popen[str], output: Path) -> None:
 
 def _run(archive: Archive, output: Path, scans: int, metal: str, model: str) -> None:
     from bluesky import RunEngine
-    from bluesky.utils import RunEngineInterrupted
+    from bluesky.utils import FailedStatus, RunEngineInterrupted
+    from ophyd.utils.errors import DisconnectedError
 
     import xas_live
     from xas_live.callbacks.publishers import LiveStructurePlot
@@ -160,7 +161,7 @@ def _run(archive: Archive, output: Path, scans: int, metal: str, model: str) -> 
         with err.status("Connecting to the beamline ..."):
             beamline = DemoBeamline(_PREFIX, _files(output), element=of.element, edge=of.edge, speed=_SPEED)
     except DemoError as error:
-        refuse(f"{error} Channel Access over 127.0.0.1 is needed; {output / 'beamline.log'} may tell more")
+        refuse(f"{error} Channel Access over 127.0.0.1 is needed; {_log(output)} may tell more")
     RE = RunEngine({}, context_managers=[_ctrl_c_ends])
     plot, table = LiveStructurePlot(), DemoTable(beamline.truth, of.element)
     with err.status("Loading the model ..."):
@@ -183,6 +184,8 @@ def _run(archive: Archive, output: Path, scans: int, metal: str, model: str) -> 
         if RE.state == "paused":
             RE.abort()
         raise typer.Exit(130) from None
+    except (FailedStatus, DisconnectedError) as error:
+        refuse(f"the simulated beamline is gone: {error.__cause__ or error}; {_log(output)} may tell more")
     if not live.wait(_ANALYSIS_SECONDS) or len(table.rows) < scans:
         refuse(f"{len(table.rows)} of {scans} spectra were analysed in time: {live.status()}")
     out.print()
