@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from xas_live.archive import Archive
-from xas_live.archive.deliver import Delivery
+from xas_live.archive.delivery import Delivery
 from xas_live.archive.documents import encode
 from xas_live.archive.messages import ROUTE, Order
 from xas_live.archive.sink import RunSink
