@@ -14,7 +14,8 @@ from bluesky.plans import scan
 from ophyd.sim import det, motor
 
 from xas_live.archive import Archive, RunWriter, deliver
-from xas_live.archive.deliver import Delivery, Follower
+from xas_live.archive.deliver import Follower
+from xas_live.archive.delivery import Delivery
 from xas_live.archive.documents import encode
 from xas_live.archive.messages import Order
 from xas_live.archive.spool import Claim, SessionFolder, take_lock
@@ -116,7 +117,7 @@ def test_who_waits_for_another_session_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(deliver, "_TURN_SECONDS", 0.1)
-    monkeypatch.setattr(deliver, "_WAIT_TOLD_SECONDS", 0.0)
+    monkeypatch.setattr(deliver, "WAIT_TOLD_SECONDS", 0.0)
     folder = SessionFolder.create(tmp_path)
     documents = make_run([1.0])
     path = folder.path / "000001-run.jsonl"

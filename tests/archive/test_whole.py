@@ -12,7 +12,7 @@ import pytest
 from event_model import compose_run, pack_event_page
 
 from xas_live.archive import Archive
-from xas_live.archive.deliver import Delivery
+from xas_live.archive.delivery import Delivery
 from xas_live.archive.documents import encode
 from xas_live.archive.messages import ROUTE, Order
 from xas_live.archive.sink import RunSink

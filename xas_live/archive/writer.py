@@ -8,7 +8,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -20,7 +19,9 @@ from xas_live.archive.courier import Courier
 from xas_live.archive.documents import encode, snapshot
 from xas_live.archive.messages import Order, Report
 from xas_live.archive.spool import Router, RunFile, SessionFolder, run_files
+from xas_live.archive.status import WriterStatus
 from xas_live.archive.troubles import Troubles
+from xas_live.archive.under_way import RunUnderWay, identity
 
 _BATCH_SECONDS = 0.05
 _IDLE_SECONDS = 0.5
@@ -33,128 +34,14 @@ _RESERVE_BYTES = 16 * 2**20  # for what a run is nothing without
 _FRAME = frozenset({"start", "descriptor", "stop"})
 _QUEUE_DOCUMENTS = 200_000
 _OPEN_FILES = 64
-_SEEN = 256  # documents of a run that are known when they come again
+_ENDED = 256  # runs whose stop document is known when it comes again
 _ARCHIVE = "archive"
 _DISK = "disk"
 _TURN = "turn"
 
 
-@dataclass(frozen=True)
-class WriterStatus:
-    """How a RunWriter does.
-
-    Attributes
-    ----------
-    queued : documents in memory, not on disk yet.
-    spooled : documents on disk, not in the archive yet.
-    delivered : documents in the archive.
-    runs_delivered : runs in the archive as a whole, with those of crashed sessions.
-    runs_failed : runs whose delivery failed and is tried again.
-    set_aside : runs that the archive does not take, or not as a whole, with those of crashed sessions: see
-        `xas-live spool`.
-    rejected : documents that belong to no run seen from its start, or that came after `close`.
-    altered : values that could not be stored and became their text.
-    lost : documents that could not be kept: neither disk nor memory took them, or they cannot be stored.
-    restarts : of the delivery process.
-    lag : seconds since the oldest document not in the archive was handed in; 0 when there is none.
-    online : False while the archive does not answer.
-    last_error : in words; "" when there was none.
-    folder : where the spool is.
-    """
-
-    queued: int
-    spooled: int
-    delivered: int
-    runs_delivered: int
-    runs_failed: int
-    set_aside: int
-    rejected: int
-    altered: int
-    lost: int
-    restarts: int
-    lag: float
-    online: bool
-    last_error: str
-    folder: Path
-
-    @property
-    def healthy(self) -> bool:
-        """Whether nothing is wrong now and nothing was lost."""
-        return self.online and not (self.runs_failed or self.set_aside or self.rejected or self.lost)
-
-    def __str__(self) -> str:
-        waiting = self.queued + self.spooled
-        text = f"{self.delivered} documents in the archive, {waiting} on their way"
-        if waiting:
-            text += f" for {self.lag:.0f} s"
-        troubles = [
-            (self.runs_failed, "runs failed and are tried again"),
-            (self.set_aside, "runs set aside (xas-live spool list)"),
-            (self.rejected, "documents rejected"),
-            (self.altered, "values kept as text"),
-            (self.lost, "documents lost"),
-            (self.restarts, "restarts of the delivery"),
-        ]
-        text += "".join(f"; {count} {what}" for count, what in troubles if count)
-        if not self.online:
-            text += "; the archive does not answer"
-        return text + (f". Last error: {self.last_error}" if self.last_error else "")
-
-
 _Item = tuple[str, Any, int]
 """Name and copy of a document, and the bytes of its arrays."""
-
-
-class _Run:
-    """A run on its way: its file, and how far the archive has it."""
-
-    def __init__(self, file: RunFile, uid: str) -> None:
-        self.file = file
-        self.uid = uid
-        self.lost = 0
-        self.delivered = 0
-        self.documents_delivered = 0
-        self.failed = False
-        self._handed_in: deque[tuple[int, float]] = deque()
-        self._seen: dict[Hashable, None] = {}
-
-    @property
-    def arrived(self) -> bool:
-        return self.delivered >= self.file.length
-
-    @property
-    def oldest(self) -> float | None:
-        """Time (monotonic) when the oldest document that has not arrived was handed in."""
-        return self._handed_in[0][1] if self._handed_in else None
-
-    def came_before(self, name: str, doc: Mapping[str, Any]) -> bool:
-        """Whether the same document is among the last that came."""
-        key = _identity(name, doc)
-        if key is None:
-            return False
-        if key in self._seen:
-            return True
-        self._seen[key] = None
-        if len(self._seen) > _SEEN:
-            del self._seen[next(iter(self._seen))]
-        return False
-
-    def note(self, now: float) -> None:
-        if not self._handed_in or now - self._handed_in[-1][1] > _IDLE_SECONDS:
-            self._handed_in.append((self.file.length, now))
-        else:
-            self._handed_in[-1] = (self.file.length, self._handed_in[-1][1])
-
-    def start_over(self, now: float) -> None:
-        self.delivered = 0
-        self.documents_delivered = 0
-        self.note(now)
-
-    def progress(self, offset: int, documents: int) -> None:
-        self.delivered = offset
-        self.documents_delivered = documents
-        while self._handed_in and self._handed_in[0][0] <= offset:
-            self._handed_in.popleft()
 
 
 class RunWriter:
@@ -193,10 +80,10 @@ class RunWriter:
         self._in_hand: deque[_Item | threading.Event] = deque()
         self._changed = threading.Condition()
         self._router = Router()
-        self._open: dict[str, _Run] = {}
-        self._files: dict[str, _Run] = {}
+        self._open: dict[str, RunUnderWay] = {}
+        self._files: dict[str, RunUnderWay] = {}
         self._kept_open: deque[RunFile] = deque()
-        self._ended: deque[Hashable] = deque(maxlen=_SEEN)
+        self._ended: deque[Hashable] = deque(maxlen=_ENDED)
         self._number = 0
         self._session: SessionFolder | None = None
         self._courier: Courier | None = None
@@ -374,7 +261,7 @@ class RunWriter:
         try:
             uid = self._router.run_of(name, doc)
             if uid is None:
-                if _identity(name, doc) not in self._ended:
+                if identity(name, doc) not in self._ended:
                     self._reject(
                         f"a {name} document belongs to no run that was seen from its start", key="no run"
                     )
@@ -393,7 +280,7 @@ class RunWriter:
             else:
                 self._lose(f"a {name} document of run {uid} cannot be stored: {error!r}", uid)
         if name == "stop" and uid is not None:
-            self._end(uid, _identity(name, doc))
+            self._end(uid, identity(name, doc))
 
     def _keep(self, name: str, uid: str, line: bytes) -> None:
         with self._changed:
@@ -404,7 +291,7 @@ class RunWriter:
             if name == "start":
                 self._number += 1
                 file = RunFile(self._number, uid)
-                self._open[uid] = self._files[file.name] = _Run(file, uid)
+                self._open[uid] = self._files[file.name] = RunUnderWay(file, uid)
             run = self._open.get(uid)
             if run is None:
                 self._lose(f"the start document of run {uid} was not kept, and so none of the run is", uid)
@@ -437,7 +324,7 @@ class RunWriter:
             self._disk_error = f"the spool on disk fails, documents stay in memory: {error}"
             self._trouble(self._disk_error, key=_DISK)
 
-    def _write_run(self, run: _Run, folder: Path) -> None:
+    def _write_run(self, run: RunUnderWay, folder: Path) -> None:
         file = run.file
         if not file.complete and file.removed:
             self._trouble(f"somebody removed {file.name} from {folder}: it is written again")
@@ -533,7 +420,7 @@ class RunWriter:
                 self._troubles.over(_TURN, "the other session lets this one write again")
             self._changed.notify_all()
 
-    def _let_go(self, run: _Run | None) -> None:
+    def _let_go(self, run: RunUnderWay | None) -> None:
         if run is not None:
             del self._files[run.file.name]
             run.file.close()
@@ -579,14 +466,6 @@ class RunWriter:
                 f"{len(left)} runs are not in the archive yet. They are kept in {left[0].parent}, and "
                 "delivered when a session opens this archive again"
             )
-
-
-def _identity(name: str, doc: Mapping[str, Any]) -> Hashable:
-    """Return what tells a document from others of its run; None where it has no uid."""
-    uid = doc.get("uid", doc.get("datum_id"))
-    if isinstance(uid, list):
-        return (name, uid[0], uid[-1], len(uid)) if uid else None
-    return None if uid is None else (name, str(uid))
 
 
 def _array_bytes(name: str, doc: Mapping[str, Any]) -> int:
