@@ -206,7 +206,7 @@ def test_a_first_opening_that_is_killed_leaves_a_folder_that_opens(tmp_path, unt
         opening = pool.submit(open_archive, folder)
         until(lambda: list(folder.glob("making-*/catalog.db")))
         os.kill(embedded._started[-1].pid, signal.SIGKILL)
-        with pytest.raises(ArchiveError, match="ended at its start"):
+        with pytest.raises(ArchiveError, match="does not start"):
             opening.result(60)
     assert not (folder / "catalog.db").exists()
     with open_archive(folder) as archive:

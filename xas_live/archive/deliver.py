@@ -34,6 +34,7 @@ _ADOPT_SECONDS = 10.0
 _FIRST_RETRY = 1.0
 _LAST_RETRY = 60.0
 _RECONNECT_SECONDS = 2.0
+_LONGEST_RECONNECT = 20.0
 _CHUNK = 32 * 2**20
 # A delivery costs Tiled some 0.3 s however few rows it brings: the next of a growing run waits for so many
 # times as long as the last one took, at most so many seconds.
@@ -224,6 +225,7 @@ class Follower:
         self._adopt_at = 0.0
         self._connect_at = 0.0
         self._reachable = True
+        self._in_vain = 0
 
     def round(self, *, closing: bool) -> None:
         """Look at every file once."""
@@ -282,6 +284,7 @@ class Follower:
         except (ArchiveError, httpx.HTTPError) as error:
             self._disconnect(str(error))
             return False
+        self._in_vain = 0
         if not self._reachable:
             self._reachable = True
             Report("online").send()
@@ -289,8 +292,10 @@ class Follower:
 
     def _disconnect(self, error: str) -> None:
         self._catalog = None
-        # At once the first time: to connect to a folder whose server has died starts another.
-        self._connect_at = time.monotonic() + (0.0 if self._reachable else _RECONNECT_SECONDS)
+        # At once the first time: to connect to a folder whose server has died starts another. Then ever
+        # later: one that cannot start takes seconds of the processor each time.
+        self._connect_at = time.monotonic() + min(self._in_vain * _RECONNECT_SECONDS, _LONGEST_RECONNECT)
+        self._in_vain += 1
         self._reachable = False
         for delivery in self._runs.values():
             delivery.rewind()
