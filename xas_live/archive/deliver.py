@@ -224,8 +224,8 @@ class Follower:
         self._adopted: list[SessionFolder] = []
         self._adopt_at = 0.0
         self._connect_at = 0.0
-        self._reachable = True
         self._in_vain = 0
+        self._reachable = True
 
     def round(self, *, closing: bool) -> None:
         """Look at every file once."""
