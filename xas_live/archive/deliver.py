@@ -30,6 +30,7 @@ from xas_live.host import FileLock, when_parent_ends
 _POLL_SECONDS = 0.1
 _ADOPT_SECONDS = 10.0
 _RECONNECT_SECONDS = 2.0
+_LONGEST_RECONNECT = 20.0
 _TURN = "writing.lock"
 _TURN_SECONDS = 2.0
 
@@ -49,6 +50,7 @@ class Follower:
         self._adopted: list[SessionFolder] = []
         self._adopt_at = 0.0
         self._connect_at = 0.0
+        self._in_vain = 0
         self._reachable = True
         self._taken = 0
         self._waits_since: float | None = None
@@ -132,6 +134,7 @@ class Follower:
         except (ArchiveError, httpx.HTTPError) as error:
             self._disconnect(str(error))
             return False
+        self._in_vain = 0
         if not self._reachable:
             self._reachable = True
             Report("online").send()
@@ -139,8 +142,10 @@ class Follower:
 
     def _disconnect(self, error: str) -> None:
         self._catalog = None
-        # At once the first time: to connect to a folder whose server has died starts another.
-        self._connect_at = time.monotonic() + (0.0 if self._reachable else _RECONNECT_SECONDS)
+        # At once the first time: to connect to a folder whose server has died starts another. Then ever
+        # later: one that cannot start takes seconds of the processor each time.
+        self._connect_at = time.monotonic() + min(self._in_vain * _RECONNECT_SECONDS, _LONGEST_RECONNECT)
+        self._in_vain += 1
         self._reachable = False
         for delivery in self._runs.values():
             delivery.rewind()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ _START_SECONDS = 90.0
 _END_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _PROBE_SECONDS = 5.0
+_ERROR = re.compile(r"[\w.]*(Error|Exception)\b")
 
 logger = logging.getLogger(__name__)
 _started: list[subprocess.Popen[str]] = []
@@ -83,7 +85,9 @@ def ensure_server(folder: Path, readable: tuple[str, ...] = ()) -> ServerState:
         if lock is not None:
             with lock:
                 if started:
-                    raise ArchiveError(f"the server of {folder} ended at its start. {log} says:\n{tail(log)}")
+                    raise ArchiveError(
+                        f"the server of {folder} does not start: {_last_error(log)} (see {log})"
+                    )
                 if not _has_users(folder):
                     raise ArchiveError(f"nobody has the archive {folder} open: use open_archive(folder)")
                 _start(folder, readable, lock)
@@ -94,7 +98,7 @@ def ensure_server(folder: Path, readable: tuple[str, ...] = ()) -> ServerState:
         if time.monotonic() > deadline:
             raise ArchiveError(
                 f"the server of {folder} does not answer for {_START_SECONDS:.0f} s. If it goes on, "
-                f"{_how_to_end(folder)}; another one is started then. {log} says:\n{tail(log)}"
+                f"{_how_to_end(folder)}; another one is started then (see {log})"
             )
         time.sleep(_POLL_SECONDS)
 
@@ -165,6 +169,12 @@ def _answers(folder: Path, state: ServerState) -> bool:
             return client.get(f"{state.uri}/metadata/").is_success
         except httpx.HTTPError:
             return False
+
+
+def _last_error(log: Path) -> str:
+    """Return the last line of a log that names an error, or else its last line."""
+    lines = tail(log, 100).splitlines()
+    return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1] if lines else "no reason")
 
 
 def _server_lives(folder: Path) -> bool:

@@ -36,9 +36,9 @@ class ListeningSocket:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        (folder / _DRAFT).unlink(missing_ok=True)
         path = _SocketPath(folder, _DRAFT)
         try:
+            (folder / _DRAFT).unlink(missing_ok=True)
             self.socket.bind(path.text)
         except OSError as error:
             raise ArchiveError(

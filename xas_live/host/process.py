@@ -1,4 +1,4 @@
-"""Helper processes: started apart from the terminal, never outliving the session that started them."""
+"""Helper processes, started apart from the terminal."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 
@@ -198,19 +199,30 @@ def test_attaching_again_takes_the_place_of_the_first(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_an_archive_that_died_is_said(tmp_path):
+def test_an_archive_whose_server_does_not_start_again_is_said_until_it_does(tmp_path):
     RE = RunEngine({})
     beamline = SimulatedBeamline("au_l3", seed=1)
     with (
         xas_live.archive.open_archive(tmp_path / "archive") as archive,
         xas_live.attach(RE, archive=archive, write_raw=True, plot=False) as xas,
     ):
+
+        def online():
+            return all(writer.online for writer in xas.status().writers.values())
+
+        obstacle = archive.folder / "server.sock.new"
+        (obstacle / "in the way").mkdir(parents=True)
         os.kill(ServerState.load(archive.folder).pid, signal.SIGKILL)
         RE(simulated_scan(beamline, None))
         assert xas.wait(60)
         deadline = time.monotonic() + 30
-        while all(w.online for w in xas.status().writers.values()) and time.monotonic() < deadline:
+        while online() and time.monotonic() < deadline:
             time.sleep(0.1)
         assert "runs not in the archive" in repr(xas)
-        assert any("no Tiled server answers" in str(error) for error in xas.errors)
+        assert any("does not start: " in str(error) for error in xas.errors)
         assert xas.latest.refused is None
+        shutil.rmtree(obstacle)
+        deadline = time.monotonic() + 90
+        while not (online() and len(archive.client) == 1) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert list(archive.client.values().first()["primary"].read())
