@@ -28,9 +28,10 @@ def serve(connection: Connection) -> None:
     while True:
         try:
             rows, start, stop = connection.recv()
+            rows.prepare()
         except (EOFError, OSError):
             return
-        except Exception as error:  # noqa: BLE001 a reader that only the session knows
+        except Exception as error:  # noqa: BLE001 a reader that is not there, or that only the session knows
             connection.send("begun")
             connection.send(("failed", f"{type(error).__name__}: {error}; its reader must be importable"))
             continue

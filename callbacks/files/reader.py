@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
+from pickle import PicklingError
 from threading import Lock
 
 import numpy as np
@@ -115,7 +116,7 @@ class FileReader:
 
     def _refuse_silent(self, paths: Iterable[Path]) -> None:
         now = time.monotonic()
-        for path in paths:
+        for path in paths if self._silent else ():
             if (until := self._silent.get(path, 0.0)) > now:
                 raise NoAnswerError(f"it does not answer; it is asked again in {until - now:.0f} s")
 
@@ -123,7 +124,10 @@ class FileReader:
         """Return the answer of the process. Raises EOFError, OSError when it ends."""
         connection = self._running().connection
         try:
-            connection.send((rows, start, stop))
+            try:
+                connection.send((rows, start, stop))
+            except (TypeError, AttributeError, PicklingError) as error:  # before anything is sent
+                raise FileReadError(f"its reader cannot go to another process: {error}") from error
             if not connection.poll(_START_S):
                 self._end()
                 raise FileReadError(f"the process that reads files has not started within {_START_S:.0f} s")

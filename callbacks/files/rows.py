@@ -29,6 +29,10 @@ class Rows(Protocol):
         """The files."""
         ...
 
+    def prepare(self) -> None:
+        """Load what reads them: that takes no time from the reading."""
+        ...
+
     def read(self, start: int, stop: int) -> Values:
         """Return rows from `start` to before `stop`, (stop - start, ...)."""
         ...
@@ -57,6 +61,9 @@ class DatasetRows(NamedTuple):
     def paths(self) -> tuple[Path, ...]:
         """The file."""
         return (self.path,)
+
+    def prepare(self) -> None:
+        """Load nothing: h5py is there."""
 
     def read(self, start: int, stop: int) -> Values:
         """Return rows, (stop - start, *row).
@@ -91,6 +98,12 @@ class AdapterRows(NamedTuple):
     kind: type
     state: Mapping[str, object]
     paths: tuple[Path, ...]
+
+    def prepare(self) -> None:
+        """Load Tiled's adapter of the format, some of which take seconds."""
+        from tiled.mimetypes import DEFAULT_ADAPTERS_BY_MIMETYPE
+
+        DEFAULT_ADAPTERS_BY_MIMETYPE.get(self.state.get("mimetype"))
 
     def read(self, start: int, stop: int) -> Values:
         """Return rows; raises what Tiled's adapter of the format does, ValueError when they are too many."""

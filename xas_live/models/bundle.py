@@ -210,7 +210,7 @@ def read_card(folder: Path) -> Card:
         if isinstance(entries, dict) and entries.get("schema_version") == 1:
             entries = upgraded(entries, with_previews="partial_widening" in _stored_names(folder))
         return Card.model_validate_json(json.dumps(entries))
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{folder / CARD} is not a valid card: {error}") from error
 
 

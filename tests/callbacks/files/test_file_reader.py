@@ -96,6 +96,24 @@ def test_the_process_is_started_again_when_it_was_ended(reader, tmp_path):
     assert len(reader.read(rows_of(good), 0, 9)) == 9
 
 
+class Unsent:
+    """Rows whose reader cannot be sent."""
+
+    paths = ()
+
+    def prepare(self): ...
+
+    def __reduce__(self):
+        raise TypeError("cannot pickle '_io.BufferedReader' object")
+
+
+def test_a_reader_that_only_the_session_has_is_refused_and_others_go_on(reader, tmp_path):
+    good = written(tmp_path / "scan.h5", table_of(GRID))
+    with pytest.raises(FileReadError, match="its reader cannot go to another process"):
+        reader.read(Unsent(), 0, 1)
+    assert len(reader.read(rows_of(good), 0, 9)) == 9
+
+
 def test_neither_plan_nor_later_runs_wait_for_a_file_that_does_not_answer(silent, tmp_path, monkeypatch):
     monkeypatch.setattr(external, "FILES", FileReader(LIMIT_S))
     good = written(tmp_path / "scan.h5", table_of(GRID))
