@@ -171,10 +171,10 @@ class LiveAnalysis:
     """Analyses sweeps while a plan runs; subscribe it to a RunEngine or feed it any stream of documents.
 
     In the caller's thread it only puts the document on a queue, with copies of the arrays that make spectra
-    (`OwnArrays`). A worker thread assembles
-    sweeps, analyses them (a backlog as one batch) and calls the publishers. Whatever fails there is counted,
-    kept in `errors` and shown once; neither the plan nor the other publishers notice, and no completed sweep
-    is dropped. A publisher that does not return keeps the others waiting: after 10 s the user is told which.
+    (`OwnArrays`). A worker thread assembles sweeps, analyses them (a backlog as one batch) and calls the
+    publishers. Whatever fails there is counted, kept in `errors` and shown once; neither the plan nor the
+    other publishers notice, and no completed sweep is dropped. A publisher that does not return keeps the
+    others waiting: after 10 s the user is told which.
 
     Parameters
     ----------
