@@ -183,38 +183,47 @@ class AnalyzerProcess:
         single = len(spectra) == 1 and what != "preview"
         with self._lock:
             self._closing.clear()
-            if time.monotonic() < self._rests_until:
-                return self._ask_here(what, spectra, earlier)
-            begun, how = 0, ""
-            for tried, pause in enumerate(PAUSES_S if single else PAUSES_S[:TRIES_OF_MANY]):
-                if self._closing.wait(pause):
-                    raise AnalysisProcessError("the analysis process is closed")
-                try:
-                    found = self._answer(request, on_cpu=tried >= _ON_CPU_FROM)
-                except (EOFError, OSError):
-                    begun += self._child is not None and self._child.begun
-                    how = self._let_go()
-                    if not tried and not self._out_of_order:
-                        logger.warning("the analysis process %s: another is started, and tries again", how)
-                else:
-                    if self._out_of_order:
-                        logger.warning("the analysis process is running again")
-                    self._out_of_order = False
+            if time.monotonic() >= self._rests_until:
+                found = self._try(request, PAUSES_S if single else PAUSES_S[:TRIES_OF_MANY])
+                if found is not None:
                     return found
-            if begun > tried:  # each had loaded its models
-                raise AnalysisProcessError(
-                    f"the analysis process {how}, and so did others over the same spectra"
-                )
-            self._rests_until = time.monotonic() + REST_S
-            if not self._out_of_order:
-                logger.warning(
-                    "the analysis process %s, and others could not be kept running: the analysis goes on in "
-                    "this process, on the CPU; another is tried in %.0f s",
-                    how,
-                    REST_S,
-                )
-            self._out_of_order = True
             return self._ask_here(what, spectra, earlier)
+
+    def _try(self, request: _Request, pauses: Sequence[float]) -> list[Any] | None:
+        """The answer of a process, after as many ends as there are pauses before; None if none keeps running.
+
+        Raises
+        ------
+        AnalysisProcessError : when each ended after it had loaded its models, or the analysis raised.
+        """
+        begun, how = 0, ""
+        for tried, pause in enumerate(pauses):
+            if self._closing.wait(pause):
+                raise AnalysisProcessError("the analysis process is closed")
+            try:
+                found = self._answer(request, on_cpu=tried >= _ON_CPU_FROM)
+            except (EOFError, OSError):
+                begun += self._child is not None and self._child.begun
+                how = self._let_go()
+                if not tried and not self._out_of_order:
+                    logger.warning("the analysis process %s: another is started, and tries again", how)
+            else:
+                if self._out_of_order:
+                    logger.warning("the analysis process is running again")
+                self._out_of_order = False
+                return found
+        if begun == len(pauses):
+            raise AnalysisProcessError(f"the analysis process {how}, and so did others over the same spectra")
+        self._rests_until = time.monotonic() + REST_S
+        if not self._out_of_order:
+            logger.warning(
+                "the analysis process %s, and others could not be kept running: the analysis goes on in this "
+                "process, on the CPU; another is tried in %.0f s",
+                how,
+                REST_S,
+            )
+        self._out_of_order = True
+        return None
 
     def _ask_here(self, what: str, spectra: Sequence[Spectrum], earlier: Earlier | None) -> list[Any]:
         """The answer of this process, where no other can be kept running."""
