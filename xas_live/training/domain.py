@@ -129,7 +129,8 @@ def _metals(
             kept = vectors[:, -METAL_RANK:] * variances[-METAL_RANK:].clamp_min(0.0).sqrt()
             means.append(x[rows].mean(0))
             factors.append(kept.half())
-            rests.append(variances[:-METAL_RANK].mean().float())
+            others = variances[:-METAL_RANK]  # none where the grid has no more points than that
+            rests.append(others.mean().float() if len(others) else torch.zeros(()))
     return {
         "metal_mean": torch.stack(means),
         "metal_factor": torch.stack(factors),
