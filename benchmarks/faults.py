@@ -4,7 +4,7 @@ Sessions of a simulated beamline (`--session`, processes of their own) measure 2
 analysis. At random moments the archive's server, the delivery, the analysis or the session itself is killed (-9).
 Then every run that was measured, analysed and on disk before a kill of its session must be in the archive: once, whole, valid by
 event-model, with its derived run. The delay of plans is that of runs with kills beside runs without. Mutated files and
-streams are those of benchmarks/reading.py. `--share S` takes a share of kills and inputs (1: 75 kills, 20,000 files and
+streams are those of benchmarks/reading.py. `--share` and `--inputs` take a share of kills and of inputs (1: 75 kills, 20,000 files and
 30,000 streams). Writes benchmarks/results/faults.json.
 """
 
@@ -287,7 +287,7 @@ def fuzz(share: float) -> tuple[int, float]:
     return sum(each.escaped.total() for each in found), max(each.memory_mb for each in found)
 
 
-def main(share: float, fuzzed: Callable[[float], tuple[int, float]] = fuzz) -> None:
+def main(share: float, inputs: float, fuzzed: Callable[[float], tuple[int, float]] = fuzz) -> None:
     commit()
     rng, places = np.random.default_rng(SEED), folders()
     quiet = quiet_series(next(places))
@@ -303,7 +303,7 @@ def main(share: float, fuzzed: Callable[[float], tuple[int, float]] = fuzz) -> N
             series[kind].doubled[:3],
             flush=True,
         )
-    tracebacks, memory = fuzzed(share)
+    tracebacks, memory = fuzzed(inputs)
     usual = np.median([told["seconds"] for told in quiet.finished])
     disturbed = [told["seconds"] for kind in MODULES for told in series[kind].finished]
     delay = 100.0 * (float(np.median(disturbed)) / float(usual) - 1.0)
@@ -318,7 +318,7 @@ def main(share: float, fuzzed: Callable[[float], tuple[int, float]] = fuzz) -> N
         claim("plan_delay_percent", "plans take so much longer while processes are killed (%, median)", delay, at_most=5),
         claim("fuzz_tracebacks", "mutated files and streams that end in a traceback", tracebacks, equal=0),
         claim("fuzz_memory_mb", "memory of the process that reads them (MB)", memory, below=MEMORY_MB),
-    ], {"runs": RUNS, "share": share, "beamline": "simulated Pt L3"}, series={
+    ], {"runs": RUNS, "share": share, "inputs": inputs, "beamline": "simulated Pt L3"}, series={
         kind: {
             "runs": len(of.finished), "kills": of.kills, "recovery_s": [round(s, 2) for s in of.recovery],
             "run_s": round(float(np.median([told["seconds"] for told in of.finished])), 3),
@@ -330,11 +330,12 @@ def main(share: float, fuzzed: Callable[[float], tuple[int, float]] = fuzz) -> N
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--share", type=float, default=1.0, help="of the kills")
+    parser.add_argument("--inputs", type=float, default=1.0, help="share of the mutated files and streams")
     parser.add_argument("--session", type=Path)
     parser.add_argument("--runs", type=int, default=RUNS)
     arguments = parser.parse_args()
     if arguments.session is not None:
         session(arguments.session, arguments.runs)
     else:
-        main(arguments.share)
+        main(arguments.share, arguments.inputs)
