@@ -13,7 +13,7 @@ demo: $(STAMP)
 	$(BIN)/xas-live demo
 
 test: lint system
-	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m pytest -n 3 --dist worksteal tests
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
