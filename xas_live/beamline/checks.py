@@ -59,17 +59,27 @@ def checks(session: BeamlineSession | None = None) -> Iterator[Check]:
     ----------
     session : of a beamline, with its settings; None looks at the installation alone.
     """
-    looked_at: list[Callable[[], Iterable[Check]]] = [
-        _packages, _models, _trial, _device, _folder, _figure, _epics, _publishers
-    ]  # fmt: skip
+    looked_at: dict[str, Callable[[], Iterable[Check]]] = {
+        "packages": _packages,
+        "models": _models,
+        "prediction": _trial,
+        "device": _device,
+        "user folder": _folder,
+        "figure": _figure,
+        "EPICS": _epics,
+        "publishers": _publishers,
+    }
     if session is not None:
-        looked_at += [lambda: _settings(session), lambda: _archive(session), lambda: _devices(session)]
-    for look in looked_at:
+        looked_at |= {
+            "settings": lambda: _settings(session),
+            "archive": lambda: _archive(session),
+            "devices": lambda: _devices(session),
+        }
+    for what, look in looked_at.items():
         try:
             yield from look()
         except Exception as error:  # noqa: BLE001 the other checks shall run
-            name = getattr(look, "__name__", "settings").strip("_<>")
-            yield Check(name, State.BROKEN, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            yield Check(what, State.BROKEN, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def printed(found: Iterable[Check]) -> str:
@@ -233,10 +243,9 @@ def _devices(session: BeamlineSession) -> Iterator[Check]:
     if not names:
         yield Check("devices", State.WITHOUT, "none in beamline.toml")
         return
-    before = len(session.missing)
-    session.make_devices()
-    lines = session.missing[before:]
-    for line in lines:
+    trial = BeamlineSession(session.settings, lambda line: None)  # the session's own list stays as it is
+    trial.make_devices()
+    for line in trial.missing:
         yield Check("devices", State.BROKEN, line)
-    if not lines:
+    if not trial.missing:
         yield Check("devices", State.OK, f"{', '.join(names)} answer")
