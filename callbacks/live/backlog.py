@@ -180,17 +180,24 @@ class Backlog:
 
     def _look(self) -> None:
         while not self._ended.wait(LOOK_S):
-            waiting = len(self._queue)
-            too_much = self._put_bytes - self._taken_bytes > self._most_bytes or waiting > self._most
-            if not too_much and not (self._spilled and waiting):
+            if not self._too_much():
                 continue
             with self._lock:
-                if self._worker_waits or self._ended.is_set():
+                # The worker may have taken all of it while the lock was waited for.
+                if self._worker_waits or self._ended.is_set() or not self._too_much():
                     continue
                 try:
                     self._spill()
                 except OSError as error:
                     self._tell(f"the analysis is behind, and its backlog cannot be kept on disk: {error}")
+
+    def _too_much(self) -> bool:
+        """Return whether what waits in memory must go to disk."""
+        waiting = len(self._queue)
+        if not waiting:
+            return False
+        many = waiting > self._most or self._put_bytes - self._taken_bytes > self._most_bytes
+        return many or bool(self._spilled)
 
     def _spill(self) -> None:
         """Move what waits now to the file."""

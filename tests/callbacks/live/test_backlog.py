@@ -58,6 +58,19 @@ def test_what_is_too_much_waits_on_disk_and_comes_back_in_order(quick):
     queue.close()
 
 
+def test_what_is_taken_just_before_it_would_go_to_disk_is_not_told(quick):
+    said = []
+    queue = Backlog(said.append, in_memory=4)
+    with queue._lock:  # as `take` holds it, while the thread that would spill waits for it
+        for k in range(8):
+            queue.put(received(k))
+        time.sleep(0.2)
+        assert [item.doc["k"] for item in queue._from_memory(Mark())] == list(range(8))
+    time.sleep(0.2)
+    assert said == []
+    queue.close()
+
+
 def test_a_document_that_no_text_can_hold_waits_in_memory(quick):
     endless = {"k": 3, "data": {}}
     endless["data"]["itself"] = endless
