@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,11 @@ found["truth"] = caget("SIM:truth:CN1")
 found["beyond"] = [attempt(bps.mv(energy, 1.0)), attempt(bps.mv(furnace, 5000.0))]
 found["fly beyond"] = [attempt(quick_scan(devices["quick"], start=5.0, **of_pt)) for _ in range(2)]
 threading.Timer(0.8, RE.request_pause).start()
-found["paused"] = attempt(quick_scan(devices["quick"], sweeps=50, sweep_time=0.4, **of_pt))
+found["paused"] = attempt(quick_scan(devices["quick"], sweeps=50, sweep_time=4.0, **of_pt))
 found["too early"] = attempt(quick_scan(devices["quick"], sweeps=1, sweep_time=0.4, **of_pt))
-RE(bps.sleep(1.5))
+deadline = time.monotonic() + 30
+while devices["quick"].state.get() == "running" and time.monotonic() < deadline:
+    time.sleep(0.1)
 found["later"] = attempt(quick_scan(devices["quick"], sweeps=1, sweep_time=0.4, **of_pt))
 found["no edge"] = attempt(step_scan([detectors], energy, element="Pt", edge="L9"))
 found["no shutter"] = attempt(bps.mv(devices["shutter"], "ajar"))

@@ -106,6 +106,12 @@ def test_an_ioc_that_is_gone_fails_the_plan_by_name_and_wrong_names_are_told(
     assert found["errors"] == []
 
 
+def test_an_ioc_that_is_gone_while_it_is_asked_is_told_by_name(tmp_path: Path) -> None:
+    with simulated_beamline(tmp_path) as (port, process):
+        said = session_at(port, "asking_session.py", process.pid, tmp_path)["said"]
+    assert said.startswith("DeviceError: i0: SIM:i0 was not read"), said
+
+
 def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
     with simulated_beamline(tmp_path) as (port, _):
         assert not port_is_free(port)

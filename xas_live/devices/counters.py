@@ -6,10 +6,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from ophyd import Component, Device, EpicsSignal, EpicsSignalRO, Kind, Signal
+from ophyd import Component, Device, Kind, Signal
 from ophyd.device import create_device_from_components
 from ophyd.status import Status
 
+from xas_live.devices.pv_signals import PVSignal, PVSignalRO
 from xas_live.devices.watched import fail, fail_when_lost, finish
 
 
@@ -24,7 +25,7 @@ class Counters(Device):
     dwell : time of a count (s); None where it is set elsewhere.
     """
 
-    start = Component(EpicsSignal, "", kind=Kind.omitted)
+    start = Component(PVSignal, "", kind=Kind.omitted)
     dwell: Signal | None = None
 
     start_value: Any = 1
@@ -72,12 +73,12 @@ def counters(
     margin : s beyond the dwell time after which a count has failed.
     """
     parts: dict[str, Component] = {
-        channel: Component(EpicsSignalRO, pv, kind=Kind.hinted, auto_monitor=False)
+        channel: Component(PVSignalRO, pv, kind=Kind.hinted, auto_monitor=False)
         for channel, pv in channels.items()
     }
-    parts["start"] = Component(EpicsSignal, start, kind=Kind.omitted)
+    parts["start"] = Component(PVSignal, start, kind=Kind.omitted)
     if dwell is not None:
-        parts["dwell"] = Component(EpicsSignal, dwell, kind=Kind.config, auto_monitor=True)
+        parts["dwell"] = Component(PVSignal, dwell, kind=Kind.config, auto_monitor=True)
     kind = create_device_from_components("Counters", base_class=Counters, **parts)
     kind.channels, kind.start_value, kind.margin = tuple(channels), start_value, margin
     return kind(name=name)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ophyd import Component, EpicsSignal, EpicsSignalRO, Kind
+from ophyd import Component, Kind
 from ophyd.device import create_device_from_components
 from ophyd.pv_positioner import PVPositionerIsClose
 from ophyd.utils.errors import LimitError
 
+from xas_live.devices.pv_signals import PVSignal, PVSignalRO
 from xas_live.devices.watched import fail_when_lost
 
 
@@ -24,9 +25,9 @@ class Furnace(PVPositionerIsClose):
     ramp : rate of change, in the unit of its PV; None where there is none.
     """
 
-    setpoint = Component(EpicsSignal, "", limits=True, auto_monitor=True)
-    readback = Component(EpicsSignalRO, "", auto_monitor=True)
-    ramp: EpicsSignal | None = None
+    setpoint = Component(PVSignal, "", limits=True, auto_monitor=True)
+    readback = Component(PVSignalRO, "", auto_monitor=True)
+    ramp: PVSignal | None = None
 
     def check_value(self, pos: float) -> None:
         """Refuse what lies beyond the limits.
@@ -78,11 +79,11 @@ def furnace(
         are taken for the sample's.
     """
     parts = {
-        "setpoint": Component(EpicsSignal, setpoint, limits=limits is None, auto_monitor=True),
-        "readback": Component(EpicsSignalRO, readback, kind=Kind.hinted, auto_monitor=True),
+        "setpoint": Component(PVSignal, setpoint, limits=limits is None, auto_monitor=True),
+        "readback": Component(PVSignalRO, readback, kind=Kind.hinted, auto_monitor=True),
     }
     if ramp is not None:
-        parts["ramp"] = Component(EpicsSignal, ramp, kind=Kind.config, auto_monitor=True)
+        parts["ramp"] = Component(PVSignal, ramp, kind=Kind.config, auto_monitor=True)
     kind = create_device_from_components("Furnace", base_class=Furnace, **parts)
     made = kind("", name=name, egu="K", limits=limits, timeout=timeout, atol=tolerance, rtol=0.0)
     made.readback.name = field

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import event_model
-from ophyd import Component, Device, EpicsSignal, EpicsSignalRO, Kind
+from ophyd import Component, Device, Kind
 from ophyd.device import create_device_from_components
 from ophyd.status import Status
 
+from xas_live.devices.pv_signals import PVSignal, PVSignalRO
 from xas_live.devices.watched import DeviceError, fail, fail_when_lost, finish
 
 _MARGIN_S = 30.0
@@ -36,16 +37,16 @@ class QuickScan(Device):
     message : why it has failed.
     """
 
-    start = Component(EpicsSignal, "start", kind=Kind.config)
-    end = Component(EpicsSignal, "end", kind=Kind.config)
-    sweep_time = Component(EpicsSignal, "sweep_time", kind=Kind.config)
-    sweeps = Component(EpicsSignal, "sweeps", kind=Kind.config)
-    points = Component(EpicsSignal, "points", kind=Kind.config)
-    file = Component(EpicsSignal, "file", string=True, kind=Kind.omitted)
-    go = Component(EpicsSignal, "go", kind=Kind.omitted)
-    state = Component(EpicsSignalRO, "state", string=True, kind=Kind.omitted, auto_monitor=True)
-    written = Component(EpicsSignalRO, "written", kind=Kind.omitted, auto_monitor=True)
-    message = Component(EpicsSignalRO, "message", string=True, kind=Kind.omitted, auto_monitor=True)
+    start = Component(PVSignal, "start", kind=Kind.config)
+    end = Component(PVSignal, "end", kind=Kind.config)
+    sweep_time = Component(PVSignal, "sweep_time", kind=Kind.config)
+    sweeps = Component(PVSignal, "sweeps", kind=Kind.config)
+    points = Component(PVSignal, "points", kind=Kind.config)
+    file = Component(PVSignal, "file", string=True, kind=Kind.omitted)
+    go = Component(PVSignal, "go", kind=Kind.omitted)
+    state = Component(PVSignalRO, "state", string=True, kind=Kind.omitted, auto_monitor=True)
+    written = Component(PVSignalRO, "written", kind=Kind.omitted, auto_monitor=True)
+    message = Component(PVSignalRO, "message", string=True, kind=Kind.omitted, auto_monitor=True)
 
     folder = Path("/")
     datasets: Mapping[str, str] = {}

@@ -115,12 +115,12 @@ class SignalSettings(Strict):
 
     def make(self, name: str) -> EpicsSignalBase:
         """Return the device of that name."""
-        from ophyd import EpicsSignal, EpicsSignalRO
+        from xas_live.devices.pv_signals import PVSignal, PVSignalRO
 
         if self.setpoint is None:
-            return EpicsSignalRO(self.pv, name=name, string=self.string, auto_monitor=True)
+            return PVSignalRO(self.pv, name=name, string=self.string, auto_monitor=True)
         # Not by monitor: it may come after the put has completed, and a plan would read the old value.
-        return EpicsSignal(
+        return PVSignal(
             self.pv,
             write_pv=self.setpoint,
             name=name,

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ophyd import Component, Device, EpicsSignal, EpicsSignalRO, Kind
+from ophyd import Component, Device, Kind
 from ophyd.device import create_device_from_components
 from ophyd.status import SubscriptionStatus
 
+from xas_live.devices.pv_signals import PVSignal, PVSignalRO
 from xas_live.devices.watched import fail_when_lost
 from xas_live.errors import Refusal
 
@@ -23,8 +24,8 @@ class Shutter(Device):
     state : what it is.
     """
 
-    command = Component(EpicsSignal, "", kind=Kind.omitted)
-    state = Component(EpicsSignalRO, "", string=True, kind=Kind.hinted)
+    command = Component(PVSignal, "", kind=Kind.omitted)
+    state = Component(PVSignalRO, "", string=True, kind=Kind.hinted)
 
     words: Mapping[str, str] = MappingProxyType({"open": "open", "closed": "closed"})
     timeout = 10.0
@@ -64,8 +65,8 @@ def shutter(
     kind = create_device_from_components(
         "Shutter",
         base_class=Shutter,
-        command=Component(EpicsSignal, command, string=True, kind=Kind.omitted),
-        state=Component(EpicsSignalRO, state, string=True, kind=Kind.hinted, auto_monitor=True),
+        command=Component(PVSignal, command, string=True, kind=Kind.omitted),
+        state=Component(PVSignalRO, state, string=True, kind=Kind.hinted, auto_monitor=True),
     )
     kind.words, kind.timeout = {"open": open, "closed": closed}, timeout
     made = kind("", name=name)
