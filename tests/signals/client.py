@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
+from itertools import count as counted
 from typing import Any
 
 import epics
@@ -21,6 +22,7 @@ from ophyd.sim import det
 PREFIX = sys.argv[1]
 answers, sys.stdout = sys.stdout, sys.stderr  # pyepics prints
 events: dict[str, list[dict[str, Any]]] = defaultdict(list)
+arrivals = counted()
 pvs: dict[str, epics.PV] = {}
 finished = threading.Event()
 suspender: SuspendFloor | None = None
@@ -29,9 +31,8 @@ suspender: SuspendFloor | None = None
 def changed(pvname: str, value: Any, char_value: str, severity: int, status: int, timestamp: float, **_: Any):
     name = pvname.removeprefix(PREFIX)
     kept = value if isinstance(value, float | int) else char_value
-    events[name].append(
-        {"value": kept, "text": char_value, "severity": severity, "status": status, "time": timestamp}
-    )
+    event = {"value": kept, "text": char_value, "severity": severity, "status": status, "time": timestamp}
+    events[name].append(event | {"arrival": next(arrivals)})
 
 
 def watch(names: list[str]) -> bool:

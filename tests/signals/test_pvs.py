@@ -154,7 +154,10 @@ def test_a_scan_is_seen_by_everybody_and_grows_stale(ioc, client, au_anchor):
         assert client.ask(suspend="CN1", floor=value.value + 0.5)
         when(client, lambda: state(client) == (INVALID, TIMEOUT), "it grows stale")
         assert last(client, "CN1")["value"] == value.value
-        assert "the limit is" in last(client, "STALE_REASON")["text"]
+        reason = last(client, "STALE_REASON")
+        assert "the limit is" in reason["text"]
+        stale = [e for e in client.ask(events="CN1") if (e["severity"], e["status"]) == (INVALID, TIMEOUT)]
+        assert reason["arrival"] < stale[0]["arrival"], "the reason is there before the alarm"
         assert not client.ask()["finished"]
 
         RE(simulated_scan(beamline, large, energies=ENERGIES))
@@ -175,8 +178,8 @@ def test_a_session_that_is_killed_or_stopped_leaves_invalid_pvs(ioc, client, log
     session.line_with("scanned True")
     known = when(client, lambda: [e for e in client.ask(events="CN1") if e["severity"] < INVALID], "valid")
     session.process.send_signal(signal.SIGSTOP)
-    when(client, lambda: "silent" in last(client, "STALE_REASON")["text"], "its silence is noticed")
-    assert state(client) == (INVALID, TIMEOUT)
+    when(client, lambda: state(client) == (INVALID, TIMEOUT), "its silence is noticed")
+    assert "silent" in last(client, "STALE_REASON")["text"]
     session.kill()
     when(client, lambda: state(client) == (INVALID, COMM), "its end is noticed")
     when(client, lambda: last(client, "SESSION")["value"] == 0, "it is told")
@@ -246,6 +249,7 @@ def test_the_first_sweep_of_another_session_is_new(client, link, analysis):
     when(client, lambda: state(client) == (INVALID, COMM), "it is closed")
     other = IocLink(PREFIX)
     other.bind(analysis)
+    when(client, lambda: state(client) == (INVALID, UDF), "another session is there")
     try:
         second = prediction(8.4)
         other.predicted(Sweep(second))

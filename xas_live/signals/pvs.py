@@ -25,6 +25,7 @@ UNITS = {"Å": "Ang", "Å²": "Ang^2"}
 """Units as PVs have them: at most 7 ASCII characters."""
 
 SESSION = "SESSION"
+_REASON = "STALE_REASON"
 _CONNECTED = ("gone", "connected")
 _NO_SESSION = "no session feeds the IOC"
 
@@ -101,9 +102,12 @@ class PredictionPVs:
         """Write what has changed; numbers and verdict of every sweep, changed or not.
 
         Numbers come first, and ACTIONABLE after them: it never stands beside numbers of the sweep before.
+        Why all is invalid comes before all: who sees an alarm can read its reason.
         """
         columns, verdict = snapshot.columns(), of_sweep(snapshot)
-        for pv, quantity in self._quantities.items():
+        first = [] if all_invalid is None else [_REASON]
+        for pv in dict.fromkeys([*first, *self._quantities]):
+            quantity = self._quantities[pv]
             value = columns.get(quantity.name, quantity.empty)
             of_value = verdict if quantity.judged else NO_ALARM
             if _is_nan(value) and of_value != MAJOR:
