@@ -200,14 +200,27 @@ def test_a_server_outlives_the_session_that_started_it_while_another_uses_it(
         embedded.ensure_server(folder)
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from xas_live.archive import databases
+databases.stamp_head = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+databases.make_databases(Path(sys.argv[1]))
+"""
+
+
 def test_a_first_opening_that_is_killed_leaves_a_folder_that_opens(tmp_path, until):
     folder = tmp_path / "archive"
     with ThreadPoolExecutor(1) as pool:
+        before = len(embedded._started)
         opening = pool.submit(open_archive, folder)
-        until(lambda: list(folder.glob("making-*/catalog.db")), 90)
+        until(lambda: len(embedded._started) > before, 90)
         os.kill(embedded._started[-1].pid, signal.SIGKILL)
         with pytest.raises(ArchiveError, match="does not start"):
             opening.result(120)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert list(folder.glob("making-*/catalog.db"))
     assert not (folder / "catalog.db").exists()
     with open_archive(folder) as archive:
         assert list(archive.client) == list(archive.derived) == []
