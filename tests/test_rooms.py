@@ -84,7 +84,10 @@ def test_a_module_that_cannot_be_imported_is_no_missing_name():
         ),
         ("from xas_live.callbacks import Publisher, SweepResult", {"matplotlib", "pandas", "event_model"}),
         ("import xas_live.sources.replay", {"matplotlib"}),
-        ("from xas_live.callbacks.live import SweepPipeline", {"matplotlib", "pandas"}),
+        (
+            "from xas_live.callbacks.live import LiveAnalysis, SweepPipeline",
+            {"matplotlib", "pandas", "xarray", "bluesky_tiled_plugins"},
+        ),
     ],
 )
 def test_what_is_asked_for_is_loaded_alone(code, heavy):

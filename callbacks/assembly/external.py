@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
-from bluesky_tiled_plugins.writing.consolidators import HDF5Consolidator, consolidator_factory
 from tiled.utils import path_from_uri
 
 from xas_live.callbacks.files.reader import FILES, FileReadError, NoAnswerError
@@ -173,6 +172,9 @@ class ExternalColumns:
         return ready, values
 
     def _reader(self, resource: StreamResource) -> Consolidator:
+        # Its package takes seconds to import: only who reads files waits for it.
+        from bluesky_tiled_plugins.writing.consolidators import consolidator_factory
+
         return cast("Consolidator", consolidator_factory({**resource}, {**self._descriptor}))
 
     def _read(self, column: _Field, *, final: bool) -> None:
@@ -213,6 +215,8 @@ class ExternalColumns:
 
 def _values(reader: Consolidator, start: int, stop: int) -> Array:
     """Read rows from a consolidator's files, (rows, ...); raises as `FileReader.read` does."""
+    from bluesky_tiled_plugins.writing.consolidators import HDF5Consolidator
+
     paths = tuple(_paths(reader))
     of = reader.adapter_parameters() if isinstance(reader, HDF5Consolidator) else {}
     if len(paths) == 1 and "dataset" in of and set(of) <= {"dataset", "swmr", "locking"}:

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, cast
 
-from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
 from event_model import unpack_datum_page, unpack_event_page
 
 if TYPE_CHECKING:
@@ -62,6 +61,9 @@ class LegacyAssets:
     """
 
     def __init__(self, start: RunStart) -> None:
+        # Its package takes seconds to import, and few runs have such documents.
+        from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
+
         self._run = start["uid"]
         self._fields: dict[str, set[str]] = {}  # in files, by descriptor
         self._announced: set[str] = set()

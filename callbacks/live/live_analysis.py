@@ -24,7 +24,7 @@ from xas_live.callbacks.live.pipeline import Completed, PipelineHooks, SweepPipe
 from xas_live.callbacks.live.scans import LastScans
 from xas_live.callbacks.live.watch import Watch
 from xas_live.callbacks.publishers import Publisher, Result, SweepResult
-from xas_live.callbacks.publishers.results import LastAverages, ResultTable, table, with_averages
+from xas_live.callbacks.publishers.results import LastAverages, with_averages
 from xas_live.prediction import Decision, Prediction
 from xas_live.reduction import FoilAnchor, known_foils
 from xas_live.spectrum import Spectrum
@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # analysis brings torch, which a publisher's own tests can do
 
     from xas_live.analysis import Analyzes
     from xas_live.archive import WriterStatus
+    from xas_live.callbacks.publishers.result_table import ResultTable
 
 SWEEPS_AT_ONCE = 256  # from which on a batch is analysed: larger ones gain nothing and fill the memory
 MEASURING_INTERVAL_S = 0.2
@@ -149,6 +150,13 @@ class _Results(PipelineHooks):
         """Return the last results, each run's average after its sweeps."""
         with self._lock:
             return with_averages(self._kept, self._averages.predictions)
+
+    def table(self, last: int | None = None) -> ResultTable:
+        """Return the rows as a table, all or the last ones."""
+        from xas_live.callbacks.publishers.result_table import table  # brings pandas
+
+        rows = self.rows()
+        return table(rows if last is None else rows[-last:])
 
 
 class _NewMapping(Mark):
@@ -337,7 +345,7 @@ class LiveAnalysis:
         (nm) and the verdict; then all the rest: other results, reasons, model, time, flags, lag (s). A pandas
         table, of which the important columns are printed.
         """
-        return table(self._results.rows())
+        return self._results.table()
 
     def anchor_from(self, scan: int | str = -1, *, vouch: bool = False) -> FoilAnchor:
         """Fit a scan of this session as a foil, and save it as the anchor of its absorber.
@@ -463,7 +471,7 @@ class LiveAnalysis:
         latest = self.latest
         if latest is None:
             return self._state()
-        rows = table(self._results.rows()[-_ROWS:]).brief().splitlines()
+        rows = self._results.table(_ROWS).brief().splitlines()
         return "\n  ".join([self._state(), *rows, *textwrap.wrap(f"last: {latest}", 78)])
 
     def _repr_html_(self) -> str:
@@ -471,7 +479,7 @@ class LiveAnalysis:
         text = f"<p>{html.escape(self._state())}</p>"
         if latest is None:
             return text
-        rows = table(self._results.rows()[-_ROWS:])
+        rows = self._results.table(_ROWS)
         return f"{text}{rows._repr_html_()}<p>last: {html.escape(str(latest))}</p>"
 
     def _state(self) -> str:

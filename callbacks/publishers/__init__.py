@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from xas_live.callbacks.publishers.picture import PictureFile, picture_path
     from xas_live.callbacks.publishers.plot import LiveStructurePlot
     from xas_live.callbacks.publishers.registered import checked_publisher, registered_publishers
+    from xas_live.callbacks.publishers.result_table import ResultTable, table
     from xas_live.callbacks.publishers.results import (
         LastAverages,
         PrimaryPredictions,
         Result,
         anchor_of,
-        table,
     )
     from xas_live.callbacks.publishers.writer import COPIED, PredictionWriter
 
@@ -41,6 +41,7 @@ __all__ = [
     "PrimaryPredictions",
     "Publisher",
     "Result",
+    "ResultTable",
     "SeriesWatch",
     "SweepResult",
     "anchor_of",
@@ -62,7 +63,8 @@ __getattr__ = lazily(
         "picture": ("PictureFile", "picture_path"),
         "plot": ("LiveStructurePlot",),
         "registered": ("checked_publisher", "registered_publishers"),
-        "results": ("LastAverages", "PrimaryPredictions", "Result", "anchor_of", "table"),
+        "result_table": ("ResultTable", "table"),
+        "results": ("LastAverages", "PrimaryPredictions", "Result", "anchor_of"),
         "writer": ("COPIED", "PredictionWriter"),
     },
 )

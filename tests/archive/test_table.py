@@ -19,7 +19,8 @@ import xas_live
 from xas_live.analysis import SeriesMonitor
 from xas_live.archive import Archive, ArchiveError, open_archive
 from xas_live.callbacks.publishers import PredictionWriter, SweepResult
-from xas_live.callbacks.publishers.results import Result, table
+from xas_live.callbacks.publishers.result_table import table
+from xas_live.callbacks.publishers.results import Result
 from xas_live.prediction import FAILED, Outcome, Prediction, Size, Value
 from xas_live.spectrum import Provenance, Spectrum
 

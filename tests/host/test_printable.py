@@ -12,7 +12,8 @@ from rich.table import Table
 
 from tests.callbacks.edges import GRID, predict
 from xas_live.callbacks.live import Notices
-from xas_live.callbacks.publishers.results import Result, table
+from xas_live.callbacks.publishers.result_table import table
+from xas_live.callbacks.publishers.results import Result
 from xas_live.cli.output import Terminal
 from xas_live.host import printable
 from xas_live.sources import Scan, read_file

@@ -22,7 +22,8 @@ from tests.models.kinds import (
 from xas_live import Analyzer
 from xas_live.analysis.drift import Drift
 from xas_live.callbacks.publishers.base import SweepResult
-from xas_live.callbacks.publishers.results import Result, table
+from xas_live.callbacks.publishers.result_table import table
+from xas_live.callbacks.publishers.results import Result
 from xas_live.callbacks.publishers.writer import PredictionWriter
 from xas_live.prediction import Outcome
 

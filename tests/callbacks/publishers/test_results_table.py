@@ -8,7 +8,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from xas_live.callbacks.publishers.results import Result, table, with_averages
+from xas_live.callbacks.publishers.result_table import table
+from xas_live.callbacks.publishers.results import Result, with_averages
 from xas_live.prediction import Classes, Degree, Outcome, Prediction, Size, Value, Verdict
 from xas_live.spectrum import Provenance
 
