@@ -120,15 +120,6 @@ def _usable(prediction: Prediction) -> bool:
 
 
 def _say(analysis: LiveAnalysis, outcome: DecisionOutcome, action: str, reason: str) -> None:
-    latest = analysis.latest
-    where = None if latest is None else latest.provenance
     analysis.decided(
-        Decision(
-            by=_BY,
-            action=action,
-            outcome=outcome,
-            reason=reason,
-            run_uid=None if where is None else where.run_uid,
-            sweep=None if where is None else where.sweep,
-        )
+        Decision.resting_on(analysis.latest, by=_BY, action=action, outcome=outcome, reason=reason)
     )

@@ -245,15 +245,13 @@ class _Following:
         target = next((by.target for by in (self._drive, self._until) if by is not None), "")
         if action == "end" and self._until is not None:
             target = self._until.target
-        where = None if self._latest is None else self._latest.provenance
         self._analysis.decided(
-            Decision(
+            Decision.resting_on(
+                self._latest,
                 by=_BY,
                 action=action,
                 outcome=outcome,
                 reason=reason,
-                run_uid=None if where is None else where.run_uid,
-                sweep=None if where is None else where.sweep,
                 target=target,
                 value=value,
                 half_width=half_width,

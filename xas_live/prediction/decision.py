@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xas_live.prediction.prediction import Prediction
+
 
 class DecisionOutcome(StrEnum):
     """What became of a decision: a member is its name in tables and archives."""
@@ -45,6 +47,33 @@ class Decision:
     value: float = math.nan
     half_width: float = math.nan
     time: float = field(default_factory=time.time)
+
+    @classmethod
+    def resting_on(
+        cls,
+        prediction: Prediction | None,
+        *,
+        by: str,
+        action: str,
+        outcome: DecisionOutcome,
+        reason: str,
+        target: str = "",
+        value: float = math.nan,
+        half_width: float = math.nan,
+    ) -> Decision:
+        """Return the decision, made now, that rests on the sweep of a prediction, or on none."""
+        where = None if prediction is None else prediction.provenance
+        return cls(
+            by=by,
+            action=action,
+            outcome=outcome,
+            reason=reason,
+            run_uid=None if where is None else where.run_uid,
+            sweep=None if where is None else where.sweep,
+            target=target,
+            value=value,
+            half_width=half_width,
+        )
 
     def __str__(self) -> str:
         done = "" if self.outcome is DecisionOutcome.DONE else f" ({self.outcome})"

@@ -147,14 +147,13 @@ class Firing:
 
     def decision(self, outcome: DecisionOutcome, reason: str, action: str = "") -> Decision:
         """Return the record of what came of it."""
-        where, judged = self.prediction.provenance, self.judged
-        return Decision(
+        judged = self.judged
+        return Decision.resting_on(
+            self.prediction,
             by=self.rule.name,
             action=action or self.rule.action,
             outcome=outcome,
             reason="; ".join(filter(None, (judged.words, reason))),
-            run_uid=where.run_uid,
-            sweep=where.sweep,
             target=self.rule.target,
             value=judged.value,
             half_width=judged.half_width,
