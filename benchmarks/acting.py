@@ -28,10 +28,11 @@ from bluesky import RunEngine
 from ophyd import SoftPositioner
 
 import xas_live
+from xas_live.energy import xanes_grid
 from xas_live.host import free_port, loopback_variables
 from xas_live.plans import hold_in_band, operando, repeat_until
 from xas_live.rules import Actuator, Limits
-from xas_live.simulator import SimulatedBeamline, xanes_grid
+from xas_live.simulator import SimulatedBeamline
 from xas_live.simulator.reaction import GASES, ReactingSample
 from xas_live.theory.phases import NON_METAL, phases_of
 
@@ -45,8 +46,9 @@ SESSION = """
 import sys
 from bluesky import RunEngine
 import xas_live
+from xas_live.energy import xanes_grid
 from xas_live.signals import IocLink
-from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
+from xas_live.simulator import SimulatedBeamline, growth, simulated_scan
 
 RE = RunEngine({}, context_managers=[])
 xas = xas_live.attach(RE, plot=False, publishers=[IocLink(sys.argv[1])])

@@ -32,7 +32,8 @@ from record import claim, commit, record
 
 import xas_live
 from xas_live.archive import Archive, open_archive
-from xas_live.simulator import SimulatedBeamline, growth, xanes_grid
+from xas_live.energy import xanes_grid
+from xas_live.simulator import SimulatedBeamline, growth
 
 RUNS = 20
 KILLS = {"archive": 30, "delivery": 15, "analysis": 15, "session": 15}

@@ -14,11 +14,12 @@ from pages import write_page
 from record import claim, commit, measured_folder, record
 
 from xas_live.analysis.foil_care import NoFoilError, foil_anchor
+from xas_live.energy import xanes_grid
 from xas_live.models.bundle import Bundle
 from xas_live.models.registry import load_model
 from xas_live.reduction.anchor import WEAKEST_FOIL, AnchorError, FoilAnchor
 from xas_live.reduction.constants import K2_PER_EV
-from xas_live.simulator import Mismatch, Sample, xanes_grid
+from xas_live.simulator import Mismatch, Sample
 from xas_live.simulator.absorption import measured as measured_absorption
 from xas_live.simulator.library import site_library
 from xas_live.sources.files import read_file

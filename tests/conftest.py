@@ -15,10 +15,11 @@ from event_model import compose_run
 from hypothesis import settings
 
 from xas_live.archive import Archive, RunWriter, open_archive
+from xas_live.energy import xanes_grid
 from xas_live.models.bundle import Bundle
 from xas_live.models.registry import load_model
 from xas_live.reduction.anchor import FoilAnchor
-from xas_live.simulator import Mismatch, Sample, xanes_grid
+from xas_live.simulator import Mismatch, Sample
 from xas_live.simulator.absorption import measured as measured_absorption
 from xas_live.simulator.library import site_library
 from xas_live.spectrum import Spectrum

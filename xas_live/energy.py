@@ -1,4 +1,4 @@
-"""The energy axis: names and units by which it is recognised, and what makes eV of it."""
+"""The energy axis: its names and units, what makes eV of them, and the energies of a scan."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from xas_live.modes import Array
 
 HC = 12398.419843320026
 """Planck's constant times the speed of light (eV Å)."""
+
+K2_PER_EV = 0.2624682917
+"""k² per energy above the edge (1/(Å² eV)), of scans and the simulator; models have their own, see
+`reduction.constants`."""
 
 SETPOINT_WORDS = frozenset(
     ("setpoint", "sp", "target", "requested", "request", "nominal", "demand", "demanded", "desired",
@@ -110,3 +114,17 @@ def bragg_energy(angle: Array, d_spacing: float, offset: float = 0.0) -> Array:
     theta = np.asarray(angle, dtype=np.float64) + offset
     theta = np.where((theta > 0.0) & (theta < 90.0), theta, np.nan)
     return HC / (2.0 * d_spacing * np.sin(np.radians(theta)))
+
+
+def xanes_grid(edge_energy: float, end: float = 600.0) -> Array:
+    """Return the energies (n,) in eV of a scan: coarse before the edge, 0.5 eV on it, then 0.05/Å in k.
+
+    Parameters
+    ----------
+    edge_energy : eV.
+    end : last energy above the edge (eV).
+    """
+    before = [np.arange(-200.0, -30.0, 5.0), np.arange(-30.0, -10.0, 1.0)]
+    edge = [np.arange(-10.0, 30.0, 0.5), np.arange(30.0, 90.0, 1.0)]
+    k = np.arange(np.sqrt(K2_PER_EV * 90.0), np.sqrt(K2_PER_EV * end), 0.05)
+    return edge_energy + np.concatenate([*before, *edge, k**2 / K2_PER_EV])

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xas_live.simulator import Sample, SimulatedBeamline, xanes_grid
+from xas_live.energy import xanes_grid
+from xas_live.simulator import Sample, SimulatedBeamline
 
 
 class Cable:

@@ -19,9 +19,10 @@ from typer.testing import Result
 import xas_live
 from xas_live.archive import Archive
 from xas_live.cli.storing import quick_close_on_interrupt
+from xas_live.energy import xanes_grid
 from xas_live.models.registry import SHIPPED_FOLDER
 from xas_live.reduction.reducer import Reducer
-from xas_live.simulator import SimulatedBeamline, growth, xanes_grid
+from xas_live.simulator import SimulatedBeamline, growth
 from xas_live.spectrum import Spectrum
 
 Run = Callable[..., Result]

@@ -15,8 +15,8 @@ from epics import caget, caput
 import xas_live
 from xas_live import ChannelMapping
 from xas_live.devices import connect
+from xas_live.energy import xanes_grid
 from xas_live.plans import quick_scan, step_scan
-from xas_live.simulator import xanes_grid
 from xas_live.simulator.settings import simulated_devices
 
 devices = {name: each.make(name) for name, each in simulated_devices("SIM:", Path(sys.argv[1])).items()}

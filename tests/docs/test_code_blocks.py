@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 from tests.docs.code_blocks import OTHER, RUN, Block, blocks_of
 from xas_live.archive import open_archive
 from xas_live.cli import app
-from xas_live.simulator import Mismatch, Sample, growth, xanes_grid
+from xas_live.energy import xanes_grid
+from xas_live.simulator import Mismatch, Sample, growth
 from xas_live.simulator.absorption import measured
 from xas_live.simulator.library import site_library
 

@@ -22,8 +22,9 @@ from xas_live.analysis import Averages, Earlier, RunHistory
 from xas_live.callbacks.live import LiveAnalysis
 from xas_live.callbacks.publishers import BasePublisher, PredictionWriter
 from xas_live.cli import app
+from xas_live.energy import xanes_grid
 from xas_live.prediction import Prediction
-from xas_live.simulator import Mismatch, Sample, xanes_grid
+from xas_live.simulator import Mismatch, Sample
 from xas_live.simulator.absorption import measured as absorption
 from xas_live.simulator.library import site_library
 from xas_live.sources.files import read_file

@@ -16,8 +16,9 @@ import xas_live
 from xas_live.analysis import AnalyzerPool
 from xas_live.archive import Archive
 from xas_live.callbacks.publishers.results import LastAverages
+from xas_live.energy import xanes_grid
 from xas_live.prediction import Prediction
-from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
+from xas_live.simulator import SimulatedBeamline, growth, simulated_scan
 from xas_live.sources.replay import replay
 from xas_live.sources.stored import stored_runs
 

@@ -12,11 +12,12 @@ from bluesky import RunEngine
 from bluesky.utils import RunEngineInterrupted
 
 import xas_live
+from xas_live.energy import xanes_grid
 from xas_live.errors import Refusal
 from xas_live.plans import Repeated, mean_of, repeat_until
 from xas_live.plans.repeats import _usable
 from xas_live.prediction import Outcome, Prediction, Value
-from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
+from xas_live.simulator import SimulatedBeamline, growth, simulated_scan
 from xas_live.spectrum import Provenance
 
 ENERGIES = xanes_grid(11919.0)[::2]

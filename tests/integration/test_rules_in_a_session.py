@@ -15,8 +15,9 @@ from tiled.queries import Eq
 
 import xas_live
 from xas_live.archive import Archive
+from xas_live.energy import xanes_grid
 from xas_live.rules import Rule, RuleWatch
-from xas_live.simulator import SimulatedBeamline, growth, xanes_grid
+from xas_live.simulator import SimulatedBeamline, growth
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,10 @@ from bluesky import RunEngine
 
 import xas_live
 from xas_live.analysis import NoFoilError
+from xas_live.energy import xanes_grid
 from xas_live.errors import Refusal
 from xas_live.plans import anchor_scan
-from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
+from xas_live.simulator import SimulatedBeamline, growth, simulated_scan
 
 ENERGIES = xanes_grid(11919.0)
 

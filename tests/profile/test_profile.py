@@ -17,7 +17,7 @@ PROFILES = Path(profiles.__file__).parent
 
 SESSION = """
 import time
-from xas_live.simulator import xanes_grid
+from xas_live.energy import xanes_grid
 assert xas_profile_ready and not beamline.missing, beamline.missing
 grid = xanes_grid(11564.0)[::2].tolist()
 pt = {'element': 'Pt', 'edge': 'L3'}

@@ -7,8 +7,9 @@ import sys
 from bluesky import RunEngine
 
 import xas_live
+from xas_live.energy import xanes_grid
 from xas_live.signals import IocLink
-from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
+from xas_live.simulator import SimulatedBeamline, growth, simulated_scan
 
 link = IocLink(sys.argv[1])
 RE = RunEngine({}, context_managers=[])

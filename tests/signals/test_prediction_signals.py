@@ -19,11 +19,12 @@ from event_model import DocumentNames, schema_validators
 from ophyd.utils import ReadOnlyError
 
 import xas_live
+from xas_live.energy import xanes_grid
 from xas_live.errors import Refusal
 from xas_live.plans import wait_for_prediction
 from xas_live.prediction import Degree, Outcome, Prediction, Value, Verdict
 from xas_live.signals import PredictionSignals, Target
-from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
+from xas_live.simulator import SimulatedBeamline, growth, simulated_scan
 from xas_live.spectrum import Provenance
 
 ENERGIES = xanes_grid(11919.0)[::2]

@@ -15,11 +15,12 @@ from bluesky import RunEngine
 
 import xas_live
 from tests.signals.processes import FOLDER, Process, free_port, loopback, start_ioc, until
+from xas_live.energy import xanes_grid
 from xas_live.prediction import Degree, Outcome, Prediction, Value, Verdict
 from xas_live.signals import IocLink
 from xas_live.signals.quantities import VERDICTS
 from xas_live.signals.wire import LONGEST_LINE, Hello, line_of, socket_path
-from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
+from xas_live.simulator import SimulatedBeamline, growth, simulated_scan
 from xas_live.spectrum import Provenance
 
 NO_ALARM, MINOR, MAJOR, INVALID = range(4)

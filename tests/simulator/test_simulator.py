@@ -12,6 +12,7 @@ from larch.xafs import pre_edge
 from ophyd.utils.errors import LimitError
 
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
+from xas_live.energy import xanes_grid
 from xas_live.errors import Refusal
 from xas_live.simulator import (
     DEMO_PARTICLES,
@@ -21,7 +22,6 @@ from xas_live.simulator import (
     growing_particles,
     growth,
     simulated_scan,
-    xanes_grid,
 )
 from xas_live.simulator.absorption import measured, theory
 from xas_live.simulator.library import LIBRARIES, site_library

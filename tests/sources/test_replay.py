@@ -16,10 +16,11 @@ from event_model.documents import RunStart, RunStop
 from xas_live.analysis import AnalyzerPool
 from xas_live.callbacks.live import LiveAnalysis
 from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
+from xas_live.energy import xanes_grid
 from xas_live.models.bundle import Bundle
 from xas_live.models.registry import SHIPPED_FOLDER
 from xas_live.prediction import Prediction
-from xas_live.simulator import SimulatedBeamline, growth, xanes_grid
+from xas_live.simulator import SimulatedBeamline, growth
 from xas_live.simulator.absorption import Mismatch, measured
 from xas_live.sources.documents import Document
 from xas_live.sources.replay import replay

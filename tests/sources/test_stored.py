@@ -13,7 +13,8 @@ from bluesky import RunEngine
 
 from xas_live.archive import Archive, RunWriter
 from xas_live.callbacks.assembly.assembler import SpectrumAssembler
-from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
+from xas_live.energy import xanes_grid
+from xas_live.simulator import SimulatedBeamline, growth, simulated_scan
 from xas_live.sources.documents import documents
 from xas_live.sources.files import read_file
 from xas_live.sources.scan import Scan, Unreadable

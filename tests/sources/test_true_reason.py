@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from xas_live.analysis import AnalyzerPool
-from xas_live.simulator import growth, xanes_grid
+from xas_live.energy import xanes_grid
+from xas_live.simulator import growth
 from xas_live.simulator.absorption import Mismatch, measured
 from xas_live.sources.replay import replay
 from xas_live.spectrum import Array

@@ -9,10 +9,11 @@ from functools import cache
 import numpy as np
 
 from xas_live.analysis import Analyzer
+from xas_live.energy import xanes_grid
 from xas_live.models import load_model
 from xas_live.models.bundle import Bundle
 from xas_live.reduction.anchor import FoilAnchor
-from xas_live.simulator import DEMO_PARTICLES, Sample, xanes_grid
+from xas_live.simulator import DEMO_PARTICLES, Sample
 from xas_live.simulator.absorption import Mismatch, measured
 from xas_live.spectrum import Array, Provenance, Spectrum
 from xas_live.theory.phases import phases_of

@@ -124,9 +124,10 @@ def _models() -> Iterator[Check]:
 def _trial() -> Iterator[Check]:
     """Predict a simulated particle: the whole way but for documents."""
     from xas_live.analysis import Analyzer
+    from xas_live.energy import xanes_grid
     from xas_live.models import load_model
     from xas_live.reduction import FoilAnchor
-    from xas_live.simulator import Mismatch, growth, xanes_grid
+    from xas_live.simulator import Mismatch, growth
     from xas_live.simulator.absorption import measured
     from xas_live.spectrum import Spectrum
 

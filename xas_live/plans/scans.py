@@ -10,8 +10,8 @@ import bluesky.plans as bp
 import bluesky.preprocessors as bpp
 
 from xas_live.callbacks.assembly import edge_energy
+from xas_live.energy import xanes_grid
 from xas_live.errors import Refusal
-from xas_live.simulator import xanes_grid
 
 if TYPE_CHECKING:
     from xas_live.devices.quick_scan import QuickScan

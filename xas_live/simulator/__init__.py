@@ -12,7 +12,7 @@ from xas_live.simulator.sample import DEMO_PARTICLES, Sample, growth
 
 if TYPE_CHECKING:
     from xas_live.simulator.devices import IonChambers, SimulatedBeamline
-    from xas_live.simulator.plans import growing_particles, simulated_scan, xanes_grid
+    from xas_live.simulator.plans import growing_particles, simulated_scan
 
 __all__ = [
     "DEMO_PARTICLES",
@@ -24,13 +24,12 @@ __all__ = [
     "growing_particles",
     "growth",
     "simulated_scan",
-    "xanes_grid",
 ]
 
 __getattr__ = lazily(
     __name__,
     {
         "devices": ("IonChambers", "SimulatedBeamline"),
-        "plans": ("growing_particles", "simulated_scan", "xanes_grid"),
+        "plans": ("growing_particles", "simulated_scan"),
     },
 )

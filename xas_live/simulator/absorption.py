@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xas_live.energy import K2_PER_EV
 from xas_live.simulator.library import Library, site_library
 from xas_live.simulator.sample import Sample
 from xas_live.spectrum import Array
 from xas_live.theory import extend_below
 
-K2_PER_EV = 0.2624682917  # 2 m / hbar^2 in 1/(Å² eV)
 _LOWEST_EV = -1000.0  # under this absorption is as there
 _SETTLING_EV = 60.0  # over which a sample's background becomes the bulk's, beyond theory
 _FAR_SIGMA2 = 0.005  # Å², how fast the fine structure dies away, beyond theory

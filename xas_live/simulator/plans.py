@@ -6,28 +6,13 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 import bluesky.plans as bp
-import numpy as np
 
-from xas_live.simulator.absorption import K2_PER_EV
+from xas_live.energy import xanes_grid
 from xas_live.simulator.devices import SimulatedBeamline
 from xas_live.simulator.sample import Sample, growth
 from xas_live.spectrum import Array
 
 Plan = Generator[Any, Any, Any]
-
-
-def xanes_grid(edge_energy: float, end: float = 600.0) -> Array:
-    """Energies (eV) of a scan: coarse before the edge, 0.5 eV on it, then even steps of 0.05/Å in k.
-
-    Parameters
-    ----------
-    edge_energy : eV.
-    end : last energy above the edge (eV).
-    """
-    before = [np.arange(-200.0, -30.0, 5.0), np.arange(-30.0, -10.0, 1.0)]
-    edge = [np.arange(-10.0, 30.0, 0.5), np.arange(30.0, 90.0, 1.0)]
-    k = np.arange(np.sqrt(K2_PER_EV * 90.0), np.sqrt(K2_PER_EV * end), 0.05)
-    return edge_energy + np.concatenate([*before, *edge, k**2 / K2_PER_EV])
 
 
 def simulated_scan(
@@ -42,7 +27,7 @@ def simulated_scan(
     Parameters
     ----------
     sample : None is a second foil.
-    energies : (n,) eV; default: `xanes_grid`.
+    energies : (n,) eV; default: `energy.xanes_grid`.
     md : more metadata for the run.
     """
     beamline.load(sample)

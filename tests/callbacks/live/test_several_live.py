@@ -19,9 +19,10 @@ from xas_live.callbacks.publishers.base import BasePublisher, SweepResult
 from xas_live.callbacks.publishers.drift import SeriesWatch
 from xas_live.callbacks.publishers.plot import LiveStructurePlot
 from xas_live.callbacks.publishers.writer import PredictionWriter
+from xas_live.energy import xanes_grid
 from xas_live.models.ensemble import Ensemble
 from xas_live.prediction import Alignment
-from xas_live.simulator import Sample, SimulatedBeamline, xanes_grid
+from xas_live.simulator import Sample, SimulatedBeamline
 from xas_live.spectrum import Spectrum
 
 

@@ -30,7 +30,8 @@ def session(backend: str, picture: Path) -> dict[str, Any]:
     from bluesky.utils import RunEngineInterrupted
 
     import xas_live
-    from xas_live.simulator import SimulatedBeamline, growth, simulated_scan, xanes_grid
+    from xas_live.energy import xanes_grid
+    from xas_live.simulator import SimulatedBeamline, growth, simulated_scan
 
     RE = RunEngine({})
     task = RE._during_task
