@@ -85,7 +85,7 @@ def test_a_slow_recommender_breaks_nothing_and_its_answer_is_used_when_it_comes(
 
     result = run(RE, adaptive(scanning, 300, slow, xas, max_scans=5, timeout=0.5))
     assert result.settings == (300, 300, 300, 310, 320)
-    assert told == [1, 3, 1]
+    assert told == [1, 1, 1]  # what was measured at 300 meanwhile says nothing of 310
     assert result.reason == "5 scans are done"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from scipy.stats import chi2, t
 
 from xas_live.errors import Refusal
+from xas_live.plans.usable import usable_values
 from xas_live.plans.waiting import Plan, analysed
 from xas_live.prediction import Prediction, Value
 
@@ -115,25 +116,9 @@ def repeat_until(
 
 
 def _usable(predictions: Sequence[Prediction], uid: str, target: str) -> list[Value]:
-    """Return the values of a run's sweeps that may be used; of a sweep that was judged again the last one.
-
-    Raises
-    ------
-    Refusal : when none of its predictions has the target.
-    """
-    of_run = [p for p in predictions if p.provenance.run_uid == uid and p.refused is None]
-    if not of_run:
-        return []
-    primary = [p for p in of_run if p.model_sha256 == of_run[0].model_sha256]
-    if not any(target in p.values for p in primary):
-        given = ", ".join(primary[0].values) or "no numbers"
-        raise Refusal(f"{primary[0].model} gives no {target!r}: choose from {given}")
-    of_sweep = {(p.provenance.stream, p.provenance.sweep): p for p in primary}
-    return [
-        p.values[target]
-        for p in of_sweep.values()
-        if p.verdict.usable and not p.partial and not math.isnan(p.values[target].statistical)
-    ]
+    """Return the values of a run that count and whose statistical part is known."""
+    of_run = [p for p in predictions if p.provenance.run_uid == uid]
+    return [value for value in usable_values(of_run, target) if not math.isnan(value.statistical)]
 
 
 def mean_of(

@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.utils import Msg
 
 from xas_live.prediction import Prediction
 
@@ -60,6 +62,20 @@ def ended(future: Future[Any], timeout: float) -> Generator[Any, Any, bool]:
     while not future.done() and time.monotonic() < deadline:
         yield from bps.sleep(_POLL_S)
     return future.done()
+
+
+def noting_runs(plan: Plan, uids: set[str]) -> Plan:
+    """Run a plan, and add the uid of each run to a set as it is opened."""
+
+    def note(message: Msg) -> tuple[Plan | None, None]:
+        return (opened(message) if message.command == "open_run" else None), None
+
+    def opened(message: Msg) -> Plan:
+        uid = yield message
+        uids.add(uid)
+        return uid
+
+    return (yield from bpp.plan_mutator(plan, note))
 
 
 def wait_for_prediction(
