@@ -3,7 +3,7 @@
 Scans of simulated particles, with counting noise of 1e4 to 1e8 photons a point, go through the Analyzer. The statistical 90 %
 is held against the scatter of repeats and of their averages; that of a change against true changes of particles whose
 environments the networks had not seen. acting.py adds what plans and PVs do with them. The peer is what a user would do without it: three repeats and their standard
-deviation. Writes benchmarks/results/decisions.json.
+deviation. Writes benchmarks/results/decisions.json and docs/explanations/decisions.md.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from acting import BAND, Held, draw, false_stops, held_in_band, invalid_after
+from pages import write_page
 from record import claim, record
 from scipy.stats import t as student
 from shipped import ShippedModel
@@ -266,11 +267,12 @@ def main(particles: int) -> None:
     ]  # fmt: skip
     acting = {"false_stops": stops, "held": percent, "invalid_after": invalid}
     of_noise = {"cells": cells, "pooled": pooled, "three_repeats_over_half": peer, "rows": rows}
-    record(
+    result = record(
         "decisions",
         claims,
         {"statistical": of_noise, "changes_unseen": unseen, "changes_seen": seen, "acting": acting},
     )
+    write_page("decisions", result)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ analysis. At random moments the archive's server, the delivery, the analysis or 
 Then every run that was measured, analysed and on disk before a kill of its session must be in the archive: once, whole, valid by
 event-model, with its derived run. The delay of plans is that of runs with kills beside runs without. Mutated files and
 streams are those of benchmarks/reading.py. `--share` and `--inputs` take a share of kills and of inputs (1: 75 kills, 20,000 files and
-30,000 streams). Writes benchmarks/results/faults.json.
+30,000 streams). Writes benchmarks/results/faults.json and docs/explanations/faults.md.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import numpy as np
 from bluesky import RunEngine
 from bluesky.plans import list_scan
 from event_model import DocumentNames, schema_validators
+from pages import write_page
 from record import claim, commit, record
 
 import xas_live
@@ -309,7 +310,7 @@ def main(share: float, inputs: float, fuzzed: Callable[[float], tuple[int, float
     disturbed = [told["seconds"] for kind in MODULES for told in series[kind].finished]
     delay = 100.0 * (float(np.median(disturbed)) / float(usual) - 1.0)
     every = [quiet, *series.values()]
-    record("faults", [
+    result = record("faults", [
         *(claim(f"{kind}_kills_ok", f"kills of the {kind}, of {of.kills}, after which every finished run is there", of.kills_ok, equal=of.kills)
           for kind, of in series.items()),
         claim("duplicates", "rows and derived runs that are there twice", sum(len(of.doubled) for of in every), equal=0),
@@ -327,6 +328,7 @@ def main(share: float, inputs: float, fuzzed: Callable[[float], tuple[int, float
         }
         for kind, of in {"none": quiet, **series}.items()
     })  # fmt: skip
+    write_page("faults", result)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from statistics import mean, median
 from string import Template
 from typing import Any
 
@@ -89,6 +90,109 @@ def accuracy(result: Result) -> str:
         metals="\n\n".join(_metal(name, parts[name], result["paper"]) for name in metals),
         transfer=_transfer(parts["transfer"]) if "transfer" in parts else "",
         msd=_msd(parts["msd"]) if "msd" in parts else "",
+    )
+
+
+def decisions(result: Result) -> str:
+    """Statistical errors, changes, and what plans and PVs do with them."""
+    data = result["data"]
+    noise, acting = data["statistical"], data["acting"]
+    sweeps: list[Mapping[str, Any]] = noise["rows"]
+    samples = {(each["model"], each["sample"]) for each in sweeps}
+    models = list(data["changes_unseen"])
+
+    def of(key: str, **where: object) -> list[float]:
+        """What was measured where the record says so."""
+        return [each[key] for each in sweeps if all(each[name] == value for name, value in where.items())]
+
+    by_counts = [
+        row(
+            (
+                f"{counts:.0e}",
+                *(f"{noise['cells'][f'{counts:.0e}, {n}']:.3f}" for n in (1, 4, 16)),
+                f"{median(half[0] for half in of('half', counts=counts, repeats=1)):.2g}",
+                f"{median(of('narrowing', counts=counts, repeats=16)):.2f}",
+                f"{mean(of('repeats_beyond_best', counts=counts, repeats=1)):.2f}",
+            )
+        )
+        for counts in sorted({each["counts"] for each in sweeps})
+    ]
+    by_model = [
+        row(
+            (
+                model,
+                f"{mean(mean(targets) for targets in of('covered', model=model)):.3f}",
+                f"{median(of('narrowing', model=model, repeats=16)):.2f}",
+                f"{mean(of('repeats_beyond_best', model=model, repeats=1)):.2f}",
+            )
+        )
+        for model in models
+    ]
+    unseen = [
+        row(
+            (
+                model,
+                u["particles"],
+                f"{u['pooled']:.3f}",
+                *(f"{share:.3f}" for share in u["by_size_of_change"]),
+            )
+        )
+        for model, u in data["changes_unseen"].items()
+    ]
+    seen = [
+        row((model, counts, f"{s['covered']:.3f}", f"{s['half_over_independent']:.2f}"))
+        for model, every in data["changes_seen"].items()
+        for counts, s in every.items()
+    ]
+    ends = {"kill": "killed", "close": "closed", "hang": "hung"}
+    return page(
+        "decisions",
+        result,
+        particles=len(samples),
+        each=len(samples) // len(models),
+        counts=by_counts,
+        models=by_model,
+        peer=f"{noise['three_repeats_over_half']:.2f}",
+        unseen=unseen,
+        seen=seen,
+        stopped=len(acting["false_stops"]["stopped"]),
+        trials=acting["false_stops"]["trials"],
+        held=[
+            "  " + row((model, f"{h['true']:.0f} %", f"{h['predicted']:.0f} %"))
+            for model, h in acting["held"].items()
+        ],
+        invalid=", ".join(f"{ends[how]} {after:.2f}" for how, after in acting["invalid_after"].items()),
+        least=f"{min(noise['cells'].values()):.3f}",
+        most=f"{max(noise['cells'].values()):.3f}",
+        floor=f"{median(of('narrowing', counts=max(of('counts')), repeats=16)):.2f}",
+    )
+
+
+def faults(result: Result) -> str:
+    """What is missing after processes were killed, and whether mutated input ends in a traceback."""
+    data, series = result["data"], result["series"]
+    kills = sum(of["kills"] for of in series.values())
+    return page(
+        "faults",
+        result,
+        beamline=data["beamline"],
+        runs=data["runs"],
+        series=[
+            row(
+                (
+                    f"the {kind}" if of["kills"] else "nothing",
+                    of["kills"],
+                    of["runs"],
+                    *(len(of[what]) for what in ("lost", "doubled", "invalid")),
+                    f"{of['run_s']:.2f}",
+                )
+            )
+            for kind, of in series.items()
+        ],
+        recovery=f"{median(series['archive']['recovery_s']):.1f}",
+        inputs=f"{data['inputs']:.0%}",
+        kills=kills,
+        bound=f"{1.0 - 0.05 ** (1.0 / kills):.1%}",
     )
 
 
@@ -340,6 +444,8 @@ def _degrees(name: str, found: Mapping[str, Any]) -> list[str]:
 
 PAGES: dict[str, Callable[[Result], str]] = {
     "accuracy": accuracy,
+    "decisions": decisions,
+    "faults": faults,
     "foils": foils,
     "measured": measured,
     "partial": partial,
