@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -16,8 +16,11 @@ from xas_live.archive.aside import SpooledRun, set_aside
 from xas_live.archive.documents import decode, is_descriptor, is_stop, names_files
 from xas_live.archive.messages import ROUTE, Kind, Order, Report
 from xas_live.archive.names import NameRefused, stored_names
-from xas_live.archive.sink import RunSink, began, numbers, presence, remove
 from xas_live.archive.spool import Claim
+from xas_live.archive.stored import began, numbers, presence, remove
+
+if TYPE_CHECKING:
+    from xas_live.archive.sink import RunSink
 
 WAIT_TOLD_SECONDS = 20.0
 """Who waits longer for another session says so."""
@@ -261,6 +264,9 @@ class Delivery:
             return False
         if found == "partial":
             remove(catalog, start["uid"])
+        # Brings TiledWriter, a second: runs that have ended and go to our own server need none.
+        from xas_live.archive.sink import RunSink
+
         self._sink = RunSink(
             catalog,
             whole=self._care > Care.GROWING,
