@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from event_model import compose_run
 from hypothesis import settings
 
@@ -26,6 +27,10 @@ from xas_live.spectrum import Spectrum
 
 Documents = list[tuple[str, dict[str, Any]]]
 ROOT = Path(__file__).resolve().parent.parent
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: threads that wait for each other cost more
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("shared machine", deadline=None)  # what is timed there fails by chance
 settings.load_profile("shared machine")
