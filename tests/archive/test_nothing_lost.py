@@ -18,6 +18,8 @@ from bluesky import RunEngine
 from bluesky.plans import scan
 from ophyd.sim import det, motor
 
+from tests.callbacks.assembly.test_external import streamed
+from tests.hung_mount import hung_mount
 from xas_live.archive import Archive, RunWriter, open_archive, writer
 from xas_live.archive.spool import SessionFolder, forgotten, has_forgotten
 
@@ -144,6 +146,23 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(
             np.testing.assert_array_equal(stored, np.full((9, 4000), float(k)))
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_runs_whose_files_do_not_answer_are_stored_and_hold_up_no_other(
+    archive: Archive, make_run: MakeRun, tmp_path: Path
+) -> None:
+    with hung_mount(tmp_path / "detector") as folder:
+        to = RunWriter(archive.address, tmp_path / "spool")
+        documents = list(streamed(folder / "scan.h5", 9, 1, [("energy", 0, 9)]))
+        send(to, documents)
+        after = make_run([4.0])
+        send(to, after)
+        assert to.flush(30)
+        assert values(archive, after) == [4.0]
+        stored = archive.client[documents[0][1]["uid"]]
+        assert stored.metadata["stop"]["exit_status"] == "success"
+        assert stored["primary"].base["energy"].shape == (9,)
+        assert to.close()
 
 
 def test_a_spool_that_somebody_removed_is_made_again(

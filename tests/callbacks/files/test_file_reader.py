@@ -17,6 +17,7 @@ from bluesky import plan_stubs as bps
 
 from tests.callbacks.assembly.test_external import FIELDS, streamed, table_of, written
 from tests.callbacks.edges import GRID, Edges
+from tests.hung_mount import hung_mount
 from xas_live.callbacks.assembly import SpectrumAssembler, external
 from xas_live.callbacks.files.reader import FileReader, FileReadError, NoAnswerError
 from xas_live.callbacks.files.rows import MOST_VALUES, DatasetRows, OtherShapeError
@@ -86,6 +87,16 @@ def test_a_file_that_does_not_answer_costs_the_limit_once_and_others_are_read(
     reader.ask_again()
     with pytest.raises(NoAnswerError, match="has not answered"):
         reader.read(rows_of(silent), 0, 1)
+
+
+def test_a_mount_that_hangs_costs_the_limit_once_and_files_elsewhere_are_read(reader, tmp_path):
+    good = written(tmp_path / "scan.h5", table_of(GRID))
+    with hung_mount(tmp_path / "detector") as folder:
+        with pytest.raises(NoAnswerError, match=f"has not answered for {LIMIT_S} s"):
+            reader.read(rows_of(folder / "scan.h5"), 0, 1)
+        with pytest.raises(NoAnswerError, match=r"asked again in \d+ s"):
+            reader.read(rows_of(folder / "scan.h5"), 0, 1)
+        assert len(reader.read(rows_of(good), 0, len(GRID))) == len(GRID)
 
 
 def test_the_process_is_started_again_when_it_was_ended(reader, tmp_path):
