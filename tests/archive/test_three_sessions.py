@@ -16,6 +16,7 @@ from xas_live.archive.state import ServerState
 
 SESSION = """
 import sys
+import time
 from bluesky import RunEngine
 from bluesky.plans import scan
 from ophyd.sim import det, motor
@@ -26,7 +27,10 @@ writer = archive.raw_writer()
 RE = RunEngine({})
 RE.subscribe(writer)
 for k in range(4):
-    print(*RE(scan([det], motor, 0, 1, 5)), flush=True)
+    (uid,) = RE(scan([det], motor, 0, 1, 5))
+    while writer.status().queued:  # what is not on disk yet is lost with its session
+        time.sleep(0.01)
+    print(uid, flush=True)
     if k == 1:
         sys.stdin.readline()
 print(writer.flush(90), writer.close())
