@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -50,6 +51,18 @@ def measured() -> Path:
 def _own_user_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Anchors and spools of the tests never mix with the user's."""
     os.environ["XAS_LIVE_HOME"] = str(tmp_path_factory.mktemp("xas_live_home"))
+
+
+@pytest.fixture(autouse=True)
+def _runs_in_todays_interface() -> None:
+    """A `databroker.Broker` switches the runs of all clients of the process to its older interface."""
+    if "databroker" not in sys.modules:
+        return
+    from bluesky_tiled_plugins import BlueskyRun
+    from tiled.client.container import DEFAULT_STRUCTURE_CLIENT_DISPATCH
+
+    for clients in DEFAULT_STRUCTURE_CLIENT_DISPATCH.values():
+        clients.set("BlueskyRun", lambda: BlueskyRun)
 
 
 @pytest.fixture(scope="session")
