@@ -172,7 +172,7 @@ class ExternalColumns:
         return ready, values
 
     def _reader(self, resource: StreamResource) -> Consolidator:
-        # Its package takes seconds to import: only who reads files waits for it.
+        # Its package takes more than a second to import: only who reads files waits for it.
         from bluesky_tiled_plugins.writing.consolidators import consolidator_factory
 
         return cast("Consolidator", consolidator_factory({**resource}, {**self._descriptor}))

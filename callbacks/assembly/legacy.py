@@ -61,7 +61,7 @@ class LegacyAssets:
     """
 
     def __init__(self, start: RunStart) -> None:
-        # Its package takes seconds to import, and few runs have such documents.
+        # Its package takes more than a second to import, and few runs have such documents.
         from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
 
         self._run = start["uid"]

@@ -76,7 +76,8 @@ def serve(folder: Path, readable: tuple[str, ...]) -> None:
 
 
 def _application(folder: Path, api_key: str, readable: tuple[str, ...]) -> Any:
-    """Import Tiled and return its application. The garbage collector would take a quarter of the time."""
+    """Import Tiled and return its application."""
+    # The garbage collector would take a quarter of the time, and what is imported stays.
     gc.disable()
     try:
         from xas_live.archive.application import build_archive_app

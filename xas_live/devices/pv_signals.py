@@ -1,4 +1,4 @@
-"""Process variables whose failures name them."""
+"""Signals of EPICS whose failures name their process variable."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class _Named(EpicsSignalBase):
 
 
 class PVSignal(_Named, EpicsSignal):
-    """`ophyd.EpicsSignal`."""
+    """`ophyd.EpicsSignal` whose failed requests name it and its process variable."""
 
 
 class PVSignalRO(_Named, EpicsSignalRO):
-    """`ophyd.EpicsSignalRO`."""
+    """`ophyd.EpicsSignalRO` whose failed requests name it and its process variable."""
